@@ -1,0 +1,145 @@
+"""Strict JSON documents: one parser for specs and recipes, with errors a person can act on."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class DocumentError(ValueError):
+    """A JSON document that is not what its schema asks for. The message is one line."""
+
+
+def parse_document(text: str, schema: dict[str, Any], source: str) -> dict[str, Any]:
+    """Parses JSON text and checks it against a schema.
+
+    Args:
+        text: the document.
+        schema: a JSON Schema. Each property's ``description`` must read as the rest of the
+            sentence "expected ...", since it becomes the error message.
+        source: what to call the document in errors, usually the file's name.
+
+    Returns:
+        The document as plain Python values.
+
+    Raises:
+        DocumentError: not JSON, a key twice, or not what the schema asks for; the message names
+            the source, the place in it, what was found and what was expected.
+    """
+    # Imported here: a command that only prints its help should not pay for it.
+    from jsonschema import Draft202012Validator
+
+    try:
+        document = json.loads(
+            text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant
+        )
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise DocumentError(f"{source}: not valid JSON at {place}: {error.msg}") from None
+    except _Refused as error:
+        raise DocumentError(f"{source}: {error}") from None
+    errors = sorted(
+        Draft202012Validator(schema).iter_errors(document),
+        key=lambda error: [str(step) for step in error.absolute_path],
+    )
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise DocumentError(f"{source}: {_describe(errors[0])}{more}")
+    return document
+
+
+def format_path(steps: Iterable[str | int]) -> str:
+    """Writes a JSON path the way a reader would: ``stages[3].kernel_size``."""
+    path = ""
+    for step in steps:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else str(step)
+    return path
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Reads a UTF-8 text file.
+
+    Raises:
+        DocumentError: the file is missing, unreadable or not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DocumentError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"{path}: not UTF-8 text (byte {error.start})") from None
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
+    """Writes a file under a temporary name beside its place, then renames it.
+
+    A reader never sees half a file, and a failed write leaves nothing behind and keeps what was
+    there before.
+
+    Args:
+        path: where the file is to be; its folder must exist.
+        write: is given the temporary path (same suffix as ``path``) and must create that file.
+
+    Raises:
+        DocumentError: the folder of ``path`` does not exist, or ``path`` is a folder.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise DocumentError(f"{path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise DocumentError(f"{path}: is a folder, expected the name of a file to write")
+    # A folder of its own, because some writers (MindSpore's) put temporary files of their own
+    # beside the one they were asked for.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class _Refused(ValueError):
+    pass
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in document:
+            raise _Refused(f"the key {json.dumps(key)} stands twice in one object")
+        document[key] = value
+    return document
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise _Refused(f"{constant} is not a JSON number")
+
+
+def _describe(error: Any) -> str:
+    path = format_path(error.absolute_path)
+    place = f" in {path}" if path else ""
+    properties: dict[str, Any] = error.schema.get("properties", {})
+    if error.validator == "additionalProperties":
+        unknown = sorted(set(error.instance) - set(properties))[0]
+        known = ", ".join(properties)
+        return f"unknown key {json.dumps(unknown)}{place}, expected one of {known}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        expected = properties.get(missing, {}).get("description", "a value")
+        return f"the key {json.dumps(missing)} is missing{place}, expected {expected}"
+    found = json.dumps(error.instance)
+    if len(found) > 60:
+        found = found[:57] + "..."
+    expected = error.schema.get("description", error.message)
+    return f"{path or 'the document'} is {found}, expected {expected}"

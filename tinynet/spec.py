@@ -1,0 +1,387 @@
+"""The architecture spec: JSON in, frozen dataclasses out, every block resolved to plain integers.
+
+A twin never rounds, divides or decides: it builds what ``Spec.blocks()`` says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from tinynet.documents import DocumentError, parse_document, read_text
+
+SPEC_DIRECTORY = Path(__file__).parent / "specs"
+
+Padding = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
+
+
+class SpecError(DocumentError):
+    """A spec that is malformed, inconsistent or unknown. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BatchNorm:
+    """Batch normalisation: ``momentum`` is PyTorch's, the weight of the new batch."""
+
+    eps: float
+    momentum: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stem:
+    """The first convolution."""
+
+    kernel_size: int
+    stride: int
+    out_channels: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stage:
+    """A run of ``repeats`` blocks of one kind; only the first of them strides.
+
+    ``se_ratio`` is the squeezed share of each block's *input* channels, None for no
+    squeeze-excite.
+    """
+
+    kind: Literal["ds", "ir"]
+    repeats: int
+    kernel_size: int
+    stride: int
+    expand_ratio: int
+    out_channels: int
+    se_ratio: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """The last 1x1 convolution, before pooling and classifier."""
+
+    out_channels: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a photograph becomes the net's input; part of the spec, since weights are worthless
+    without it.
+
+    ``mean`` and ``std`` are per channel, in units of full brightness (0 to 1). The defaults are
+    ImageNet's statistics and timm's TinyNet configuration (crop 0.875, bicubic).
+    """
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    crop_fraction: float = 0.875
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Twist:
+    """Multipliers of resolution, depth and width relative to a base spec, each positive."""
+
+    resolution: float
+    depth: float
+    width: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Derivation:
+    """Where a spec came from: the name of its base and the twist applied to it."""
+
+    base: str
+    twist: Twist
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Complexity:
+    """Exact totals: multiply-accumulates for one image, and trained parameters."""
+
+    macs: int
+    params: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Block:
+    """One block with every number resolved; sizes are (height, width) in pixels.
+
+    ``se_channels`` is 0 where there is no squeeze-excite.
+    """
+
+    key: str
+    kind: Literal["ds", "ir"]
+    in_channels: int
+    mid_channels: int
+    out_channels: int
+    kernel_size: int
+    stride: int
+    padding: Padding
+    se_channels: int
+    has_skip: bool
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spec:
+    """What a net is: one member of the family, fully determined.
+
+    ``input_size`` is (channels, height, width). Two specs are equal when they describe the same
+    net with the same provenance; ``source``, a citation, does not count.
+    """
+
+    name: str
+    input_size: tuple[int, int, int]
+    num_classes: int
+    activation: Literal["silu", "relu6"]
+    batch_norm: BatchNorm
+    stem: Stem
+    stages: tuple[Stage, ...]
+    head: Head
+    padding: Literal["symmetric", "same"] = "symmetric"
+    preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
+    labels: str | tuple[str, ...] | None = None
+    derivation: Derivation | None = None
+    expected: Complexity | None = None
+    source: str = dataclasses.field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        channels = self.input_size[0]
+        for field in ("mean", "std"):
+            count = len(getattr(self.preprocessing, field))
+            if count != channels:
+                raise SpecError(
+                    f"preprocessing.{field} has {count} numbers, expected "
+                    f"{channels}, one per channel of input_size"
+                )
+        for index, stage in enumerate(self.stages):
+            if stage.kind == "ds" and stage.expand_ratio != 1:
+                raise SpecError(
+                    f"stages[{index}].expand_ratio is {stage.expand_ratio}, expected "
+                    'the number 1 (a "ds" block does not expand)'
+                )
+        if isinstance(self.labels, tuple) and len(self.labels) != self.num_classes:
+            raise SpecError(
+                f"labels has {len(self.labels)} names, expected num_classes = "
+                f"{self.num_classes}"
+            )
+
+    @property
+    def stem_padding(self) -> Padding:
+        """Padding of the stem convolution, in pixels."""
+        return _padding(self.padding, self.stem.kernel_size, self.stem.stride, self.input_size[1:])
+
+    @property
+    def stem_out_size(self) -> tuple[int, int]:
+        """Height and width behind the stem."""
+        size = self.input_size[1:]
+        return _convolved(size, self.stem.kernel_size, self.stem.stride, self.stem_padding)
+
+    def blocks(self) -> tuple[Block, ...]:
+        """Resolves every block, in the order data flows through them."""
+        return tuple(block for stage in self.blocks_by_stage() for block in stage)
+
+    def blocks_by_stage(self) -> tuple[tuple[Block, ...], ...]:
+        """Resolves every block, grouped by stage."""
+        in_channels, in_size = self.stem.out_channels, self.stem_out_size
+        stages: list[tuple[Block, ...]] = []
+        for index, stage in enumerate(self.stages):
+            blocks = list(_stage_blocks(index, stage, in_channels, in_size, self.padding))
+            in_channels, in_size = stage.out_channels, blocks[-1].out_size
+            stages.append(tuple(blocks))
+        return tuple(stages)
+
+    def with_classes(self, num_classes: int, labels: tuple[str, ...] | None = None) -> Spec:
+        """The same net with another classifier, for fine-tuning.
+
+        Derivation and expected counts are dropped, since they describe the original classifier.
+        """
+        return dataclasses.replace(
+            self, num_classes=num_classes, labels=labels, derivation=None, expected=None
+        )
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that says what the net is (all but ``source``), as hexadecimal."""
+        document = spec_document(self)
+        document.pop("source", None)
+        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def list_specs() -> list[str]:
+    """Names of the specs that are shipped, in alphabetical order."""
+    return sorted(p.stem for p in SPEC_DIRECTORY.glob("*.json") if ".schema" not in p.name)
+
+
+def load_spec(name_or_path: str | os.PathLike[str]) -> Spec:
+    """Loads a shipped spec by its name, or any spec by the path of its JSON file.
+
+    Raises:
+        SpecError: no such spec, or a file that is not a valid one.
+    """
+    text = os.fspath(name_or_path)
+    is_path = text.endswith(".json") or os.sep in text
+    path = Path(text) if is_path else SPEC_DIRECTORY / f"{text}.json"
+    if not is_path and not path.is_file():
+        known = ", ".join(list_specs())
+        raise SpecError(f"{text}: no such spec, expected the path of a .json file or one of {known}")
+    try:
+        return parse_spec(read_text(path), source=text)
+    except SpecError:
+        raise
+    except DocumentError as error:
+        raise SpecError(str(error)) from None
+
+
+def parse_spec(text: str, source: str = "spec") -> Spec:
+    """Parses a spec's JSON text.
+
+    Args:
+        text: the JSON document; ``tinynet/specs/spec.schema.json`` is its schema.
+        source: what to call it in errors.
+
+    Raises:
+        SpecError: naming the source, the JSON path, what was found and what was expected.
+    """
+    try:
+        document = parse_document(text, _schema(), source)
+    except DocumentError as error:
+        raise SpecError(str(error)) from None
+    try:
+        return _build(document)
+    except SpecError as error:
+        raise SpecError(f"{source}: {error}") from None
+
+
+def spec_document(spec: Spec) -> dict[str, Any]:
+    """The spec as a JSON document: the inverse of :func:`parse_spec`."""
+    document: dict[str, Any] = {"$schema": "spec.schema.json", "spec_version": 1}
+    document["name"] = spec.name
+    if spec.source:
+        document["source"] = spec.source
+    document["input_size"] = list(spec.input_size)
+    document["num_classes"] = spec.num_classes
+    if spec.labels is not None:
+        document["labels"] = spec.labels if isinstance(spec.labels, str) else list(spec.labels)
+    document["activation"] = spec.activation
+    if spec.padding != "symmetric":
+        document["padding"] = spec.padding
+    document["batch_norm"] = dataclasses.asdict(spec.batch_norm)
+    document["stem"] = dataclasses.asdict(spec.stem)
+    document["stages"] = [
+        {key: value for key, value in dataclasses.asdict(stage).items() if value is not None}
+        for stage in spec.stages
+    ]
+    document["head"] = dataclasses.asdict(spec.head)
+    if spec.preprocessing != Preprocessing():
+        preprocessing = dataclasses.asdict(spec.preprocessing)
+        document["preprocessing"] = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in preprocessing.items()
+        }
+    if spec.derivation is not None:
+        document["derivation"] = dataclasses.asdict(spec.derivation)
+    if spec.expected is not None:
+        document["expected"] = dataclasses.asdict(spec.expected)
+    return document
+
+
+def format_spec(spec: Spec) -> str:
+    """The spec as JSON text for people: one line per key and one per stage."""
+    lines: list[str] = []
+    for key, value in spec_document(spec).items():
+        if key == "stages":
+            rows = ",\n".join(f"    {json.dumps(stage)}" for stage in value)
+            lines.append(f'  "stages": [\n{rows}\n  ]')
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return json.loads((SPEC_DIRECTORY / "spec.schema.json").read_text(encoding="utf-8"))
+
+
+def _build(document: dict[str, Any]) -> Spec:
+    # Every key of the document is a field of Spec, but for these two.
+    fields = {k: v for k, v in document.items() if k not in ("$schema", "spec_version")}
+    # JSON Schema counts 8.0 as an integer; a channel count must be an int all the same.
+    fields["input_size"] = tuple(int(n) for n in fields["input_size"])
+    fields["num_classes"] = int(fields["num_classes"])
+    fields["batch_norm"] = BatchNorm(**{k: float(v) for k, v in fields["batch_norm"].items()})
+    fields["stem"] = Stem(**{k: int(v) for k, v in fields["stem"].items()})
+    fields["stages"] = tuple(_build_stage(stage) for stage in fields["stages"])
+    fields["head"] = Head(out_channels=int(fields["head"]["out_channels"]))
+    if "preprocessing" in fields:
+        values = fields["preprocessing"]
+        for key in ("mean", "std"):
+            values[key] = tuple(float(number) for number in values[key])
+        values["crop_fraction"] = float(values["crop_fraction"])
+        fields["preprocessing"] = Preprocessing(**values)
+    if isinstance(fields.get("labels"), list):
+        fields["labels"] = tuple(fields["labels"])
+    if "derivation" in fields:
+        twist = Twist(**{k: float(v) for k, v in fields["derivation"]["twist"].items()})
+        fields["derivation"] = Derivation(fields["derivation"]["base"], twist)
+    if "expected" in fields:
+        fields["expected"] = Complexity(**{k: int(v) for k, v in fields["expected"].items()})
+    return Spec(**fields)
+
+
+def _build_stage(stage: dict[str, Any]) -> Stage:
+    texts_and_ratios = {k: stage[k] for k in ("kind", "se_ratio") if k in stage}
+    integers = {k: int(v) for k, v in stage.items() if k not in texts_and_ratios}
+    return Stage(**texts_and_ratios, **integers)
+
+
+def _stage_blocks(
+    stage_index: int, stage: Stage, in_channels: int, in_size: tuple[int, int], padding_mode: str
+) -> Iterator[Block]:
+    for index in range(stage.repeats):
+        stride = stage.stride if index == 0 else 1
+        padding = _padding(padding_mode, stage.kernel_size, stride, in_size)
+        out_size = _convolved(in_size, stage.kernel_size, stride, padding)
+        yield Block(
+            key=f"blocks.{stage_index}.{index}",
+            kind=stage.kind,
+            in_channels=in_channels,
+            mid_channels=in_channels * stage.expand_ratio,
+            out_channels=stage.out_channels,
+            kernel_size=stage.kernel_size,
+            stride=stride,
+            padding=padding,
+            se_channels=max(1, round(in_channels * stage.se_ratio)) if stage.se_ratio else 0,
+            has_skip=stride == 1 and in_channels == stage.out_channels,
+            in_size=in_size,
+            out_size=out_size,
+        )
+        in_channels, in_size = stage.out_channels, out_size
+
+
+def _padding(mode: str, kernel_size: int, stride: int, size: tuple[int, int]) -> Padding:
+    if mode == "symmetric":
+        side = kernel_size // 2
+        return (side, side, side, side)
+    # TensorFlow's SAME: ceil(n / stride) outputs, the odd pixel of padding behind.
+    sides: list[int] = []
+    for pixels in size:
+        total = max(0, (math.ceil(pixels / stride) - 1) * stride + kernel_size - pixels)
+        sides += [total // 2, total - total // 2]
+    return (sides[0], sides[1], sides[2], sides[3])
+
+
+def _convolved(
+    size: tuple[int, int], kernel_size: int, stride: int, padding: Padding
+) -> tuple[int, int]:
+    top, bottom, left, right = padding
+    height = (size[0] + top + bottom - kernel_size) // stride + 1
+    width = (size[1] + left + right - kernel_size) // stride + 1
+    return (height, width)
