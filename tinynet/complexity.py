@@ -125,7 +125,5 @@ def _conv_norm(
     groups: int = 1,
 ) -> Iterator[Layer]:
     shape = (out_channels, *out_size)
-    yield Layer(
-        prefix + conv, "conv2d", in_channels, out_channels, shape, kernel_size, groups
-    )
+    yield Layer(prefix + conv, "conv2d", in_channels, out_channels, shape, kernel_size, groups)
     yield Layer(prefix + norm, "batch_norm", out_channels, out_channels, shape)

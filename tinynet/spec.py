@@ -168,8 +168,7 @@ class Spec:
                 )
         if isinstance(self.labels, tuple) and len(self.labels) != self.num_classes:
             raise SpecError(
-                f"labels has {len(self.labels)} names, expected num_classes = "
-                f"{self.num_classes}"
+                f"labels has {len(self.labels)} names, expected num_classes = {self.num_classes}"
             )
 
     @property
@@ -231,7 +230,9 @@ def load_spec(name_or_path: str | os.PathLike[str]) -> Spec:
     path = Path(text) if is_path else SPEC_DIRECTORY / f"{text}.json"
     if not is_path and not path.is_file():
         known = ", ".join(list_specs())
-        raise SpecError(f"{text}: no such spec, expected the path of a .json file or one of {known}")
+        raise SpecError(
+            f"{text}: no such spec, expected the path of a .json file or one of {known}"
+        )
     try:
         return parse_spec(read_text(path), source=text)
     except SpecError:

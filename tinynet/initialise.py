@@ -1,0 +1,52 @@
+"""Initial weights, made once in NumPy from a seed, so that both twins start from the same bits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinynet.complexity import layers
+from tinynet.manifest import State
+from tinynet.randomness import normal, uniform
+from tinynet.spec import Spec
+
+
+def initial_state(spec: Spec, seed: int) -> State:
+    """Draws the initial state of a spec.
+
+    Convolutions are normal with variance 2 / fan-out, where fan-out is k * k * out_channels /
+    groups; the classifier is uniform in +-1 / sqrt(num_classes); biases are zero; batch norm
+    starts as the identity. Each tensor has a stream of its own, named by seed and key, so that a
+    changed layer leaves all others as they were.
+
+    Args:
+        spec: the net.
+        seed: any integer.
+
+    Returns:
+        Canonical key -> float32 array, in manifest order.
+
+    Source: the initialisation of the EfficientNet reference code (TensorFlow TPU models,
+    ``conv_kernel_initializer`` and ``dense_kernel_initializer``), as timm 1.0 carries it over:
+    fan-out divided by groups.
+    """
+    state: State = {}
+    for layer in layers(spec):
+        weight, bias = f"{layer.key}.weight", f"{layer.key}.bias"
+        shape, vector = layer.weight_shape, (layer.out_channels,)
+        if layer.op == "batch_norm":
+            state[weight] = np.ones(vector, np.float32)
+            state[bias] = np.zeros(vector, np.float32)
+            state[f"{layer.key}.running_mean"] = np.zeros(vector, np.float32)
+            state[f"{layer.key}.running_var"] = np.ones(vector, np.float32)
+            continue
+        if layer.op == "conv2d":
+            fan_out = layer.kernel_size**2 * layer.out_channels // layer.groups
+            values = normal(shape, seed, weight) * math.sqrt(2.0 / fan_out)
+        else:
+            values = (2.0 * uniform(shape, seed, weight) - 1.0) / math.sqrt(layer.out_channels)
+        state[weight] = values.astype(np.float32)
+        if layer.bias:
+            state[bias] = np.zeros(vector, np.float32)
+    return state

@@ -1,0 +1,167 @@
+"""What a checkpoint of a spec must contain, what each framework calls it, and whether it does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynet.complexity import layers
+from tinynet.spec import Spec, list_specs, load_spec
+
+State = dict[str, NDArray[Any]]
+Role = Literal[
+    "conv_weight", "conv_bias", "linear_weight", "linear_bias",
+    "bn_weight", "bn_bias", "bn_mean", "bn_var",
+]  # fmt: skip
+
+# The last part of a canonical key (PyTorch's and timm's name) and of MindSpore's, by role.
+CANONICAL_LEAVES: dict[Role, str] = {
+    "conv_weight": "weight",
+    "conv_bias": "bias",
+    "linear_weight": "weight",
+    "linear_bias": "bias",
+    "bn_weight": "weight",
+    "bn_bias": "bias",
+    "bn_mean": "running_mean",
+    "bn_var": "running_var",
+}
+MINDSPORE_LEAVES: dict[Role, str] = CANONICAL_LEAVES | {
+    "bn_weight": "gamma",
+    "bn_bias": "beta",
+    "bn_mean": "moving_mean",
+    "bn_var": "moving_variance",
+}
+
+TRAINED_ROLES: frozenset[Role] = frozenset(CANONICAL_LEAVES) - {"bn_mean", "bn_var"}
+CLASSIFIER_KEYS = ("classifier.weight", "classifier.bias")
+
+
+class StateError(ValueError):
+    """A state that does not fit its spec. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor of a state: its shape and what it is for. Every tensor is float32."""
+
+    shape: tuple[int, ...]
+    role: Role
+
+
+def manifest(spec: Spec) -> dict[str, Entry]:
+    """Canonical key -> entry, for every tensor of a spec, in the order data flows through them."""
+    entries: dict[str, Entry] = {}
+    for layer in layers(spec):
+        vector = (layer.out_channels,)
+        if layer.op == "batch_norm":
+            for role in ("bn_weight", "bn_bias", "bn_mean", "bn_var"):
+                entries[f"{layer.key}.{CANONICAL_LEAVES[role]}"] = Entry(vector, role)
+            continue
+        weight: Role = "conv_weight" if layer.op == "conv2d" else "linear_weight"
+        bias: Role = "conv_bias" if layer.op == "conv2d" else "linear_bias"
+        entries[f"{layer.key}.weight"] = Entry(layer.weight_shape, weight)
+        if layer.bias:
+            entries[f"{layer.key}.bias"] = Entry(vector, bias)
+    return entries
+
+
+def mindspore_keys(spec: Spec) -> dict[str, str]:
+    """Canonical key -> MindSpore's name of the same tensor."""
+    names: dict[str, str] = {}
+    for key, entry in manifest(spec).items():
+        names[key] = f"{key.rpartition('.')[0]}.{MINDSPORE_LEAVES[entry.role]}"
+    return names
+
+
+def check_state(state: Mapping[str, NDArray[Any]], spec: Spec, source: str) -> State:
+    """Accounts for every key of a state against the manifest of a spec.
+
+    Args:
+        state: canonical key -> array.
+        spec: the net it must fit.
+        source: what to call the state in errors, usually a file's name.
+
+    Returns:
+        The state in manifest order.
+
+    Raises:
+        StateError: listing the keys that are missing, unexpected, of another shape or dtype, or
+            that hold a NaN or an infinity.
+    """
+    expected = manifest(spec)
+    problems: list[str] = []
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    if missing:
+        problems.append(f"missing {_listing(missing)}")
+    if unexpected:
+        problems.append(f"unexpected {_listing(unexpected)}")
+    for key, entry in expected.items():
+        if key not in state:
+            continue
+        found = state[key]
+        if found.shape != entry.shape:
+            problems.append(f"{key} has shape {found.shape}, expected {entry.shape}")
+        elif found.dtype != np.float32:
+            problems.append(f"{key} is {found.dtype}, expected float32")
+        elif not np.isfinite(found).all():
+            problems.append(f"{key} holds a NaN or an infinity")
+    if problems:
+        raise StateError(f"{source}: does not fit {spec.name}: {_shortened(problems)}")
+    return {key: state[key] for key in expected}
+
+
+def infer_spec(shapes: Mapping[str, tuple[int, ...]], source: str) -> Spec:
+    """Finds the shipped spec whose manifest has exactly these keys and shapes.
+
+    The number of classes may differ from the shipped spec's; it is read off the classifier.
+    Shapes cannot tell specs apart that differ only in what has no parameters (input size,
+    activation, padding), so where several fit, none is guessed.
+
+    Args:
+        shapes: canonical key -> shape.
+        source: what to call the state in errors.
+
+    Raises:
+        StateError: no shipped spec fits, or more than one does.
+    """
+    fitting: list[Spec] = []
+    for name in list_specs():
+        spec = load_spec(name)
+        classes = shapes.get("classifier.bias", (0,))
+        if len(classes) == 1 and classes[0] not in (0, spec.num_classes):
+            spec = spec.with_classes(classes[0])
+        if {key: entry.shape for key, entry in manifest(spec).items()} == dict(shapes):
+            fitting.append(spec)
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(spec.name for spec in fitting)
+        raise StateError(f"{source}: its shapes fit several specs ({names}), name one with --spec")
+    raise StateError(
+        f"{source}: its {len(shapes)} tensors fit none of {', '.join(list_specs())}, "
+        "name the spec with --spec to see what differs"
+    )
+
+
+def drop_classifier(state: Mapping[str, NDArray[Any]], initial: State) -> State:
+    """Replaces the classifier of a state by another's, for fine-tuning on other classes.
+
+    Args:
+        state: a state whose classifier may have any number of classes.
+        initial: a state of the spec to fine-tune, whose classifier is taken.
+    """
+    return {**state, **{key: initial[key] for key in CLASSIFIER_KEYS}}
+
+
+def _listing(keys: list[str]) -> str:
+    return f"{len(keys)} key{'s' * (len(keys) > 1)} ({_shortened(keys, separator=', ')})"
+
+
+def _shortened(items: list[str], separator: str = "; ", most: int = 6) -> str:
+    more = f"{separator}and {len(items) - most} more" if len(items) > most else ""
+    return separator.join(items[:most]) + more
