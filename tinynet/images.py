@@ -1,0 +1,183 @@
+"""The one pixel path: a photograph on disk becomes a net's input, the same bits for every consumer.
+
+Pillow decodes, resizes and crops, NumPy normalises; no framework has a say. The results equal
+timm's evaluation transform bit for bit (``create_transform(..., is_training=False)``, whose
+resize and crop are torchvision's).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from tinynet.spec import Spec, SpecError
+
+Pixels = npt.NDArray[np.float32]
+
+# Formats of photographs. Left to itself Pillow also opens EPS, for which it starts another
+# program, and dozens of formats no data set uses.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+
+_MODES = {1: "L", 3: "RGB"}
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# A picture of 1 x 60000 pixels is a small file, but resizing its short side to 214 makes 2.7
+# billion pixels. The bound is the one at which Pillow itself speaks of a decompression bomb.
+_MAX_RESIZED_PIXELS = 178_956_970
+
+
+class ImageError(ValueError):
+    """A file that cannot be used as an image. The message is one line."""
+
+
+def load_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
+    """Decodes an image file completely and converts it to RGB or greyscale.
+
+    Greyscale, palette, CMYK and alpha become what Pillow's ``convert`` makes of them, as in timm:
+    alpha is dropped, not blended. The EXIF orientation of photographs is ignored, as timm and
+    torchvision ignore it. Of an animation or a multi-page file it is the first frame. Colour PNGs
+    of 16 bits a channel keep their upper 8 bits.
+
+    Args:
+        path: the file, in one of ``FORMATS``.
+        channels: 3 for mode "RGB", 1 for mode "L".
+
+    Raises:
+        ImageError: the file is missing, not an image, truncated, too large (Pillow's
+            decompression-bomb limit), or has 16-bit, 32-bit or float samples in one channel,
+            which converting would clip at 255 without a word.
+    """
+    if channels not in _MODES:
+        raise ValueError(f"channels is {channels}, expected 1 (greyscale) or 3 (RGB)")
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.mode == "F" or image.mode.startswith("I"):
+                raise ImageError(
+                    f'{path}: has samples of more than 8 bits (Pillow mode "{image.mode}"), '
+                    "expected 8 bits a channel"
+                )
+            image.load()
+            # Not used by these conversions, but with it Pillow warns that alpha is dropped.
+            image.info.pop("transparency", None)
+            return image.convert(_MODES[channels])
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{path}: not an image, expected one of {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: too large: {_one_line(error)}") from None
+    except Exception as error:
+        # Not only OSError: on a damaged file Pillow's decoders raise whatever they stumble over
+        # (SyntaxError, struct.error, IndexError, ...).
+        strerror = getattr(error, "strerror", None)
+        if strerror:
+            raise ImageError(f"{path}: cannot be read: {strerror}") from None
+        raise ImageError(f"{path}: cannot be decoded: {_one_line(error)}") from None
+
+
+def preprocess(image: Image.Image, spec: Spec) -> Pixels:
+    """Turns a decoded image into the input of a net, for evaluation.
+
+    The short side is resized to floor(size / crop_fraction), with antialiasing and the aspect
+    ratio kept; small images are enlarged. The centre is cropped and normalised.
+
+    Args:
+        image: mode "RGB" for specs with 3 input channels, "L" for 1, as :func:`load_image` gives.
+        spec: its ``input_size`` and ``preprocessing`` are used.
+
+    Returns:
+        Float32 (C, H, W).
+
+    Raises:
+        ImageError: an empty image, or one so elongated that it cannot be resized.
+        SpecError: the spec has neither 1 nor 3 input channels.
+
+    Source: timm 1.0, ``transforms_imagenet_eval`` and ``ResizeKeepRatio``; torchvision 0.28,
+    ``_compute_resized_output_size`` and ``center_crop``.
+    """
+    _, height, width = spec.input_size
+    mode = _mode(spec)
+    if image.mode != mode:
+        raise ValueError(f'image has mode "{image.mode}", expected "{mode}" for {spec.name}')
+    size = _resized(image.size, spec)
+    resized = image.resize(size, _RESAMPLING[spec.preprocessing.interpolation])
+    # round() is half to even, as in torchvision. The resized image is nowhere smaller than the
+    # crop, since crop_fraction is at most 1, so nothing is ever padded.
+    left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
+    cropped = np.asarray(resized.crop((left, top, left + width, top + height)))
+    table = _normalised(spec.preprocessing.mean, spec.preprocessing.std)
+    pixels = np.empty(spec.input_size, np.float32)
+    for channel, plane in enumerate(np.atleast_3d(cropped).transpose(2, 0, 1)):
+        # Brightnesses cannot be out of range; mode "raise" would check, and copy for it.
+        np.take(table[channel], plane, out=pixels[channel], mode="clip")
+    return pixels
+
+
+def load_input(path: str | os.PathLike[str], spec: Spec) -> Pixels:
+    """Reads an image file as the input of a net: :func:`load_image`, then :func:`preprocess`.
+
+    Returns:
+        Float32 (C, H, W).
+
+    Raises:
+        ImageError: naming the file.
+        SpecError: the spec has neither 1 nor 3 input channels.
+    """
+    _mode(spec)
+    image = load_image(path, spec.input_size[0])
+    try:
+        return preprocess(image, spec)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+
+
+def _mode(spec: Spec) -> str:
+    channels = spec.input_size[0]
+    if channels not in _MODES:
+        raise SpecError(
+            f"{spec.name}: input_size[0] is {channels}, expected 1 or 3 channels to read images"
+        )
+    return _MODES[channels]
+
+
+def _resized(size: tuple[int, int], spec: Spec) -> tuple[int, int]:
+    """The (width, height) to resize an image of (width, height) to."""
+    width, height = size
+    if not (width and height):
+        raise ImageError(f"the image is empty ({width} x {height} pixels)")
+    fraction = spec.preprocessing.crop_fraction
+    target_height, target_width = (math.floor(side / fraction) for side in spec.input_size[1:])
+    # Two rules, because timm has torchvision resize for square inputs, which rounds the long side
+    # down, and resizes for others itself, rounding to nearest.
+    if target_height == target_width:
+        short = min(width, height)
+        resized = (int(target_width * width / short), int(target_width * height / short))
+    else:
+        ratio = min(height / target_height, width / target_width)
+        resized = (round(width / ratio), round(height / ratio))
+    if resized[0] * resized[1] > _MAX_RESIZED_PIXELS:
+        raise ImageError(
+            f"the image is too elongated ({width} x {height} pixels): with its short side "
+            f"resized it would have {resized[0]} x {resized[1]} pixels"
+        )
+    return resized
+
+
+@cache
+def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> Pixels:
+    """What each of the 256 brightnesses becomes, float32 (C, 256).
+
+    A table, because it is bit-equal to computing (x / 255 - mean) / std for every pixel in
+    float32 and takes a fifth of the time.
+    """
+    brightness = np.arange(256, dtype=np.float32) / np.float32(255)
+    centred = brightness - np.array(mean, np.float32)[:, None]
+    return centred / np.array(std, np.float32)[:, None]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
