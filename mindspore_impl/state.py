@@ -1,0 +1,154 @@
+"""States of the MindSpore twin: NumPy in and out of a net, in and out of MindSpore's own files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mindspore as ms
+
+from tinynet.documents import write_atomically
+from tinynet.manifest import State, check_state, mindspore_keys
+from tinynet.spec import Spec
+
+if TYPE_CHECKING:
+    from mindspore_impl.model import TinyNet
+
+# What MindSpore appends with crc_check=True: this word and ten bytes, big-endian.
+_CRC_MARK = b"crc_num"
+_CRC_BYTES = 10
+
+
+class NativeFileError(ValueError):
+    """A file of the framework's own format that cannot be read. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Native:
+    """What a file of the framework's own format holds.
+
+    ``content`` is as nested as the file and has NumPy arrays for tensors. ``metadata`` is what
+    :func:`save_native` was given, empty for a file it did not write.
+    """
+
+    content: Any
+    metadata: dict[str, str]
+
+
+def read_state(net: TinyNet) -> State:
+    """Copies the state out of a net.
+
+    Returns:
+        Canonical key -> array, in manifest order and the net's own precision (float32, but for a
+        judge in float64).
+    """
+    parameters = _parameters(net)
+    # A copy: an array may share its memory with the parameter, and training goes on underneath.
+    return {
+        key: parameters[name].asnumpy().copy(order="C")
+        for key, name in mindspore_keys(net.spec).items()
+    }
+
+
+def write_state(net: TinyNet, state: Mapping[str, Any]) -> None:
+    """Sets every tensor of a net, bit for bit, or none of them.
+
+    Raises:
+        StateError: the state does not fit the net's spec exactly.
+    """
+    checked = check_state(state, net.spec, "state")
+    parameters = _parameters(net)
+    # One by one: load_param_into_net guesses when a name is missing, and loads another's values.
+    for key, name in mindspore_keys(net.spec).items():
+        parameters[name].set_data(ms.Tensor(checked[key]))
+
+
+def load_native(path: str | os.PathLike[str]) -> Native:
+    """Reads a ``.ckpt`` file; its checksum is verified where it has one.
+
+    Raises:
+        NativeFileError: damaged, or not such a file.
+        OSError: the file cannot be opened.
+    """
+    _check_crc(Path(path).read_bytes(), path)
+    try:
+        with _without_logs():
+            content = ms.load_checkpoint(str(path))
+    except Exception:  # a damaged message can raise anything
+        raise NativeFileError(
+            f"{path}: cannot be read, it is damaged or no MindSpore checkpoint"
+        ) from None
+    content = _with_arrays(content)
+    metadata = _parse_metadata(content.get("metadata"))
+    if metadata is None:
+        return Native(content, {})
+    return Native({key: value for key, value in content.items() if key != "metadata"}, metadata)
+
+
+def save_native(
+    path: str | os.PathLike[str], state: Mapping[str, Any], spec: Spec, metadata: dict[str, str]
+) -> None:
+    """Writes a state under MindSpore's names, with the metadata as one JSON string beside them.
+
+    Raises:
+        StateError: the state does not fit the spec exactly.
+        DocumentError: the file cannot be placed there.
+    """
+    checked = check_state(state, spec, "state")
+    parameters = [
+        {"name": name, "data": ms.Tensor(checked[key])}
+        for key, name in mindspore_keys(spec).items()
+    ]
+    strings = {"metadata": json.dumps(metadata)}
+    write_atomically(
+        path,
+        lambda temporary: ms.save_checkpoint(
+            parameters, str(temporary), append_dict=strings, crc_check=True
+        ),
+    )
+
+
+def _parameters(net: TinyNet) -> dict[str, ms.Parameter]:
+    # By place in the net: Parameter.name changes when somebody wraps the net in another Cell.
+    return dict(net.parameters_and_names())
+
+
+def _check_crc(data: bytes, path: str | os.PathLike[str]) -> None:
+    end = len(data) - len(_CRC_MARK) - _CRC_BYTES
+    if end < 0 or data[end : end + len(_CRC_MARK)] != _CRC_MARK:
+        return  # written without, as MindSpore does by default
+    if zlib.crc32(memoryview(data)[:end]) != int.from_bytes(data[-_CRC_BYTES:], "big"):
+        raise NativeFileError(f"{path}: is damaged, its content does not match its checksum")
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    # MindSpore logs the errors it raises; a user shall see one line, ours.
+    previous = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def _with_arrays(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v.asnumpy() if isinstance(v, ms.Tensor) else v for k, v in content.items()}
+
+
+def _parse_metadata(text: Any) -> dict[str, str] | None:
+    # None where the file is not of our writing: what it calls metadata, if anything, is its own.
+    try:
+        metadata = json.loads(text)
+    except (TypeError, json.JSONDecodeError):
+        return None
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        return None
+    return metadata

@@ -1,0 +1,271 @@
+"""Checkpoints: a file of weights, whichever format and layout, in and out of the canonical state.
+
+``.safetensors`` needs no framework; ``.pth``/``.pt`` and ``.ckpt`` are read and written by their
+framework's twin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+
+from tinynet.documents import write_atomically
+from tinynet.initialise import initial_state
+from tinynet.manifest import (
+    CLASSIFIER_KEYS,
+    State,
+    StateError,
+    check_state,
+    drop_classifier,
+    infer_spec,
+)
+from tinynet.spec import Spec, parse_spec, spec_document
+
+from parity.keys import Named, to_canonical, to_mindspore
+from parity.safetensors_file import parse_safetensors, write_safetensors
+from parity.twins import load_twin
+
+Names = Literal["canonical", "mindspore"]
+
+# Suffix -> the twin that reads and writes it, None where none is needed.
+FORMATS: dict[str, str | None] = {
+    ".safetensors": None,
+    ".pth": "torch",
+    ".pt": "torch",
+    ".ckpt": "mindspore",
+}
+
+# What a checkpoint of our writing says of itself; all else in its metadata is carried along.
+_OWN_METADATA = (
+    "spec", "spec_sha256", "source", "source_sha256", "numpy", "safetensors", "content_sha256",
+)  # fmt: skip
+# What describes only the file it stands in (MindSpore's checksum is over its own names).
+_FILE_METADATA = ("format", "crc_num", "remove_redundancy")
+
+
+class CheckpointError(ValueError):
+    """A file that is not the checkpoint it should be. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A state that fits its spec, and where it came from.
+
+    ``source`` and ``source_sha256`` name the file it was read from, without its folder, both
+    empty for a state that was not. ``metadata`` is what else travels in the file. ``layout`` and
+    ``notes`` tell a person how the file named its tensors and what was left aside.
+    """
+
+    state: State
+    spec: Spec
+    source: str = ""
+    source_sha256: str = ""
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    layout: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RawCheckpoint:
+    """A file's arrays under canonical keys, and its metadata, not yet held against a spec."""
+
+    path: str
+    sha256: str
+    named: Named
+    metadata: dict[str, str]
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    spec: Spec | None = None,
+    ema: bool = False,
+    new_classifier: int | None = None,
+) -> Checkpoint:
+    """Reads a file of weights and accounts for every tensor of it.
+
+    Args:
+        path: ``.safetensors``, ``.pth``, ``.pt`` or ``.ckpt``.
+        spec: the net it is for; by default what the file says, or else the shipped spec that its
+            shapes fit.
+        ema: take the averaged weights, where the file has both.
+        new_classifier: replace the classifier by a freshly drawn one for ``spec``'s classes; the
+            number is the seed.
+
+    Raises:
+        CheckpointError: another suffix, damaged, or a ``spec`` that contradicts the file's.
+        StateError: the tensors do not fit the spec.
+        ValueError: what the format's reader and :func:`parity.keys.to_canonical` raise.
+        OSError: the file cannot be opened.
+    """
+    return resolve(read_raw(path, ema, spec), spec, new_classifier)
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str], checkpoint: Checkpoint, names: Names | None = None
+) -> None:
+    """Writes a checkpoint; the spec and its provenance travel in the file.
+
+    The same checkpoint gives the same bytes. Nothing is left behind, and what was there before is
+    kept, when writing fails.
+
+    Args:
+        path: where to; the suffix decides the format.
+        checkpoint: what to write.
+        names: MindSpore's names or the canonical ones in a ``.safetensors``; a ``.ckpt`` always
+            has MindSpore's, a ``.pth`` the canonical ones.
+
+    Raises:
+        CheckpointError: another suffix, or names that the format does not have.
+        StateError: the state does not fit the spec.
+        DocumentError: the file cannot be placed there.
+    """
+    twin = _format(path)
+    usual: Names = "mindspore" if twin == "mindspore" else "canonical"
+    names = usual if names is None else names
+    if twin is not None and names != usual:
+        raise CheckpointError(f"{path}: this format has {usual} names only")
+    spec = checkpoint.spec
+    state = check_state(checkpoint.state, spec, checkpoint.source or "state")
+    metadata: dict[str, str] = dict(checkpoint.metadata) | {
+        "spec": json.dumps(spec_document(spec)),
+        "spec_sha256": spec.sha256,
+        "source": checkpoint.source,
+        "source_sha256": checkpoint.source_sha256,
+        "numpy": np.__version__,
+        "safetensors": safetensors.__version__,
+    }
+    if twin is None:
+        metadata["format"] = "ms" if names == "mindspore" else "pt"
+    metadata["content_sha256"] = _content_sha256(state, metadata)
+    if twin is not None:
+        load_twin(twin).state.save_native(path, state, spec, metadata)
+        return
+    tensors = to_mindspore(state, spec) if names == "mindspore" else state
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            write_safetensors(file, tensors, metadata)
+
+    write_atomically(path, write)
+
+
+def read_raw(
+    path: str | os.PathLike[str], ema: bool = False, spec: Spec | None = None
+) -> RawCheckpoint:
+    """The first half of :func:`load_checkpoint`: everything that needs no spec.
+
+    Raises:
+        CheckpointError: another suffix.
+        ValueError: what the format's reader and :func:`parity.keys.to_canonical` raise.
+        OSError: the file cannot be opened.
+    """
+    twin = _format(path)
+    data = Path(path).read_bytes()
+    if twin is None:
+        content, metadata = parse_safetensors(data, str(path))
+    else:
+        native = load_twin(twin).state.load_native(path)
+        content, metadata = native.content, native.metadata
+    named = to_canonical(content, str(path), ema, spec)
+    return RawCheckpoint(str(path), hashlib.sha256(data).hexdigest(), named, metadata)
+
+
+def resolve(
+    raw: RawCheckpoint, spec: Spec | None = None, new_classifier: int | None = None
+) -> Checkpoint:
+    """The second half of :func:`load_checkpoint`: finds the spec and holds the tensors against it.
+
+    Raises:
+        CheckpointError: damaged, or a ``spec`` that contradicts the file's.
+        StateError: the tensors do not fit the spec.
+    """
+    notes = list(raw.named.notes)
+    own = _own_spec(raw)
+    if spec is None:
+        if new_classifier is not None:
+            raise CheckpointError(f"{raw.path}: a new classifier needs the spec it is for (--spec)")
+        shapes = {key: array.shape for key, array in raw.named.state.items()}
+        spec = infer_spec(shapes, raw.path) if own is None else own
+    elif own is not None and own != spec:
+        notes.append(_compare(own, spec, raw.path))
+    found = _with_classes_of(raw.named.state, spec)
+    if found.num_classes != spec.num_classes and new_classifier is None:
+        raise StateError(
+            f"{raw.path}: has {found.num_classes} classes, {spec.name} has {spec.num_classes}; "
+            "--new-classifier SEED takes all but the classifier"
+        )
+    state = check_state(raw.named.state, found, raw.path)
+    recorded = raw.metadata.get("content_sha256")
+    if recorded is not None and recorded != _content_sha256(state, raw.metadata):
+        raise CheckpointError(f"{raw.path}: is damaged, its content does not match its checksum")
+    if new_classifier is not None:
+        state = drop_classifier(state, initial_state(spec, new_classifier))
+        notes.append(f"classifier drawn anew for {spec.num_classes} classes, seed {new_classifier}")
+    known = (*_OWN_METADATA, *_FILE_METADATA)
+    return Checkpoint(
+        state=state,
+        spec=spec,
+        source=Path(raw.path).name,
+        source_sha256=raw.sha256,
+        metadata={key: text for key, text in raw.metadata.items() if key not in known},
+        layout=raw.named.layout,
+        notes=tuple(notes),
+    )
+
+
+def _format(path: str | os.PathLike[str]) -> str | None:
+    suffix = Path(path).suffix
+    if suffix not in FORMATS:
+        raise CheckpointError(
+            f"{path}: the suffix {suffix!r} says no format, expected one of {', '.join(FORMATS)}"
+        )
+    return FORMATS[suffix]
+
+
+def _own_spec(raw: RawCheckpoint) -> Spec | None:
+    text = raw.metadata.get("spec")
+    if text is None:
+        return None
+    if "content_sha256" not in raw.metadata:
+        raise CheckpointError(f"{raw.path}: is damaged, it has a spec but no checksum")
+    return parse_spec(text, f"{raw.path}: its spec")
+
+
+def _compare(own: Spec, spec: Spec, path: str) -> str:
+    # Weights answer rightly only in the net they were trained as. What else a spec says (name,
+    # input size, preprocessing, labels, classes) is for whoever names one to change.
+    fields = ("activation", "padding", "stem", "stages", "head")
+    pairs: list[tuple[str, Any, Any]] = [(f, getattr(own, f), getattr(spec, f)) for f in fields]
+    pairs.append(("batch_norm.eps", own.batch_norm.eps, spec.batch_norm.eps))
+    pairs.append(("input_size[0]", own.input_size[0], spec.input_size[0]))
+    different = [name for name, theirs, ours in pairs if theirs != ours]
+    if different:
+        raise CheckpointError(
+            f"{path}: was made for {own.name}, which differs from {spec.name} in "
+            f"{', '.join(different)}"
+        )
+    return f"the file's own spec, {own.name}, gives way to the one named, {spec.name}"
+
+
+def _with_classes_of(state: State, spec: Spec) -> Spec:
+    bias = state.get(CLASSIFIER_KEYS[1])
+    if bias is None or bias.shape == (spec.num_classes,) or bias.ndim != 1 or not bias.size:
+        return spec
+    return spec.with_classes(bias.shape[0])
+
+
+def _content_sha256(state: State, metadata: dict[str, str]) -> str:
+    # Over the metadata too, so that a bit that flips in the spec's text is seen like any other.
+    covered = {key: text for key, text in metadata.items() if key != "content_sha256"}
+    digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode())
+    for key, array in state.items():
+        digest.update(key.encode())
+        digest.update(array.astype("<f4", copy=False).data.cast("B"))
+    return digest.hexdigest()

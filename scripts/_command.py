@@ -1,0 +1,57 @@
+"""What all scripts share at the command line: one-line errors and exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+USER_ERROR = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that keeps the layout of its texts and errs in one line."""
+
+    def __init__(self, description: str, epilog: str = ""):
+        super().__init__(
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Prints what is wrong with the arguments and exits with status 2."""
+        print(f"error: {message} (--help tells more)", file=sys.stderr)
+        raise SystemExit(USER_ERROR)
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Runs a script's main function and exits.
+
+    A ValueError or OSError is something the user can put right: one line on standard error and
+    exit status 2. Anything else is a fault of ours and keeps its traceback.
+
+    Args:
+        main: does the job; returns the exit status, None for success.
+    """
+    try:
+        status = main()
+    except BrokenPipeError:
+        # The reader of our output, head for one, had enough. Nobody is left to tell.
+        sys.stdout = None
+        raise SystemExit(1) from None
+    except (ValueError, OSError) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        raise SystemExit(USER_ERROR) from None
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    raise SystemExit(status or 0)
+
+
+def _one_line(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,139 @@
+"""States of the PyTorch twin: NumPy in and out of a net, in and out of PyTorch's own files."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tinynet.documents import write_atomically
+from tinynet.manifest import State, check_state, manifest
+from tinynet.spec import Spec
+
+if TYPE_CHECKING:
+    from torch_impl.model import TinyNet
+
+
+class NativeFileError(ValueError):
+    """A file of the framework's own format that cannot be read. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Native:
+    """What a file of the framework's own format holds.
+
+    ``content`` is as nested as the file and has NumPy arrays for tensors. ``metadata`` is what
+    :func:`save_native` was given, empty for a file it did not write.
+    """
+
+    content: Any
+    metadata: dict[str, str]
+
+
+def read_state(net: TinyNet) -> State:
+    """Copies the state out of a net.
+
+    Returns:
+        Canonical key -> array, in manifest order and the net's own precision (float32, but for a
+        judge in float64).
+    """
+    tensors = net.state_dict()
+    # A copy in C order: channels-last weights are strided, and training goes on underneath.
+    return {key: tensors[key].cpu().numpy().copy(order="C") for key in manifest(net.spec)}
+
+
+def write_state(net: TinyNet, state: Mapping[str, Any]) -> None:
+    """Sets every tensor of a net, bit for bit, or none of them.
+
+    Raises:
+        StateError: the state does not fit the net's spec exactly.
+    """
+    checked = check_state(state, net.spec, "state")
+    tensors = net.state_dict()
+    with torch.no_grad():
+        for key, array in checked.items():
+            tensors[key].copy_(torch.tensor(array))
+
+
+def load_native(path: str | os.PathLike[str]) -> Native:
+    """Reads a ``.pth`` or ``.pt`` file. No code from the file is ever run.
+
+    Raises:
+        NativeFileError: damaged, not such a file, or in need of more than tensors and plain values.
+        OSError: the file cannot be opened.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith(b"PK"):
+        _check_records(data, path)
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            # timm keeps its command line, a Namespace of plain values, in training checkpoints.
+            warnings.simplefilter("ignore")
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise anything
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        if wanted:
+            problem = f"refused, since its pickle asks to run {wanted[1]}"
+        else:
+            problem = "cannot be read, it is damaged or no PyTorch checkpoint"
+        raise NativeFileError(f"{path}: {problem}") from None
+    content = _with_arrays(content, f"{path}: ")
+    metadata = _parse_metadata(content.get("metadata") if isinstance(content, dict) else None)
+    if metadata is None:
+        return Native(content, {})
+    return Native({key: value for key, value in content.items() if key != "metadata"}, metadata)
+
+
+def save_native(
+    path: str | os.PathLike[str], state: Mapping[str, Any], spec: Spec, metadata: dict[str, str]
+) -> None:
+    """Writes a state as ``{"state_dict": ..., "metadata": ...}``, which timm loads as it is.
+
+    Raises:
+        StateError: the state does not fit the spec exactly.
+        DocumentError: the file cannot be placed there.
+    """
+    checked = check_state(state, spec, "state")
+    tensors = {key: torch.tensor(array) for key, array in checked.items()}
+    content = {"state_dict": tensors, "metadata": metadata}
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def _check_records(data: bytes, path: str | os.PathLike[str]) -> None:
+    # A .pth is a zip file with a checksum for each record, which torch.load does not look at.
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise NativeFileError(f"{path}: is truncated or damaged ({error})") from None
+    if damaged is not None:
+        raise NativeFileError(f"{path}: is damaged, {damaged} does not match its checksum")
+
+
+def _with_arrays(value: Any, place: str) -> Any:
+    if isinstance(value, torch.Tensor):
+        try:
+            return value.detach().numpy()
+        except (TypeError, RuntimeError):
+            # bfloat16, quantised, sparse: NumPy has no such arrays
+            raise NativeFileError(f"{place} is {value.dtype}, expected float32") from None
+    if isinstance(value, Mapping):
+        separator = "" if place.endswith(" ") else "."
+        return {k: _with_arrays(v, f"{place}{separator}{k}") for k, v in value.items()}
+    return value
+
+
+def _parse_metadata(value: Any) -> dict[str, str] | None:
+    # None where the file is not of our writing: what it calls metadata, if anything, is its own.
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        return None
+    return value
