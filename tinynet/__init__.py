@@ -1,1 +1,1 @@
-"""The TinyNet family itself: specs, scaling, counting, pixels. Imports no deep-learning framework."""
+"""The TinyNet family itself: specs, scaling, counting, pixels. Imports no framework."""

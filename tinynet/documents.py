@@ -40,7 +40,7 @@ def parse_document(text: str, schema: dict[str, Any], source: str) -> dict[str, 
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise DocumentError(f"{source}: not valid JSON at {place}: {error.msg}") from None
-    except _Refused as error:
+    except _RefusedError as error:
         raise DocumentError(f"{source}: {error}") from None
     errors = sorted(
         Draft202012Validator(schema).iter_errors(document),
@@ -109,7 +109,7 @@ def _umask() -> int:
     return mask
 
 
-class _Refused(ValueError):
+class _RefusedError(ValueError):
     pass
 
 
@@ -117,13 +117,13 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for key, value in pairs:
         if key in document:
-            raise _Refused(f"the key {json.dumps(key)} stands twice in one object")
+            raise _RefusedError(f"the key {json.dumps(key)} stands twice in one object")
         document[key] = value
     return document
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise _Refused(f"{constant} is not a JSON number")
+    raise _RefusedError(f"{constant} is not a JSON number")
 
 
 def _describe(error: Any) -> str:

@@ -1,0 +1,119 @@
+"""The building blocks in MindSpore. Every size arrives resolved; shapes are (N, C, H, W).
+
+Child names are timm's, so that parameter names are, but for batch norm's leaves.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from tinynet.spec import BatchNorm, Block, Padding
+
+
+def conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 1,
+    stride: int = 1,
+    padding: Padding = (0, 0, 0, 0),
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d:
+    """A convolution with explicit padding (top, bottom, left, right) in pixels."""
+    # The default pad_mode is "same". Weights are zeros until a state is written, which is much
+    # faster than drawing numbers that nobody uses.
+    return nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding,
+        group=groups, has_bias=bias, weight_init="zeros", bias_init="zeros",
+    )  # fmt: skip
+
+
+def batch_norm(channels: int, settings: BatchNorm) -> nn.BatchNorm2d:
+    """Batch normalisation over (N, H, W)."""
+    # MindSpore's momentum is the weight of the old statistics: the one place that knows.
+    return nn.BatchNorm2d(channels, eps=settings.eps, momentum=1.0 - settings.momentum)
+
+
+def activation(name: str) -> nn.Cell:
+    """The activation a spec names."""
+    return {"silu": nn.SiLU, "relu6": nn.ReLU6}[name]()
+
+
+class GlobalAveragePool(nn.Cell):
+    """Mean over height and width: (N, C, H, W) to (N, C)."""
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return ops.mean(x, (2, 3))  # 40 times closer to float64 than the pooling kernel
+
+
+class SqueezeExcite(nn.Cell):
+    """Scales each channel by a gate computed from all channels' means; keeps the shape."""
+
+    def __init__(self, channels: int, squeezed: int, activation_name: str):
+        super().__init__()
+        self.conv_reduce = conv2d(channels, squeezed, bias=True)
+        self.act1 = activation(activation_name)
+        self.conv_expand = conv2d(squeezed, channels, bias=True)
+        self.gate = nn.Sigmoid()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        means = ops.mean(x, (2, 3), keep_dims=True)
+        gates = self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))
+        return x * gates
+
+
+class DepthwiseSeparable(nn.Cell):
+    """Depthwise convolution, squeeze-excite, pointwise convolution without activation."""
+
+    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+        super().__init__()
+        mid = block.mid_channels
+        self.conv_dw = conv2d(mid, mid, block.kernel_size, block.stride, block.padding, mid)
+        self.bn1 = batch_norm(mid, settings)
+        self.act1 = activation(activation_name)
+        self.se = squeeze_excite(block, activation_name)
+        self.conv_pw = conv2d(mid, block.out_channels)
+        self.bn2 = batch_norm(block.out_channels, settings)
+        self.has_skip = block.has_skip
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        y = self.act1(self.bn1(self.conv_dw(x)))
+        y = self.se(y)
+        y = self.bn2(self.conv_pw(y))
+        return x + y if self.has_skip else y
+
+
+class InvertedResidual(nn.Cell):
+    """Expansion, depthwise convolution, squeeze-excite, projection without activation."""
+
+    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+        super().__init__()
+        mid = block.mid_channels
+        self.conv_pw = conv2d(block.in_channels, mid)
+        self.bn1 = batch_norm(mid, settings)
+        self.act1 = activation(activation_name)
+        self.conv_dw = conv2d(mid, mid, block.kernel_size, block.stride, block.padding, mid)
+        self.bn2 = batch_norm(mid, settings)
+        self.act2 = activation(activation_name)
+        self.se = squeeze_excite(block, activation_name)
+        self.conv_pwl = conv2d(mid, block.out_channels)
+        self.bn3 = batch_norm(block.out_channels, settings)
+        self.has_skip = block.has_skip
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        y = self.act1(self.bn1(self.conv_pw(x)))
+        y = self.act2(self.bn2(self.conv_dw(y)))
+        y = self.se(y)
+        y = self.bn3(self.conv_pwl(y))
+        return x + y if self.has_skip else y
+
+
+def squeeze_excite(block: Block, activation_name: str) -> nn.Cell:
+    """The block's squeeze-excite, or the identity where it has none."""
+    if not block.se_channels:
+        return nn.Identity()
+    return SqueezeExcite(block.mid_channels, block.se_channels, activation_name)
+
+
+BLOCK_KINDS: dict[str, type[nn.Cell]] = {"ds": DepthwiseSeparable, "ir": InvertedResidual}

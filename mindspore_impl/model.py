@@ -1,0 +1,74 @@
+"""TinyNet in MindSpore, for PyNative and for graph mode."""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn
+
+from tinynet.initialise import initial_state
+from tinynet.manifest import State
+from tinynet.spec import Spec
+
+from mindspore_impl.blocks import BLOCK_KINDS, GlobalAveragePool, activation, batch_norm, conv2d
+from mindspore_impl.state import write_state
+
+
+class TinyNet(nn.Cell):
+    """A member of the family: stem, blocks, head, classifier.
+
+    Args:
+        spec: what to build.
+        state: canonical state to start from; by default ``initial_state(spec, seed=0)``.
+
+    Raises:
+        StateError: the state does not fit the spec.
+
+    Example:
+        >>> net = TinyNet(load_spec("tinynet_e"))
+        >>> net(ms.ops.zeros((1, 3, 106, 106))).shape
+        (1, 1000)
+    """
+
+    def __init__(self, spec: Spec, state: State | None = None):
+        super().__init__()
+        self.spec = spec
+        stem, head, bn, act = spec.stem, spec.head, spec.batch_norm, spec.activation
+        self.conv_stem = conv2d(
+            spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding
+        )
+        self.bn1 = batch_norm(stem.out_channels, bn)
+        self.act1 = activation(act)
+        self.blocks = nn.SequentialCell(
+            *(
+                nn.SequentialCell(*(BLOCK_KINDS[block.kind](block, bn, act) for block in stage))
+                for stage in spec.blocks_by_stage()
+            )
+        )
+        self.conv_head = conv2d(spec.stages[-1].out_channels, head.out_channels)
+        self.bn2 = batch_norm(head.out_channels, bn)
+        self.act2 = activation(act)
+        self.global_pool = GlobalAveragePool()
+        self.classifier = nn.Dense(
+            head.out_channels, spec.num_classes, weight_init="zeros", bias_init="zeros"
+        )
+        write_state(self, initial_state(spec, seed=0) if state is None else state)
+
+    def features(self, x: ms.Tensor) -> ms.Tensor:
+        """The last feature map: (N, C, H, W) pixels to (N, head.out_channels, h, w)."""
+        self._check_size(x)
+        x = self.act1(self.bn1(self.conv_stem(x)))
+        x = self.blocks(x)
+        return self.act2(self.bn2(self.conv_head(x)))
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        """Logits: (N, C, H, W) pixels to (N, num_classes)."""
+        return self.classifier(self.global_pool(self.features(x)))
+
+    def _check_size(self, x: ms.Tensor) -> None:
+        # "same" padding is resolved for one input size; another would be padded wrongly.
+        size = self.spec.input_size[1:]
+        if self.spec.padding == "same" and tuple(x.shape[2:]) != size:
+            raise ValueError(
+                f"{self.spec.name}: input is {tuple(x.shape[2:])} pixels, expected {size}, the "
+                "size its padding was resolved for"
+            )

@@ -1,0 +1,101 @@
+"""ONNX files: written from either twin, finished and checked, run in ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import version_converter
+
+from tinynet.documents import write_atomically
+from tinynet.labels import class_names
+from tinynet.manifest import State
+from tinynet.spec import Spec, format_spec, parse_spec
+
+from parity.twins import load_twin
+
+# What PyTorch 2.13's exporter writes by itself; MindSpore's, which writes 11, is converted to it.
+OPSET = 20
+
+
+class OnnxError(ValueError):
+    """An ONNX file that cannot be used here. The message is one line."""
+
+
+def export(framework: str, spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
+    """Writes an ONNX file through a framework's own exporter.
+
+    The file has a free batch size, opset :data:`OPSET`, and spec and class names in its metadata
+    ("tinynet_spec", JSON; "class_names", a JSON list).
+
+    Raises:
+        TwinError: the framework is not there.
+        OnnxError: the exporter wrote a file that does not pass ONNX's checker.
+        DocumentError: the file cannot be placed there.
+    """
+    twin = load_twin(framework)
+
+    def write(temporary: Path) -> None:
+        twin.export.export_onnx(spec, state, temporary)
+        model = onnx.load(os.fspath(temporary))
+        if model.opset_import[0].version != OPSET:
+            model = version_converter.convert_version(model, OPSET)
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        model.graph.name = spec.name
+        properties = {
+            "tinynet_spec": format_spec(spec),
+            "class_names": json.dumps(class_names(spec), ensure_ascii=False),
+        }
+        onnx.helper.set_model_props(model, properties)
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise OnnxError(
+                f"{path}: {framework}'s exporter wrote an invalid file: {error}"
+            ) from None
+        onnx.save(model, os.fspath(temporary))
+
+    write_atomically(path, write)
+
+
+class OnnxPredictor:
+    """An ONNX file ready to answer, in ONNX Runtime on the CPU.
+
+    Args:
+        path: an ONNX file with one input (N, C, H, W) and one output (N, num_classes).
+        spec: overrides the spec in the file's metadata.
+
+    Raises:
+        OnnxError: not an ONNX file, or one without a spec and none was given.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], spec: Spec | None = None):
+        import onnxruntime
+
+        if not Path(path).is_file():
+            raise OnnxError(f"{path}: no such file")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                os.fspath(path), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's exceptions share no public base
+            reason = str(error).strip().partition("\n")[0]
+            raise OnnxError(f"{path}: ONNX Runtime cannot load it: {reason}") from None
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if spec is None and "tinynet_spec" not in metadata:
+            raise OnnxError(f"{path}: has no spec in its metadata, name one with --spec")
+        self.spec = spec or parse_spec(metadata["tinynet_spec"], source=f"{path} (metadata)")
+        self._input = self._session.get_inputs()[0].name
+        expected = [*self.spec.input_size]
+        found = list(self._session.get_inputs()[0].shape[1:])
+        if found != expected:
+            raise OnnxError(f"{path}: takes {found} (C, H, W), expected {expected}, its spec's")
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
+        return self._session.run(None, {self._input: images})[0]

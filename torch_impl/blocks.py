@@ -1,0 +1,132 @@
+"""The building blocks in PyTorch. Every size arrives resolved; shapes are (N, C, H, W).
+
+Child names are timm's, so that parameter names are.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinynet.spec import BatchNorm, Block, Padding
+
+
+def conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 1,
+    stride: int = 1,
+    padding: Padding = (0, 0, 0, 0),
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d:
+    """A convolution with explicit padding (top, bottom, left, right) in pixels."""
+    top, bottom, left, right = padding
+    if top == bottom and left == right:
+        return nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, (top, left), groups=groups, bias=bias
+        )
+    return _UnevenConv2d(
+        padding, in_channels, out_channels, kernel_size, stride, groups=groups, bias=bias
+    )
+
+
+class _UnevenConv2d(nn.Conv2d):
+    # nn.Conv2d pads both sides alike; TensorFlow's "same" padding does not.
+    def __init__(self, padding: Padding, *args: int, groups: int, bias: bool):
+        super().__init__(*args, groups=groups, bias=bias)
+        top, bottom, left, right = padding
+        self.sides = (left, right, top, bottom)  # F.pad counts from the last axis
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.pad(x, self.sides))
+
+
+def batch_norm(channels: int, settings: BatchNorm) -> nn.BatchNorm2d:
+    """Batch normalisation over (N, H, W)."""
+    return nn.BatchNorm2d(channels, eps=settings.eps, momentum=settings.momentum)
+
+
+def activation(name: str) -> nn.Module:
+    """The activation a spec names."""
+    return {"silu": nn.SiLU, "relu6": nn.ReLU6}[name]()
+
+
+class GlobalAveragePool(nn.Module):
+    """Mean over height and width: (N, C, H, W) to (N, C)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3))
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel by a gate computed from all channels' means; keeps the shape."""
+
+    def __init__(self, channels: int, squeezed: int, activation_name: str):
+        super().__init__()
+        self.conv_reduce = conv2d(channels, squeezed, bias=True)
+        self.act1 = activation(activation_name)
+        self.conv_expand = conv2d(squeezed, channels, bias=True)
+        self.gate = nn.Sigmoid()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        means = x.mean((2, 3), keepdim=True)
+        gates = self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))
+        return x * gates
+
+
+class DepthwiseSeparable(nn.Module):
+    """Depthwise convolution, squeeze-excite, pointwise convolution without activation."""
+
+    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+        super().__init__()
+        mid = block.mid_channels
+        self.conv_dw = conv2d(mid, mid, block.kernel_size, block.stride, block.padding, mid)
+        self.bn1 = batch_norm(mid, settings)
+        self.act1 = activation(activation_name)
+        self.se = squeeze_excite(block, activation_name)
+        self.conv_pw = conv2d(mid, block.out_channels)
+        self.bn2 = batch_norm(block.out_channels, settings)
+        self.has_skip = block.has_skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.act1(self.bn1(self.conv_dw(x)))
+        y = self.se(y)
+        y = self.bn2(self.conv_pw(y))
+        return x + y if self.has_skip else y
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, squeeze-excite, projection without activation."""
+
+    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+        super().__init__()
+        mid = block.mid_channels
+        self.conv_pw = conv2d(block.in_channels, mid)
+        self.bn1 = batch_norm(mid, settings)
+        self.act1 = activation(activation_name)
+        self.conv_dw = conv2d(mid, mid, block.kernel_size, block.stride, block.padding, mid)
+        self.bn2 = batch_norm(mid, settings)
+        self.act2 = activation(activation_name)
+        self.se = squeeze_excite(block, activation_name)
+        self.conv_pwl = conv2d(mid, block.out_channels)
+        self.bn3 = batch_norm(block.out_channels, settings)
+        self.has_skip = block.has_skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.act1(self.bn1(self.conv_pw(x)))
+        y = self.act2(self.bn2(self.conv_dw(y)))
+        y = self.se(y)
+        y = self.bn3(self.conv_pwl(y))
+        return x + y if self.has_skip else y
+
+
+def squeeze_excite(block: Block, activation_name: str) -> nn.Module:
+    """The block's squeeze-excite, or the identity where it has none."""
+    if not block.se_channels:
+        return nn.Identity()
+    return SqueezeExcite(block.mid_channels, block.se_channels, activation_name)
+
+
+BLOCK_KINDS: dict[str, type[nn.Module]] = {"ds": DepthwiseSeparable, "ir": InvertedResidual}

@@ -1,0 +1,34 @@
+"""ONNX from PyTorch's own exporter."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import torch
+
+from tinynet.manifest import State
+from tinynet.spec import Spec
+
+from torch_impl.model import TinyNet
+
+
+def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
+    """Writes an ONNX file with input "pixels" and output "logits" and a free batch size.
+
+    Args:
+        spec: what to build.
+        state: canonical state.
+        path: the file to write.
+    """
+    net = TinyNet(spec, state).eval()
+    # Two images, because torch.export treats a size of one as fixed.
+    images = torch.zeros(2, *spec.input_size)
+    with warnings.catch_warnings():
+        # The exporter's own use of deprecated parts of PyTorch.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net, (images,), os.fspath(path), input_names=["pixels"], output_names=["logits"],
+            dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, dynamo=True,
+            external_data=False, verbose=False,
+        )  # fmt: skip

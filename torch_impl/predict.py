@@ -1,0 +1,46 @@
+"""Inference in PyTorch: NumPy pixels in, NumPy logits out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from tinynet.manifest import State
+from tinynet.spec import Spec
+
+from torch_impl.model import TinyNet
+from torch_impl.modes import MODES, running
+
+DEVICES = ("cpu", "cuda")
+
+
+class Predictor:
+    """A net ready to answer, in evaluation mode.
+
+    Args:
+        spec: what to build.
+        state: canonical state.
+        device: one of :data:`DEVICES`.
+        mode: one of :data:`MODES`.
+
+    Raises:
+        StateError: the state does not fit the spec.
+        ValueError: no such device here.
+    """
+
+    def __init__(self, spec: Spec, state: State, device: str = DEVICES[0], mode: str = MODES[-1]):
+        if device not in DEVICES:
+            raise ValueError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
+        try:
+            self.net = TinyNet(spec, state).eval().to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device {device} cannot be used: {error}") from None
+        self.device = device
+        self.mode = mode
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
+        with torch.inference_mode(), running(self.mode):
+            return self.net(torch.from_numpy(images).to(self.device)).cpu().numpy()
