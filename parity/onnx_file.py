@@ -1,11 +1,15 @@
 """ONNX files: written from either twin, finished and checked, run in ONNX Runtime."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# (onnx's types are incomplete, onnxruntime has none)
+
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnx
 from numpy.typing import NDArray
@@ -98,4 +102,5 @@ class OnnxPredictor:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
         """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
-        return self._session.run(None, {self._input: images})[0]
+        outputs = self._session.run(None, {self._input: images})
+        return cast(NDArray[Any], outputs[0])

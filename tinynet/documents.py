@@ -42,8 +42,9 @@ def parse_document(text: str, schema: dict[str, Any], source: str) -> dict[str, 
         raise DocumentError(f"{source}: not valid JSON at {place}: {error.msg}") from None
     except _RefusedError as error:
         raise DocumentError(f"{source}: {error}") from None
+    validator: Any = Draft202012Validator(schema)  # whose own types are incomplete
     errors = sorted(
-        Draft202012Validator(schema).iter_errors(document),
+        validator.iter_errors(document),
         key=lambda error: [str(step) for step in error.absolute_path],
     )
     if errors:

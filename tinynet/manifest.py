@@ -29,7 +29,8 @@ CANONICAL_LEAVES: dict[Role, str] = {
     "bn_mean": "running_mean",
     "bn_var": "running_var",
 }
-MINDSPORE_LEAVES: dict[Role, str] = CANONICAL_LEAVES | {
+MINDSPORE_LEAVES: dict[Role, str] = {
+    **CANONICAL_LEAVES,
     "bn_weight": "gamma",
     "bn_bias": "beta",
     "bn_mean": "moving_mean",

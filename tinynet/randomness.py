@@ -27,7 +27,8 @@ def normal(shape: tuple[int, ...], *key: Key) -> NDArray[np.float64]:
     count = math.prod(shape)
     pairs = (count + 1) // 2
     first, second = np.split(uniform((2 * pairs,), *key), 2)
-    radius = np.sqrt(-2.0 * np.log1p(-first))  # 1 - first is in (0, 1]: the logarithm is finite
+    # 1 - first is in (0, 1]: the logarithm is finite.
+    radius: NDArray[np.float64] = np.sqrt(-2.0 * np.log1p(-first))
     angle = 2.0 * np.pi * second
     return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count].reshape(shape)
 

@@ -282,10 +282,8 @@ def spec_document(spec: Spec) -> dict[str, Any]:
     ]
     document["head"] = dataclasses.asdict(spec.head)
     if spec.preprocessing != Preprocessing():
-        preprocessing = dataclasses.asdict(spec.preprocessing)
-        document["preprocessing"] = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in preprocessing.items()
+        document["preprocessing"] = dataclasses.asdict(spec.preprocessing) | {
+            key: list(getattr(spec.preprocessing, key)) for key in ("mean", "std")
         }
     if spec.derivation is not None:
         document["derivation"] = dataclasses.asdict(spec.derivation)
@@ -338,9 +336,8 @@ def _build(document: dict[str, Any]) -> Spec:
 
 
 def _build_stage(stage: dict[str, Any]) -> Stage:
-    texts_and_ratios = {k: stage[k] for k in ("kind", "se_ratio") if k in stage}
-    integers = {k: int(v) for k, v in stage.items() if k not in texts_and_ratios}
-    return Stage(**texts_and_ratios, **integers)
+    integers = {k: int(v) for k, v in stage.items() if k not in ("kind", "se_ratio")}
+    return Stage(kind=stage["kind"], se_ratio=stage.get("se_ratio"), **integers)
 
 
 def _stage_blocks(

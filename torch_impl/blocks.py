@@ -39,8 +39,8 @@ class _UnevenConv2d(nn.Conv2d):
         top, bottom, left, right = padding
         self.sides = (left, right, top, bottom)  # F.pad counts from the last axis
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(F.pad(x, self.sides))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.pad(input, self.sides))
 
 
 def batch_norm(channels: int, settings: BatchNorm) -> nn.BatchNorm2d:
