@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import safetensors
 
+import tinynet
 from tinynet.documents import write_atomically
 from tinynet.initialise import initial_state
 from tinynet.manifest import (
@@ -39,12 +40,14 @@ FORMATS: dict[str, str | None] = {
     ".safetensors": None,
     ".pth": "torch",
     ".pt": "torch",
+    ".pth.tar": "torch",  # timm's name for its training checkpoints, no tar file
     ".ckpt": "mindspore",
 }
 
 # What a checkpoint of our writing says of itself; all else in its metadata is carried along.
 _OWN_METADATA = (
-    "spec", "spec_sha256", "source", "source_sha256", "numpy", "safetensors", "content_sha256",
+    "spec", "spec_sha256", "source", "source_sha256", "tinynet", "numpy", "safetensors",
+    "content_sha256",
 )  # fmt: skip
 # What describes only the file it stands in (MindSpore's checksum is over its own names).
 _FILE_METADATA = ("format", "crc_num", "remove_redundancy")
@@ -138,6 +141,7 @@ def save_checkpoint(
         "spec_sha256": spec.sha256,
         "source": checkpoint.source,
         "source_sha256": checkpoint.source_sha256,
+        "tinynet": tinynet.__version__,
         "numpy": np.__version__,
         "safetensors": safetensors.__version__,
     }
@@ -221,12 +225,10 @@ def resolve(
 
 
 def _format(path: str | os.PathLike[str]) -> str | None:
-    suffix = Path(path).suffix
-    if suffix not in FORMATS:
-        raise CheckpointError(
-            f"{path}: the suffix {suffix!r} says no format, expected one of {', '.join(FORMATS)}"
-        )
-    return FORMATS[suffix]
+    for suffix, twin in FORMATS.items():
+        if str(path).endswith(suffix):
+            return twin
+    raise CheckpointError(f"{path}: unknown suffix, expected one of {', '.join(FORMATS)}")
 
 
 def _own_spec(raw: RawCheckpoint) -> Spec | None:
@@ -267,5 +269,5 @@ def _content_sha256(state: State, metadata: dict[str, str]) -> str:
     digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode())
     for key, array in state.items():
         digest.update(key.encode())
-        digest.update(array.astype("<f4", copy=False).data.cast("B"))
+        digest.update(np.ascontiguousarray(array, "<f4").data.cast("B"))
     return digest.hexdigest()

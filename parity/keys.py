@@ -201,7 +201,8 @@ def _without_leftovers(
 
 
 def _without_prefixes(tensors: dict[str, Any], layout: list[str]) -> dict[str, Any]:
-    for prefix in MODULE_PREFIXES:
+    # EMA_PREFIX too: where all weights have it, the file holds averaged ones only.
+    for prefix in (EMA_PREFIX, *MODULE_PREFIXES):
         if all(name.startswith(prefix) for name in tensors):
             layout.append(f"prefix {prefix}")
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}

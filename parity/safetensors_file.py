@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import safetensors.numpy
 from safetensors import SafetensorError
@@ -33,11 +33,11 @@ def parse_safetensors(data: bytes, source: str) -> tuple[State, dict[str, str]]:
             f"{source}: cannot be read, it is damaged or no safetensors file ({error})"
         ) from None
     except KeyError as error:
-        raise SafetensorsFileError(f"{source}: holds {error.args[0]}, expected float32") from None
-    # The reader has found this header valid, but does not hand out the metadata of bytes.
-    start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-    header = json.loads(data[_LENGTH_BYTES:start])
-    return tensors, header.get("__metadata__", {})
+        # bfloat16 and the 8-bit floats: NumPy has no such types.
+        dtype = error.args[0]
+        name = next(k for k, v in _header(data).items() if v.get("dtype") == dtype)
+        raise SafetensorsFileError(f"{source}: {name} is {dtype}, expected F32") from None
+    return tensors, _header(data).get("__metadata__", {})
 
 
 def write_safetensors(file: BinaryIO, tensors: State, metadata: Mapping[str, str]) -> None:
@@ -60,3 +60,9 @@ def write_safetensors(file: BinaryIO, tensors: State, metadata: Mapping[str, str
     file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
     for array in tensors.values():
         file.write(array.astype("<f4", copy=False).tobytes())
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    # Read again here: the library checks the header of bytes, but hands out no metadata.
+    start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    return json.loads(data[_LENGTH_BYTES:start])

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
+
+# Python puts a script's own folder first, where parity.py would hide the package parity. The
+# repository's root in its place also lets the scripts run where the project is not installed.
+if sys.path and Path(sys.path[0]) == Path(__file__).parent:
+    sys.path[0] = str(Path(__file__).parents[1])
 
 USER_ERROR = 2
 
@@ -38,9 +45,10 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """
     try:
         status = main()
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output, head for one, had enough. Nobody is left to tell.
-        sys.stdout = None
+        # The reader of our output, head for one, had enough. Python flushes again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except (ValueError, OSError) as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)

@@ -29,7 +29,7 @@ examples:
   convert.py tinynet_c.safetensors tinynet_c.ckpt    for mindspore.load_checkpoint
   convert.py tinynet_c.safetensors ms.safetensors --names mindspore
                                                      the same, without needing MindSpore here
-  convert.py checkpoint.pth ema.safetensors --ema    timm's averaged weights
+  convert.py last.pth.tar ema.safetensors --ema      timm's averaged weights
   convert.py tinynet_c.ckpt start.safetensors --spec my_ten_classes.json --new-classifier 0
                                                      to fine-tune on other classes
   convert.py tinynet_c.ckpt                          what is in this file?

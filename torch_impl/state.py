@@ -82,7 +82,10 @@ def load_native(path: str | os.PathLike[str]) -> Native:
     except Exception as error:  # a damaged pickle can raise anything
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         if wanted:
-            problem = f"refused, since its pickle asks to run {wanted[1]}"
+            problem = (
+                f"refused, since its pickle asks to run {wanted[1]}; "
+                "save only the state_dict where it comes from"
+            )
         else:
             problem = "cannot be read, it is damaged or no PyTorch checkpoint"
         raise NativeFileError(f"{path}: {problem}") from None
@@ -122,7 +125,7 @@ def _check_records(data: bytes, path: str | os.PathLike[str]) -> None:
 def _with_arrays(value: Any, place: str) -> Any:
     if isinstance(value, torch.Tensor):
         try:
-            return value.detach().numpy()
+            return value.detach().contiguous().numpy()
         except (TypeError, RuntimeError):
             # bfloat16, quantised, sparse: NumPy has no such arrays
             raise NativeFileError(f"{place} is {value.dtype}, expected float32") from None
