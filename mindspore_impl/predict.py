@@ -34,10 +34,7 @@ class Predictor:
     def __init__(self, spec: Spec, state: State, device: str = DEVICES[0], mode: str = MODES[-1]):
         if device not in DEVICES:
             raise ValueError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
-        try:
-            ms.set_device({"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}[device])
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"device {device} cannot be used: {_first_line(error)}") from None
+        _set_device({"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}[device])
         self.net = TinyNet(spec, state).set_train(False)
         self.mode = mode
         self.batch_size = 0
@@ -52,5 +49,11 @@ class Predictor:
             return self.net(ms.Tensor(padded)).asnumpy()[: len(images)]
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _set_device(target: str) -> None:
+    # Once an operation has run, MindSpore refuses the call even for the device it is on.
+    if ms.get_context("device_target") != target:
+        try:
+            ms.set_device(target)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(f"device {target} cannot be used: {reason}") from None

@@ -1,0 +1,143 @@
+"""What a parity run finds: evidence, rungs of the ladder, and the whole report."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+Kind = Literal["value", "bits", "shape", "missing", "not finite", "error"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evidence:
+    """One comparison.
+
+    Attributes:
+        subject: what was compared with the judge, such as "mindspore graph".
+        where: the layer, key, file or photograph it is about.
+        error: distance from the judge, in the rung's unit; infinite where no number can say it.
+        bound: the largest error that passes; 0 asks for identical bits.
+        noise: the float32 rounding noise that the bound is a multiple of; 0 where it is none.
+        kind: what sort of difference it is, if it is one.
+        note: what a person should know, such as an exception's message.
+    """
+
+    subject: str
+    where: str
+    error: float
+    bound: float
+    noise: float = 0.0
+    kind: Kind = "value"
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within its bound; a NaN never is."""
+        return self.error <= self.bound
+
+    @property
+    def severity(self) -> float:
+        """Error as a multiple of the bound: above 1 is a failure."""
+        if self.bound > 0 and math.isfinite(self.error):
+            return self.error / self.bound
+        return 0.0 if self.passed else math.inf
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rung:
+    """One rung of the ladder: a quantity, and all that was compared for it."""
+
+    name: str
+    title: str
+    unit: str
+    reason: str
+    evidence: tuple[Evidence, ...]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything passed; a rung that compared nothing did not."""
+        return bool(self.evidence) and all(item.passed for item in self.evidence)
+
+    @property
+    def worst(self) -> Evidence | None:
+        """The comparison that came closest to its bound, or went farthest beyond it."""
+        return max(self.evidence, key=lambda item: (item.severity, item.error), default=None)
+
+    @property
+    def failures(self) -> list[Evidence]:
+        """What did not pass, in the order in which it was compared."""
+        return [item for item in self.evidence if not item.passed]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """A whole parity run."""
+
+    spec: str
+    weights: str
+    rungs: tuple[Rung, ...]
+    environment: dict[str, str]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rung passed, and there was at least one."""
+        return bool(self.rungs) and all(rung.passed for rung in self.rungs)
+
+    @property
+    def first_divergence(self) -> tuple[Rung, Evidence] | None:
+        """The first failure of the lowest rung that failed: where to look first.
+
+        Rungs stand on one another, and within a rung evidence is in the order data flows, so what
+        fails first is nearest to the cause.
+        """
+        for rung in self.rungs:
+            if rung.failures:
+                return rung, rung.failures[0]
+        return None
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """The report as a JSON document; the fields are promised in the command's help.
+
+    JSON has no infinity: an error that no number can say is null, and its kind says what it is.
+    """
+    first = report.first_divergence
+    return {
+        "passed": report.passed,
+        "spec": report.spec,
+        "weights": report.weights,
+        "rungs": [_rung_document(rung) for rung in report.rungs],
+        "first_divergence": first
+        and {"rung": first[0].name, **_evidence_document(first[1], first[0].unit)},
+        "environment": report.environment,
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _rung_document(rung: Rung) -> dict[str, Any]:
+    return {
+        "name": rung.name,
+        "title": rung.title,
+        "passed": rung.passed,
+        "compared": len(rung.evidence),
+        "failed": len(rung.failures),
+        "worst": rung.worst and _evidence_document(rung.worst, rung.unit),
+        "failures": [_evidence_document(item, rung.unit) for item in rung.failures],
+        "seconds": round(rung.seconds, 3),
+    }
+
+
+def _evidence_document(item: Evidence, unit: str) -> dict[str, Any]:
+    return {
+        "where": item.where,
+        "subject": item.subject,
+        "kind": item.kind,
+        "error": item.error if math.isfinite(item.error) else None,
+        "bound": item.bound,
+        "noise": item.noise,
+        "unit": unit,
+        "note": item.note,
+    }

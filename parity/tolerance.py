@@ -1,0 +1,54 @@
+"""Every bound of the parity ladder, in one table, each with its reason.
+
+A bound is a factor times float32 rounding noise. The noise is measured in the same run: the
+PyTorch twin in float32 against the same mathematics in float64, on the same inputs. Where a
+measured noise happens to be smaller than a few roundings could explain (a layer that computes
+little, a lucky sum), a floor in units of float32 roundoff takes its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+# Largest relative error of rounding a real number to float32.
+ROUNDOFF = 2.0**-24
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bound:
+    """``factor`` times the measured noise, which counts as at least ``floor`` roundoffs."""
+
+    quantity: str
+    factor: float
+    floor: float
+    reason: str
+
+    def noise(self, measured: float) -> float:
+        """The noise the bound is a multiple of: the measured one, or the floor."""
+        return max(measured, self.floor * ROUNDOFF)
+
+
+_EXP = (
+    "MindSpore's float32 exp on CPU is an approximation: sigmoid and SiLU are up to 2.4e-6 from "
+    "the truth, relatively, where PyTorch's are within 1.2e-7"
+)
+_EXACT = "with sigmoid and SiLU computed in float64 only the order of summation differs"
+
+BOUNDS: dict[str, Bound] = {
+    bound.quantity: bound
+    for bound in (
+        Bound("layer", 4, 1, "isolated, two summation orders; measured at most 2"),
+        Bound(
+            "gate layer", 20, 1, f"isolated, holds a sigmoid or SiLU. {_EXP}; measured at most 11"
+        ),
+        Bound("chained", 30, 1, f"errors of all layers before add up. {_EXP}; measured at most 13"),
+        Bound("logits", 20, 1, f"{_EXP}; measured at most 10 over the whole net"),
+        Bound("logits, exact gates", 3, 1, f"{_EXACT}; measured at most 2"),
+        Bound("loss", 20, 2, f"log-softmax uses exp. {_EXP}"),
+        Bound("gradient", 8, 4, f"per parameter, from several roundings of one batch. {_EXP}"),
+        Bound("statistics", 8, 2, f"batch means and variances of activations. {_EXP}"),
+        Bound(
+            "onnx", 20, 1, "ONNX Runtime fuses batch norm into convolutions, and has its own exp"
+        ),
+    )
+}

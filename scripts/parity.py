@@ -1,0 +1,92 @@
+"""Proves that the two twins of a spec are the same net, rung by rung."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from _command import Parser, run
+
+if TYPE_CHECKING:
+    from parity.evidence import Rung
+
+DESCRIPTION = """\
+Climbs the parity ladder for a spec: the same weights and pixels go through the PyTorch twin, the
+MindSpore twin (PyNative and graph mode) and the ONNX files of both, and everything they compute
+is held against a float64 run. Every bound is a multiple of float32 rounding noise measured in
+the same run; parity/tolerance.py lists them with their reasons.
+
+Without --weights, weights are made from a seed, with batch-norm statistics measured on a batch.
+"""
+
+EXAMPLES = """\
+levels, in the ladder's order:
+  spec, pixels, parameters, layers-isolated, layers-chained, logits, loss, gradients, statistics,
+  onnx, predictions, checkpoints
+
+examples:
+  parity.py --spec tinynet_e                            all rungs
+  parity.py --spec tinynet_c --weights c.safetensors    with trained weights
+  parity.py --spec my_net.json --levels parameters,logits
+  parity.py --spec tinynet_e --report reports/e         and reports/e/parity.html
+  parity.py --spec tinynet_e --fail-fast --json         for a machine
+
+exit status: 0 when every rung passed, 1 when one failed, 2 for a wrong argument or file.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses the arguments, climbs the ladder and reports it."""
+    options = _parse(argv)
+    # Imported here, so that --help answers at once.
+    from parity.checkpoint import load_checkpoint
+    from parity.evidence import report_document
+    from parity.ladder import LEVELS, climb
+    from parity.report import format_report, format_rung, write_html
+    from tinynet.spec import load_spec
+
+    spec = load_spec(options.spec) if options.spec else None
+    if options.weights:
+        checkpoint = load_checkpoint(options.weights, spec)
+        spec, state = checkpoint.spec, checkpoint.state
+    elif spec is None:
+        raise ValueError("neither --spec nor --weights is given, expected at least one of them")
+    else:
+        state = None
+
+    def show(rung: Rung) -> None:
+        print(format_rung(rung), file=sys.stderr if options.json else sys.stdout, flush=True)
+
+    report = climb(
+        spec,
+        state,
+        weights=options.weights or "",
+        levels=options.levels.split(",") if options.levels else tuple(LEVELS),
+        seed=options.seed,
+        fail_fast=options.fail_fast,
+        progress=show,
+    )
+    print(json.dumps(report_document(report)) if options.json else format_report(report))
+    if options.report:
+        page = write_html(report, Path(options.report))
+        print(f"report: {page}", file=sys.stderr if options.json else sys.stdout)
+    return 0 if report.passed else 1
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(DESCRIPTION, EXAMPLES)
+    parser.add_argument("--spec", help="name of a shipped spec, or path of a JSON file")
+    parser.add_argument("--weights", metavar="FILE", help="a checkpoint; any that convert.py reads")
+    parser.add_argument("--levels", help="comma-separated rungs to climb (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of pixels, labels, weights (default 0)")
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failing rung")
+    parser.add_argument("--report", metavar="DIR", help="write parity.html and parity.json there")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run(main)
