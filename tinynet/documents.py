@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -35,12 +36,16 @@ def parse_document(text: str, schema: dict[str, Any], source: str) -> dict[str, 
 
     try:
         document = json.loads(
-            text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant
+            text,
+            object_pairs_hook=_refuse_duplicates,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_float,
         )
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise DocumentError(f"{source}: not valid JSON at {place}: {error.msg}") from None
-    except _RefusedError as error:
+    except (ValueError, RecursionError) as error:
+        # Ours, or Python's: an integer of thousands of digits, brackets nested without end.
         raise DocumentError(f"{source}: {error}") from None
     validator: Any = Draft202012Validator(schema)  # whose own types are incomplete
     errors = sorted(
@@ -75,6 +80,20 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise DocumentError(f"{path}: not UTF-8 text (byte {error.start})") from None
 
 
+def check_destination(path: str | os.PathLike[str]) -> Path:
+    """Refuses a place where no file can be, before long work ends there.
+
+    Raises:
+        DocumentError: the folder of ``path`` does not exist, or ``path`` is a folder.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise DocumentError(f"{path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise DocumentError(f"{path}: is a folder, expected the name of a file to write")
+    return path
+
+
 def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     """Writes a file under a temporary name beside its place, then renames it.
 
@@ -86,13 +105,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], objec
         write: is given the temporary path (same suffix as ``path``) and must create that file.
 
     Raises:
-        DocumentError: the folder of ``path`` does not exist, or ``path`` is a folder.
+        DocumentError: what :func:`check_destination` raises.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise DocumentError(f"{path}: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise DocumentError(f"{path}: is a folder, expected the name of a file to write")
+    path = check_destination(path)
     # A folder of its own, because some writers (MindSpore's) put temporary files of their own
     # beside the one they were asked for.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -110,21 +125,24 @@ def _umask() -> int:
     return mask
 
 
-class _RefusedError(ValueError):
-    pass
-
-
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for key, value in pairs:
         if key in document:
-            raise _RefusedError(f"the key {json.dumps(key)} stands twice in one object")
+            raise ValueError(f"the key {json.dumps(key)} stands twice in one object")
         document[key] = value
     return document
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise _RefusedError(f"{constant} is not a JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # 1e400: Python reads it as infinity
+        raise ValueError(f"{text} is too large a number")
+    return value
 
 
 def _describe(error: Any) -> str:

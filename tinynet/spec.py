@@ -337,7 +337,8 @@ def _build(document: dict[str, Any]) -> Spec:
 
 def _build_stage(stage: dict[str, Any]) -> Stage:
     integers = {k: int(v) for k, v in stage.items() if k not in ("kind", "se_ratio")}
-    return Stage(kind=stage["kind"], se_ratio=stage.get("se_ratio"), **integers)
+    se_ratio = float(stage["se_ratio"]) if "se_ratio" in stage else None
+    return Stage(kind=stage["kind"], se_ratio=se_ratio, **integers)
 
 
 def _stage_blocks(
