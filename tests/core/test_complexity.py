@@ -3,11 +3,12 @@ import math
 
 import numpy as np
 import pytest
-from random_specs import random_spec
 
 from tinynet.complexity import count, layers
 from tinynet.manifest import TRAINED_ROLES, manifest
 from tinynet.spec import Complexity, list_specs, load_spec
+
+from random_specs import random_spec
 
 # Of the released nets, at their own input sizes, 1000 classes.
 GOLDEN = {

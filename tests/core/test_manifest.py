@@ -2,7 +2,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from random_specs import random_spec
 
 from tinynet.initialise import initial_state
 from tinynet.manifest import (
@@ -15,6 +14,8 @@ from tinynet.manifest import (
     mindspore_keys,
 )
 from tinynet.spec import Stage, list_specs, load_spec
+
+from random_specs import random_spec
 
 SPEC = dataclasses.replace(
     load_spec("tinynet_e"),

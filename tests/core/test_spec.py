@@ -4,7 +4,6 @@ import json
 import math
 
 import pytest
-from random_specs import random_spec
 
 from tinynet.documents import DocumentError
 from tinynet.spec import (
@@ -18,6 +17,8 @@ from tinynet.spec import (
     parse_spec,
     spec_document,
 )
+
+from random_specs import random_spec
 
 TEXT = (SPEC_DIRECTORY / "tinynet_c.json").read_text()
 ALL = [
