@@ -30,7 +30,7 @@ from tinynet.manifest import (
 from tinynet.spec import Spec, parse_spec, spec_document
 
 from parity.keys import Named, to_canonical, to_mindspore
-from parity.safetensors_file import parse_safetensors, write_safetensors
+from parity.safetensors_file import read_safetensors, write_safetensors
 from parity.twins import load_twin
 
 Names = Literal["canonical", "mindspore"]
@@ -171,14 +171,15 @@ def read_raw(
         OSError: the file cannot be opened.
     """
     twin = _format(path)
-    data = Path(path).read_bytes()
+    with Path(path).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if twin is None:
-        content, metadata = parse_safetensors(data, str(path))
+        content, metadata = read_safetensors(path)
     else:
         native = load_twin(twin).state.load_native(path)
         content, metadata = native.content, native.metadata
     named = to_canonical(content, str(path), ema, spec)
-    return RawCheckpoint(str(path), hashlib.sha256(data).hexdigest(), named, metadata)
+    return RawCheckpoint(str(path), sha256, named, metadata)
 
 
 def resolve(

@@ -229,11 +229,12 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path, state, change, message):
 
 
 def test_bfloat16_is_refused_by_name(tmp_path):
-    header = b'{"bn1.bias":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    header = b'{"bn1.bias":{"dtype":"BF16","shape":[32],"data_offsets":[0,64]}}'
     path = tmp_path / "a.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
-    with pytest.raises(SafetensorsFileError, match=r"bn1\.bias is BF16, expected F32"):
-        load_checkpoint(path)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
+    # MindSpore, where imported, teaches NumPy the type under another name.
+    with pytest.raises(ValueError, match=r"bn1\.bias is (BF16, expected F32|bfloat16, expected)"):
+        load_checkpoint(path, E)
 
 
 def test_every_flipped_bit_is_noticed(tmp_path, path):

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,14 @@ def test_a_reader_that_has_enough_is_no_error(source):
     command = f"{sys.executable} {SCRIPTS / 'convert.py'} {source} | head -c 1"
     ran = subprocess.run(command, shell=True, check=True, capture_output=True, text=True)
     assert ran.stderr == ""
+
+
+def test_scripts_do_not_hide_the_package_parity(tmp_path):
+    # As if a script of that name were there, whether or not one is.
+    for name in ("convert.py", "_command.py"):
+        (tmp_path / name).write_bytes((SCRIPTS / name).read_bytes())
+    (tmp_path / "parity.py").write_text("raise SystemExit('the wrong parity')")
+    command = [sys.executable, tmp_path / "convert.py", tmp_path / "nothing.pth"]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parent)}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert "nothing.pth: No such file or directory" in ran.stderr
