@@ -103,6 +103,25 @@ def find_images(root: str | os.PathLike[str], spec: Spec) -> ImageFolder:
     return ImageFolder(root, spec, tuple(samples))
 
 
+def list_images(path: str | os.PathLike[str]) -> list[str]:
+    """The images that a path means: those right in a folder, sorted; a file is itself.
+
+    What a folder counts as an image is as in :func:`find_images`.
+
+    Raises:
+        DatasetError: no such file or folder, or a folder without images.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [str(path)]
+    images = [name for name in sorted(_listed(path)) if _is_image(name) and name[0] != "."]
+    if not images:
+        raise DatasetError(f"{path}: folder without images (of type {', '.join(IMAGE_EXTENSIONS)})")
+    return [str(path / name) for name in images]
+
+
 def batches(dataset: Dataset, batch_size: int, workers: int = 0) -> Iterator[Batch]:
     """Goes through a data set once, in order, every image exactly once.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinynet.datasets import DatasetError, batches, find_images
+from tinynet.datasets import DatasetError, batches, find_images, list_images
 from tinynet.images import ImageError, load_input
 from tinynet.labels import wordnet_ids
 from tinynet.spec import Preprocessing, load_spec
@@ -269,3 +269,26 @@ def test_decoding_keeps_within_a_batch_of_the_consumer(workers):
 def test_wrong_arguments_are_refused_at_once(arguments, message):
     with pytest.raises(ValueError, match=message):
         batches(Numbers(3), *arguments)
+
+
+# Listing unlabelled images
+
+
+def test_a_folder_means_the_images_right_in_it(tmp_path):
+    tree(tmp_path, "b.png", "a.JPEG", ".hidden.png", "deeper/c.png")
+    (tmp_path / "notes.txt").write_text("not an image")
+    assert list_images(tmp_path) == [str(tmp_path / "a.JPEG"), str(tmp_path / "b.png")]
+
+
+def test_a_file_means_itself_whatever_its_name(tmp_path):
+    file = tmp_path / "photo"
+    file.write_bytes(b"")
+    assert list_images(str(file)) == [str(file)]
+
+
+def test_a_folder_without_images_and_no_folder_at_all(tmp_path):
+    tree(tmp_path, "deeper/c.png")
+    with pytest.raises(DatasetError, match=r"folder without images \(of type \.jpg"):
+        list_images(tmp_path)
+    with pytest.raises(DatasetError, match="absent: no such file or folder"):
+        list_images(tmp_path / "absent")

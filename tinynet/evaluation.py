@@ -1,0 +1,149 @@
+"""How well a net does on a data set: the one loop and the one arithmetic for every runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet.datasets import Dataset, batches
+from tinynet.images import Pixels
+
+# Normalised pixels (N, C, H, W) to logits (N, K), both float32.
+Logits = npt.NDArray[np.float32]
+Predict = Callable[[Pixels], Logits]
+
+TOP = 5
+
+
+class EvaluationError(ValueError):
+    """An evaluation that has no result. The message is one line."""
+
+
+class TopClasses(NamedTuple):
+    """The most probable classes of some images, best first.
+
+    ``classes`` is int64 and ``probabilities`` float64, both (N, min(5, K)).
+    """
+
+    classes: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What came out. The data set's order is the order of ``labels`` and ``top``.
+
+    ``top1`` and ``top5`` are percentages, ``loss`` is the mean cross-entropy in nats,
+    ``images_per_second`` is that of the whole loop: decoding, the first batch (in which a runtime
+    may compile) and all.
+    """
+
+    top1: float
+    top5: float
+    loss: float
+    images_per_second: float
+    labels: npt.NDArray[np.int32]
+    top: TopClasses
+
+    @property
+    def images(self) -> int:
+        """How many images were counted."""
+        return len(self.labels)
+
+
+def top_classes(logits: Logits) -> TopClasses:
+    """Ranks the classes of each image.
+
+    Equal logits rank by class, the lower one first, so that a tie has one answer everywhere.
+
+    Args:
+        logits: (N, K), finite.
+    """
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
+    log_probabilities = _log_softmax(logits)
+    return TopClasses(order, np.exp(np.take_along_axis(log_probabilities, order, axis=1)))
+
+
+def check_finite(logits: Logits, names: Sequence[str]) -> None:
+    """Refuses logits (N, K) that rank nothing.
+
+    Args:
+        logits: (N, K).
+        names: what to call the N images.
+
+    Raises:
+        EvaluationError: naming the first image with a NaN or an infinity.
+    """
+    for name, finite in zip(names, np.isfinite(logits).all(axis=1), strict=True):
+        if not finite:
+            raise EvaluationError(f"{name}: the net's logits hold a NaN or an infinity")
+
+
+def evaluate(
+    predict: Predict,
+    dataset: Dataset,
+    batch_size: int,
+    workers: int = 0,
+    on_batch: Callable[[int], object] | None = None,
+    image_name: Callable[[int], str] = "image {}".format,
+) -> Evaluation:
+    """Goes through a data set once and counts every image exactly once.
+
+    Args:
+        predict: the net, in evaluation mode.
+        dataset: the images, at least one.
+        batch_size: how many ``predict`` gets at a time; the last batch has what remains.
+        workers: threads that decode ahead.
+        on_batch: called behind each batch with the number of its images.
+        image_name: what to call an image in errors, by its place in the data set.
+
+    Raises:
+        EvaluationError: no images, a label without a class, or logits that are of another shape
+            than (N, K) or not finite.
+        ValueError: what :func:`tinynet.datasets.batches` and the data set raise.
+    """
+    if len(dataset) == 0:
+        raise EvaluationError("there are no images to evaluate on")
+    labels: list[npt.NDArray[np.int32]] = []
+    tops: list[TopClasses] = []
+    loss = 0.0
+    start = time.perf_counter()
+    for batch in batches(dataset, batch_size, workers):
+        logits = predict(batch.images)
+        if logits.ndim != 2 or len(logits) != len(batch.labels):
+            raise EvaluationError(
+                f"the net gives logits of shape {logits.shape} for {len(batch.labels)} images"
+            )
+        label, classes = batch.labels.max(), logits.shape[1]
+        if label >= classes:
+            raise EvaluationError(f"an image has the label {label}, the net has {classes} classes")
+        check_finite(logits, [image_name(index) for index in batch.indices.tolist()])
+        own = np.take_along_axis(_log_softmax(logits), batch.labels[:, None], axis=1)
+        loss -= float(own.sum())
+        labels.append(batch.labels)
+        tops.append(top_classes(logits))
+        if on_batch is not None:
+            on_batch(len(batch.labels))
+    seconds = time.perf_counter() - start
+    truth = np.concatenate(labels)
+    top = TopClasses(*(np.concatenate(parts) for parts in zip(*tops, strict=True)))
+    hits = top.classes == truth[:, None]
+    return Evaluation(
+        top1=100 * float(hits[:, 0].mean()),
+        top5=100 * float(hits.any(axis=1).mean()),
+        loss=loss / len(truth),
+        images_per_second=len(truth) / seconds,
+        labels=truth,
+        top=top,
+    )
+
+
+def _log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
+    # Less the largest first, so that no exponential overflows.
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
