@@ -79,6 +79,13 @@ def test_ties_go_to_the_lower_class():
     assert result.top5 == pytest.approx(500 / 6)
 
 
+def test_ties_among_many_classes():
+    # Sorting algorithms keep the order of equals by themselves when there are few.
+    logits = np.random.default_rng(0).integers(0, 9, (3, 1000)).astype(np.float32)
+    expected = [sorted(range(1000), key=lambda k: (-row[k], k))[:5] for row in logits]
+    np.testing.assert_array_equal(top_classes(logits).classes, expected)
+
+
 def test_fewer_classes_than_five():
     logits = np.array([[0, 2, 1]], np.float32)
     result = evaluate(Table(logits), Numbered([2]), 1)
