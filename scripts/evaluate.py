@@ -1,0 +1,126 @@
+"""Evaluates weights on a folder of labelled images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import TYPE_CHECKING
+
+from _command import Parser, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinynet.datasets import ImageFolder
+    from tinynet.evaluation import Evaluation
+
+DESCRIPTION = """\
+Evaluates weights on a folder of labelled images: top-1, top-5 and mean cross-entropy, every image
+counted exactly once. The pixels are the same bits in every runtime.
+
+DATA has a folder of images for each class, as ImageNet's validation set: named after the classes
+(WordNet ids for ImageNet's), any subset of them; or any names, as many as the net has classes,
+numbered in sorted order.
+
+For onnx, FILE is an .onnx file of export.py; otherwise any file that convert.py reads.
+"""
+
+EXAMPLES = """\
+examples:
+  evaluate.py --framework torch --weights tinynet_c.safetensors --data imagenet/val
+  evaluate.py --framework mindspore --weights tinynet_c.ckpt --data imagenet/val --device ascend
+  evaluate.py --framework onnx --weights tinynet_c.onnx --data val --predictions val.jsonl
+
+--predictions writes one JSON object a line and image: file (in DATA), label (class number), top5
+(class numbers, best first; equal logits by number) and their probabilities.
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the arguments, evaluates and reports."""
+    options = _parse(argv)
+    # Imported here, so that --help answers at once.
+    from tqdm import tqdm
+
+    from tinynet.datasets import find_images
+    from tinynet.documents import check_destination, write_atomically
+    from tinynet.evaluation import evaluate
+    from tinynet.spec import load_spec
+
+    from parity.runtimes import RUNTIMES, open_runtime
+
+    if options.predictions is not None:
+        check_destination(options.predictions)
+    spec = load_spec(options.spec) if options.spec else None
+    runtime = open_runtime(options.framework, options.weights, spec, options.device)
+    dataset = find_images(options.data, runtime.spec)
+    # disable=None: no bar where nobody looks, in a file or a pipe.
+    with tqdm(total=len(dataset), unit=" images", disable=None, leave=False) as progress:
+        result = evaluate(
+            runtime.predict,
+            dataset,
+            options.batch_size,
+            options.workers,
+            on_batch=progress.update,
+            image_name=lambda index: dataset.samples[index][0],
+        )
+    if options.predictions is not None:
+        write_atomically(options.predictions, lambda file: _write(file, dataset, result))
+    report = {
+        "framework": runtime.name,
+        "spec": runtime.spec.name,
+        "images": result.images,
+        "top1": result.top1,
+        "top5": result.top5,
+        "loss": result.loss,
+        "images_per_second": result.images_per_second,
+    }
+    if options.json:
+        print(json.dumps(report))
+        return
+    print(f"{runtime.spec.name} in {RUNTIMES[runtime.name]}, {result.images} images")
+    print(f"top-1  {result.top1:7.3f} %")
+    print(f"top-5  {result.top5:7.3f} %")
+    print(f"loss   {result.loss:7.4f}")
+    print(f"{result.images_per_second:.1f} images/s")
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(DESCRIPTION, EXAMPLES)
+    parser.add_argument("--framework", required=True, choices=("torch", "mindspore", "onnx"))
+    parser.add_argument("--weights", required=True, metavar="FILE", help="the file of weights")
+    parser.add_argument("--data", required=True, metavar="DATA", help="the folder of images")
+    parser.add_argument("--spec", help="name (tinynet_c) or .json file, if not the file's own")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu; cuda for torch; gpu or ascend for mindspore (default: cpu)",
+    )
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=min(8, os.cpu_count() or 1),
+        metavar="N",
+        help="threads that decode images (default: one a core, at most 8)",
+    )
+    parser.add_argument("--predictions", metavar="FILE", help="write the answer for each image")
+    parser.add_argument("--json", action="store_true", help="report as one JSON object")
+    return parser.parse_args(argv)
+
+
+def _write(file: Path, dataset: ImageFolder, result: Evaluation) -> None:
+    with file.open("w", encoding="utf-8") as lines:
+        for (path, label), classes, probabilities in zip(dataset.samples, *result.top, strict=True):
+            line = {
+                "file": os.path.relpath(path, dataset.root),
+                "label": label,
+                "top5": classes.tolist(),
+                "probabilities": probabilities.tolist(),
+            }
+            print(json.dumps(line), file=lines)
+
+
+if __name__ == "__main__":
+    run(main)
