@@ -80,15 +80,7 @@ def load_native(path: str | os.PathLike[str]) -> Native:
             warnings.simplefilter("ignore")
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        if wanted:
-            problem = (
-                f"refused, since its pickle asks to run {wanted[1]}; "
-                "save only the state_dict where it comes from"
-            )
-        else:
-            problem = "cannot be read, it is damaged or no PyTorch checkpoint"
-        raise NativeFileError(f"{path}: {problem}") from None
+        raise NativeFileError(f"{path}: {_problem(error)}") from None
     content = _with_arrays(content, f"{path}: ")
     metadata = _parse_metadata(content.get("metadata") if isinstance(content, dict) else None)
     if metadata is None:
@@ -109,6 +101,19 @@ def save_native(
     tensors = {key: torch.tensor(array) for key, array in checked.items()}
     content = {"state_dict": tensors, "metadata": metadata}
     write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def _problem(error: Exception) -> str:
+    wanted = re.search(r"GLOBAL (\S+)", str(error))
+    if wanted:
+        return (
+            f"refused, since its pickle asks to run {wanted[1]}; "
+            "save only the state_dict where it comes from"
+        )
+    if "Unsupported operand" in str(error):
+        # Every pickle protocol above 2, torch.save's own.
+        return "refused, since its pickle is not of the kind torch.save writes by default"
+    return "cannot be read, it is damaged or no PyTorch checkpoint"
 
 
 def _check_records(data: bytes, path: str | os.PathLike[str]) -> None:

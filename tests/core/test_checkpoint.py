@@ -15,7 +15,7 @@ import tinynet
 from tinynet.documents import DocumentError
 from tinynet.initialise import initial_state
 from tinynet.manifest import CLASSIFIER_KEYS, StateError, mindspore_keys
-from tinynet.spec import load_spec
+from tinynet.spec import format_spec, load_spec
 
 from parity.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from parity.convert import convert, inspect
@@ -249,6 +249,13 @@ def test_every_flipped_bit_is_noticed(tmp_path, path):
         damaged.write_bytes(flipped)
         with pytest.raises(ValueError, match=r"^[^\n]+$"):
             load_checkpoint(damaged)
+
+
+def test_a_checkpoint_of_ours_without_its_checksum_is_refused(tmp_path, state):
+    # What is left when a bit flips in the checksum's own name.
+    path = write_foreign(tmp_path / "a.safetensors", state, {"spec": format_spec(E)})
+    with pytest.raises(CheckpointError, match="is damaged, it has a spec but no checksum"):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, 20_000, -1])

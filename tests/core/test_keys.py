@@ -106,6 +106,14 @@ def test_layout_becomes_canonical(layout):
     assert_same(named.state, state)
 
 
+def test_the_layout_tells_of_prefixes():
+    content = {"ema.module." + key: array for key, array in numbered(E).items()}
+    assert (
+        to_canonical(content, "file").layout
+        == "prefix ema., prefix module., canonical (timm) names"
+    )
+
+
 def test_lukemelas_names_become_canonical():
     spec = load_spec("efficientnet_lite0")
     state = numbered(spec)
