@@ -1,0 +1,114 @@
+"""What a person reads of a parity run: progress, the verdict, and a page."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+
+from tinynet.documents import write_atomically
+
+from parity.evidence import Evidence, Report, Rung, report_document
+from parity.report_page import render_page
+from parity.wording import (
+    SHOWN_FAILURES,
+    bound,
+    distance,
+    multiple,
+    place,
+    rerun,
+    smallest_bound,
+    verdict,
+)
+
+
+def format_rung(rung: Rung) -> str:
+    """One line of progress."""
+    status = "ok  " if rung.passed else "FAIL"
+    return (
+        f"{status}  {rung.name:<15}  {len(rung.evidence):>5} compared  {rung.seconds:>6.1f} s  "
+        f"{_worst(rung)}"
+    )
+
+
+def format_report(report: Report) -> str:
+    """The verdict, and for a failure where to look first, what failed and by how much."""
+    outcome = "PASSED" if report.passed else "FAILED"
+    lines = [
+        "",
+        f"{outcome}  {report.spec}, weights {report.weights}: {verdict(report)}, "
+        f"{report.seconds:.0f} s",
+    ]
+    if report.first_divergence:
+        rung, first = report.first_divergence
+        lines += [
+            "",
+            f"first divergence: {place(first)}, rung {rung.name}",
+            *_details(first),
+        ]
+    for rung in report.rungs:
+        if not rung.passed:
+            lines += ["", *_failed_rung(report, rung)]
+    return "\n".join(lines)
+
+
+def write_html(report: Report, folder: Path) -> Path:
+    """Writes ``parity.html``, which needs nothing beside it, and ``parity.json``.
+
+    Args:
+        report: what was found.
+        folder: where to; created if it does not exist.
+
+    Returns:
+        The path of the page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "parity.html"
+    text = json.dumps(report_document(report), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / "parity.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(page, lambda path: path.write_text(render_page(report), encoding="utf-8"))
+    return page
+
+
+def _worst(rung: Rung) -> str:
+    worst = rung.worst
+    if worst is None:
+        return "nothing was compared"
+    if worst.error == worst.bound == 0:
+        return "no difference"
+    error = multiple(worst.error, worst.noise)
+    if error:
+        error += f" noise (bound {multiple(worst.bound, worst.noise)})"
+    return f"worst {error or distance(worst)}: {place(worst)}"
+
+
+def _details(item: Evidence) -> list[str]:
+    lines = [
+        f"  kind            {item.kind}",
+        f"  error           {distance(item)}",
+        f"  bound           {bound(item)}",
+        f"  would pass at   {smallest_bound([item])}",
+    ]
+    return [*lines, f"  note            {item.note}"] if item.note else lines
+
+
+def _failed_rung(report: Report, rung: Rung) -> list[str]:
+    failures = rung.failures
+    lines = [
+        f"{rung.name}: {len(failures)} of {len(rung.evidence)} comparisons failed "
+        f"({rung.title}; {rung.unit})"
+    ]
+    shown = failures[:SHOWN_FAILURES]
+    rows = [("where", "subject", "kind", "error = smallest bound that passes", "bound")]
+    rows += [(item.where, item.subject, item.kind, distance(item), bound(item)) for item in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    notes = ["", *(textwrap.shorten(item.note, 100, placeholder=" ...") for item in shown)]
+    if shown:
+        for row, note in zip(rows, notes, strict=True):
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            lines.append(f"  {'  '.join(cells)}  {note}".rstrip())
+    if len(failures) > len(shown):
+        lines.append(f"  and {len(failures) - len(shown)} more; --report or --json gives them all")
+    if failures:
+        lines.append(f"  smallest bound that passes all: {smallest_bound(failures)}")
+    return [*lines, f"  again: {rerun(report, rung)}"]
