@@ -111,9 +111,13 @@ def _floor() -> int:
     return _TOP + _HEIGHT
 
 
-def _size(width: float) -> dict[str, object]:
+def _size(width: float) -> dict[str, str]:
     height = _TOP + _HEIGHT + _FOOT
-    return {"width": round(width), "height": height, "viewBox": f"0 0 {width:.1f} {height}"}
+    return {
+        "width": f"{width:.0f}",
+        "height": str(height),
+        "viewBox": f"0 0 {width:.1f} {height}",
+    }
 
 
 def _steps(heights: Sequence[float | None], step: float) -> str:
