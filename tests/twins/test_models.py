@@ -1,0 +1,342 @@
+"""TinyNet in both frameworks: names, counts, shapes, answers."""
+
+import dataclasses
+import functools
+import json
+import math
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinynet.complexity import count, layers
+from tinynet.manifest import (
+    TRAINED_ROLES,
+    StateError,
+    drop_classifier,
+    manifest,
+    mindspore_keys,
+)
+from tinynet.spec import list_specs, load_spec
+
+from parity.twins import FRAMEWORKS, load_twin
+from random_specs import random_spec
+
+FOLDER = Path(__file__).parents[1] / "golden"
+GOLDEN = json.loads((FOLDER / "timm_logits.json").read_text())["logits"]
+MAKER = runpy.run_path(str(FOLDER / "make_timm_logits.py"))
+golden_state, golden_images = functools.cache(MAKER["golden_state"]), MAKER["golden_images"]
+
+# In units of the logits' root mean square. The parity ladder measures each net's own noise;
+# here a flat bound, four to eight times what the worst net of this file shows (torch 1.2e-6,
+# mindspore 1.5e-5), tells wrong from right.
+FLOAT32_BOUND = {"torch": 1e-5, "mindspore": 6e-5}
+
+
+@functools.cache
+def built(framework, spec):
+    return load_twin(framework).probe.build(spec, golden_state(spec))
+
+
+def answer(framework, spec, images, net=None, mode=None):
+    """Logits in evaluation mode, as the predictors compute them."""
+    net = built(framework, spec) if net is None else net
+    modes = load_twin(framework).modes
+    return call(framework, net, images, mode or modes.MODES[0])
+
+
+def call(framework, function, images, mode):
+    """A net, or one of its methods, from NumPy to NumPy in evaluation mode."""
+    net = getattr(function, "__self__", function)
+    with load_twin(framework).modes.running(mode):
+        if framework == "torch":
+            import torch
+
+            net.eval()
+            with torch.no_grad():
+                return function(torch.tensor(images, dtype=net.classifier.weight.dtype)).numpy()
+        import mindspore
+
+        net.set_train(False)
+        return function(mindspore.Tensor(images)).asnumpy()
+
+
+def exact(spec, images):
+    """The judge: the PyTorch twin in float64."""
+    net = load_twin("torch").probe.build(spec, golden_state(spec), dtype="float64")
+    return answer("torch", spec, images, net)
+
+
+def error(found, truth):
+    return np.abs(found - truth).max() / np.sqrt(np.mean(truth**2))
+
+
+def batch(spec, size=4):
+    return MAKER["normal"]((size, *spec.input_size), "batch").astype(np.float32)
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", list_specs())
+def test_parameters_are_named_as_in_timm(name):
+    spec = load_spec(name)
+    net = built("torch", spec)
+    found = {
+        key: tuple(tensor.shape)
+        for key, tensor in net.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    assert found == {key: entry.shape for key, entry in manifest(spec).items()}
+    trained = {key for key, entry in manifest(spec).items() if entry.role in TRAINED_ROLES}
+    assert {key for key, _ in net.named_parameters()} == trained
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("name", list_specs())
+def test_mindspore_differs_in_the_leaves_of_batch_norm_only(name):
+    spec = load_spec(name)
+    names, entries = mindspore_keys(spec), manifest(spec)
+    net = built("mindspore", spec)
+    found = {key: tuple(parameter.shape) for key, parameter in net.parameters_and_names()}
+    assert found == {names[key]: entry.shape for key, entry in entries.items()}
+    # Files and optimizers go by Parameter.name: it must be the place in the net.
+    assert {parameter.name for parameter in net.get_parameters()} == set(names.values())
+    trained = {names[key] for key, entry in entries.items() if entry.role in TRAINED_ROLES}
+    assert {parameter.name for parameter in net.trainable_params()} == trained
+
+
+@pytest.mark.parametrize("name", list_specs())
+def test_the_twins_trace_the_same_layers(name):
+    spec = load_spec(name)
+    torch, mindspore = (load_twin(f).probe.layer_names(built(f, spec)) for f in FRAMEWORKS)
+    assert torch == mindspore
+    assert {layer.key for layer in layers(spec)} < set(torch)
+
+
+# Counts
+
+
+@pytest.mark.parametrize("name", list_specs())
+def test_counted_by_pytorch(name):
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    spec = load_spec(name)
+    # On the meta device, where nothing is computed: a counter that shares no code with ours.
+    net = load_twin("torch").model.TinyNet(spec, golden_state(spec)).eval().to("meta")
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, *spec.input_size, device="meta"))
+    assert counter.get_total_flops() == 2 * count(spec).macs
+    assert sum(parameter.numel() for parameter in net.parameters()) == count(spec).params
+
+
+@pytest.mark.parametrize("name", list_specs())
+def test_counted_by_mindspore(name):
+    spec = load_spec(name)
+    parameters = built("mindspore", spec).trainable_params()
+    assert sum(parameter.size for parameter in parameters) == count(spec).params
+
+
+# Answers
+
+
+@pytest.mark.parametrize("name", list_specs())
+def test_torch_answers_as_timm(name):
+    spec, golden = load_spec(name), GOLDEN[name]
+    logits = exact(spec, golden_images(spec))[0]
+    # Both in float64: only the order of summation may differ.
+    first = logits[: len(golden["first"])]
+    assert np.abs(first - golden["first"]).max() < 1e-11 * golden["rms"]
+    assert math.isclose(np.sqrt(np.mean(logits**2)), golden["rms"], rel_tol=1e-11)
+
+
+@pytest.mark.parametrize("name", list_specs())
+def test_mindspore_answers_as_timm(name):
+    spec, golden = load_spec(name), GOLDEN[name]
+    logits = answer("mindspore", spec, golden_images(spec))[0]
+    differences = logits[: len(golden["first"])] - golden["first"]
+    assert np.abs(differences).max() < FLOAT32_BOUND["mindspore"] * golden["rms"]
+
+
+# Specs that nobody chose
+
+SEEDS = range(18)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_any_valid_spec_runs_alike_in_both_twins(seed):
+    spec = random_spec(seed)
+    images = batch(spec)
+    truth = exact(spec, images)
+    assert truth.shape == (4, spec.num_classes)
+    for framework in FRAMEWORKS:
+        found = answer(framework, spec, images)
+        assert found.shape == truth.shape
+        assert found.dtype == np.float32
+        assert error(found, truth) < FLOAT32_BOUND[framework], framework
+
+
+@pytest.mark.parametrize("seed", SEEDS[::3])
+def test_every_layer_has_the_shape_that_was_counted(seed):
+    spec = random_spec(seed)
+    for framework in FRAMEWORKS:
+        trace = load_twin(framework).probe.trace(built(framework, spec), batch(spec))
+        for layer in layers(spec):
+            assert trace[layer.key].output.shape == (4, *layer.output_shape), layer.key
+
+
+@pytest.mark.parametrize("seed", [0, 7, 12, 17])
+def test_any_valid_spec_has_the_same_gradients(seed):
+    # Not ReLU6: at its kinks rounding decides between a slope of 0 and 1, in any framework.
+    spec = dataclasses.replace(random_spec(seed), activation="silu")
+    images, labels = batch(spec, 8), np.arange(8) % spec.num_classes
+
+    def gradients(framework, **settings):
+        twin = load_twin(framework)
+        net = twin.probe.build(spec, golden_state(spec), **settings)
+        return twin.probe.gradients(net, images, labels, 0.1)
+
+    truth = gradients("torch", dtype="float64")
+    norm = math.sqrt(sum(np.sum(value**2) for value in truth.parameters.values()))
+    assert list(truth.parameters) == [
+        key for key, entry in manifest(spec).items() if entry.role in TRAINED_ROLES
+    ]
+    for framework in FRAMEWORKS:
+        found = gradients(framework)
+        assert math.isclose(found.loss, truth.loss, rel_tol=1e-5)
+        assert found.parameters.keys() == truth.parameters.keys()
+        for key, value in truth.parameters.items():
+            distance = np.linalg.norm(found.parameters[key] - value)
+            assert distance < 1e-4 * norm, (framework, key, distance / norm)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_graph_mode_answers_as_pynative(seed):
+    spec = random_spec(seed)
+    images = batch(spec)
+    pynative = answer("mindspore", spec, images, mode="pynative")
+    graph = answer("mindspore", spec, images, mode="graph")
+    np.testing.assert_array_equal(graph, pynative)
+
+
+# Batch norm while training
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("momentum", [0.01, 0.1, 1.0])
+def test_running_statistics_move_towards_the_batch_by_the_momentum(framework, momentum):
+    spec = dataclasses.replace(
+        SMALL, batch_norm=dataclasses.replace(SMALL.batch_norm, momentum=momentum)
+    )
+    twin = load_twin(framework)
+    net = twin.probe.build(spec, golden_state(spec))
+    images = batch(spec)
+    moved = twin.probe.gradients(net, images, np.zeros(4, np.int64)).statistics
+    stem = twin.probe.isolated(net, {"conv_stem": images})["conv_stem"].astype(np.float64)
+    old = golden_state(spec)
+    for leaf, of_batch in [
+        ("running_mean", stem.mean((0, 2, 3))),
+        ("running_var", stem.var((0, 2, 3), ddof=1)),
+    ]:
+        expected = (1 - momentum) * old[f"bn1.{leaf}"] + momentum * of_batch
+        np.testing.assert_allclose(moved[f"bn1.{leaf}"], expected, rtol=1e-5, atol=1e-6)
+
+
+# Feature extraction, fine-tuning, other sizes
+
+SMALL = dataclasses.replace(
+    random_spec(0),
+    name="small",
+    input_size=(3, 17, 20),
+    num_classes=6,
+    activation="silu",
+    padding="symmetric",
+    stem=dataclasses.replace(random_spec(0).stem, kernel_size=3, stride=2, out_channels=8),
+    stages=tuple(
+        dataclasses.replace(stage, repeats=1, out_channels=8)
+        for stage in load_spec("tinynet_e").stages[:3]
+    ),
+    preprocessing=load_spec("tinynet_e").preprocessing,
+)
+SAME = dataclasses.replace(SMALL, name="small_same", padding="same", activation="relu6")
+both = pytest.mark.parametrize("framework", FRAMEWORKS)
+
+
+@both
+@pytest.mark.parametrize("spec", [SMALL, SAME], ids=["symmetric", "same"])
+def test_features_are_what_the_classifier_sees(framework, spec):
+    net = built(framework, spec)
+    features = call(framework, net.features, batch(spec), load_twin(framework).modes.MODES[0])
+    assert features.shape == (4, spec.head.out_channels, *spec.blocks()[-1].out_size)
+    state = golden_state(spec)
+    logits = features.mean((2, 3)) @ state["classifier.weight"].T + state["classifier.bias"]
+    assert error(answer(framework, spec, batch(spec)), logits) < 1e-5
+
+
+@both
+def test_another_number_of_classes_needs_a_classifier_dropped_on_request(framework):
+    twin = load_twin(framework)
+    thousand = SMALL.with_classes(1000)
+    ten = SMALL.with_classes(10)
+    net = twin.model.TinyNet(ten)
+    before = twin.state.read_state(net)
+    width = SMALL.head.out_channels
+    message = (
+        "state: does not fit small: "
+        f"classifier.weight has shape (1000, {width}), expected (10, {width}); "
+        "classifier.bias has shape (1000,), expected (10,)"
+    )
+    for attempt in (
+        lambda: twin.state.write_state(net, golden_state(thousand)),
+        lambda: twin.model.TinyNet(ten, golden_state(thousand)),
+    ):
+        with pytest.raises(StateError) as caught:
+            attempt()
+        assert str(caught.value) == message
+    after = twin.state.read_state(net)
+    assert all(np.array_equal(after[key], before[key]) for key in before)
+
+    twin.state.write_state(net, drop_classifier(golden_state(thousand), before))
+    tuned = twin.state.read_state(net)
+    for key in tuned:
+        origin = before if key.startswith("classifier.") else golden_state(thousand)
+        assert np.array_equal(tuned[key], origin[key]), key
+    mode = twin.modes.MODES[0]
+    old = built(framework, thousand)
+    np.testing.assert_array_equal(
+        call(framework, net.features, batch(ten), mode),
+        call(framework, old.features, batch(ten), mode),
+    )
+    assert answer(framework, ten, batch(ten), net).shape == (4, 10)
+
+
+MODES = [(framework, mode) for framework in FRAMEWORKS for mode in load_twin(framework).modes.MODES]
+
+
+@pytest.mark.parametrize(("framework", "mode"), MODES)
+def test_same_padding_refuses_another_input_size(framework, mode):
+    for height, width in [(18, 20), (17, 19), (20, 17)]:
+        images = np.zeros((1, 3, height, width), np.float32)
+        with pytest.raises(ValueError, match="small_same: input is") as caught:
+            answer(framework, SAME, images, mode=mode)
+        assert f"expected {SAME.input_size[1:]}" in str(caught.value).replace("\n", " ")
+    # It is no worse for the refusal.
+    assert answer(framework, SAME, batch(SAME), mode=mode).shape == (4, 6)
+
+
+@both
+def test_symmetric_padding_takes_any_input_size(framework):
+    for size in [(18, 20), (5, 40), (33, 33)]:
+        other = dataclasses.replace(SMALL, input_size=(3, *size))
+        images = batch(other)
+        found = answer(framework, SMALL, images)
+        assert error(found, exact(other, images)) < FLOAT32_BOUND[framework]
+
+
+@pytest.mark.parametrize("twin", FRAMEWORKS)
+def test_the_mode_must_be_known(twin):
+    running = load_twin(twin).modes.running
+    with pytest.raises(ValueError, match="mode is 'fast', expected one of"), running("fast"):
+        pass
