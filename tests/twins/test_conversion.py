@@ -4,6 +4,8 @@ import io
 import itertools
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import mindspore as ms
@@ -244,6 +246,27 @@ def test_a_flipped_weight_is_named_by_every_check(tmp_path, written, state):
         path.write_bytes(flip(data, data.index(needle) + 5))
         with pytest.raises(ValueError, match=message):
             load_checkpoint(path)
+
+
+def test_mindspores_own_crc_is_verified(tmp_path, state):
+    named = [{"name": n, "data": ms.Tensor(state[k])} for k, n in mindspore_keys(E).items()]
+    path = tmp_path / "a.ckpt"
+    ms.save_checkpoint(named, str(path), crc_check=True)
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(flip(data, data.index(state["conv_head.weight"].tobytes()[:64]) + 5))
+    with pytest.raises(ValueError, match=r"a\.ckpt: is damaged, its content does not match"):
+        load_checkpoint(path)
+
+
+def test_a_damaged_ckpt_is_one_line_at_the_command(tmp_path, written):
+    # In a process of its own: MindSpore logs to the stderr it found when it was imported.
+    path = tmp_path / "a.ckpt"
+    path.write_bytes((written / "e.ckpt").read_bytes()[:-17].replace(b"Float32", b"Gloat32", 1))
+    command = [sys.executable, Path(__file__).parents[2] / "scripts" / "convert.py", path]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    expected = f"error: {path}: cannot be read, it is damaged or no MindSpore checkpoint\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", expected)
 
 
 def test_a_ckpt_without_its_crc_is_checked_all_the_same(tmp_path, written, state):
