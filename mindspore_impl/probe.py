@@ -22,6 +22,9 @@ Array = NDArray[Any]
 
 DTYPES = ("float32",)
 
+# A probe reads back all it computes; PyNative's queue would only cost, twice the time in all.
+ms.runtime.launch_blocking()
+
 
 class Activation(NamedTuple):
     """What one named layer was given and what it returned."""

@@ -13,6 +13,8 @@ from parity.tolerance import Bound
 
 Array = NDArray[Any]
 
+_MISSING: tuple[Kind, str] = ("missing", "it is not there")
+
 
 def norm(values: Array) -> float:
     """Euclidean norm in float64."""
@@ -55,8 +57,8 @@ def compare_values(
     measured = max(relative_error(reference, truth, scale) for reference in references)
     noise = bound.noise(measured)
     obstacle = _obstacle(found, truth)
-    if found is None or obstacle:
-        kind, note = obstacle
+    if found is None or obstacle is not None:
+        kind, note = obstacle or _MISSING
         return Evidence(subject, where, math.inf, bound.factor * noise, noise, kind, note)
     error = relative_error(found, truth, scale)
     return Evidence(subject, where, error, bound.factor * noise, noise)
@@ -68,8 +70,8 @@ def compare_bits(subject: str, where: str, found: Array | None, truth: Array) ->
     The error is the share of the numbers that differ.
     """
     obstacle = _obstacle(found, truth, finite=False)
-    if found is None or obstacle:
-        kind, note = obstacle
+    if found is None or obstacle is not None:
+        kind, note = obstacle or _MISSING
         return Evidence(subject, where, math.inf, 0.0, kind=kind, note=note)
     if found.dtype != truth.dtype:
         note = f"{found.dtype}, expected {truth.dtype}"
@@ -82,16 +84,14 @@ def compare_bits(subject: str, where: str, found: Array | None, truth: Array) ->
     )
 
 
-def _obstacle(
-    found: Array | None, truth: Array, finite: bool = True
-) -> tuple[Kind, str] | tuple[()]:
+def _obstacle(found: Array | None, truth: Array, finite: bool = True) -> tuple[Kind, str] | None:
     if found is None:
-        return "missing", "it is not there"
+        return _MISSING
     if found.shape != truth.shape:
         return "shape", f"shape {found.shape}, expected {truth.shape}"
     if finite and not np.isfinite(found).all():
         return "not finite", "holds a NaN or an infinity"
-    return ()
+    return None
 
 
 def _bytes(values: Array) -> NDArray[np.uint8]:

@@ -33,15 +33,19 @@ class Evidence:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within its bound; a NaN never is."""
-        return self.error <= self.bound
+        """Whether the error is within its bound; an error or bound that is not finite never is.
+
+        A bound becomes infinite when the judge or the reference itself overflows.
+        """
+        return math.isfinite(self.bound) and self.error <= self.bound
 
     @property
     def severity(self) -> float:
         """Error as a multiple of the bound: above 1 is a failure."""
-        if self.bound > 0 and math.isfinite(self.error):
-            return self.error / self.bound
-        return 0.0 if self.passed else math.inf
+        if self.passed:
+            return self.error / self.bound if self.bound > 0 else 0.0
+        finite = self.bound > 0 and math.isfinite(self.bound)
+        return self.error / self.bound if finite else math.inf
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,9 +139,13 @@ def _evidence_document(item: Evidence, unit: str) -> dict[str, Any]:
         "where": item.where,
         "subject": item.subject,
         "kind": item.kind,
-        "error": item.error if math.isfinite(item.error) else None,
-        "bound": item.bound,
-        "noise": item.noise,
+        "error": _finite(item.error),
+        "bound": _finite(item.bound),
+        "noise": _finite(item.noise),
         "unit": unit,
         "note": item.note,
     }
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None

@@ -11,8 +11,9 @@ from typing import NoReturn
 
 # Python puts a script's own folder first, where parity.py would hide the package parity. The
 # repository's root in its place also lets the scripts run where the project is not installed.
-if sys.path and Path(sys.path[0]) == Path(__file__).parent:
-    sys.path[0] = str(Path(__file__).parents[1])
+_SCRIPTS = Path(__file__).resolve().parent
+sys.path[:] = [p for p in sys.path if Path(p).resolve() != _SCRIPTS]
+sys.path.insert(0, str(_SCRIPTS.parent))
 
 USER_ERROR = 2
 

@@ -42,11 +42,12 @@ def main(argv: list[str] | None = None) -> int:
     """Parses the arguments, climbs the ladder and reports it."""
     options = _parse(argv)
     # Imported here, so that --help answers at once.
+    from tinynet.spec import load_spec
+
     from parity.checkpoint import load_checkpoint
     from parity.evidence import report_document
     from parity.ladder import LEVELS, climb
     from parity.report import format_report, format_rung, write_html
-    from tinynet.spec import load_spec
 
     spec = load_spec(options.spec) if options.spec else None
     if options.weights:
@@ -81,7 +82,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--spec", help="name of a shipped spec, or path of a JSON file")
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint; any that convert.py reads")
     parser.add_argument("--levels", help="comma-separated rungs to climb (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of pixels, labels, weights (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of pixels, labels, weights (default 0)"
+    )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failing rung")
     parser.add_argument("--report", metavar="DIR", help="write parity.html and parity.json there")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
