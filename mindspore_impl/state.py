@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import mindspore as ms
 
 from tinynet.documents import write_atomically
-from tinynet.manifest import State, check_state, mindspore_keys
+from tinynet.manifest import State, check_shapes, check_state, mindspore_keys
 from tinynet.spec import Spec
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ def write_state(net: TinyNet, state: Mapping[str, Any]) -> None:
     """
     checked = check_state(state, net.spec, "state")
     parameters = _parameters(net)
+    keys = mindspore_keys(net.spec).items()
+    check_shapes({k: tuple(parameters[n].shape) for k, n in keys if n in parameters}, net.spec)
     # One by one: load_param_into_net guesses when a name is missing, and loads another's values.
-    for key, name in mindspore_keys(net.spec).items():
+    for key, name in keys:
         parameters[name].set_data(ms.Tensor(checked[key]))
 
 

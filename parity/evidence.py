@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-Kind = Literal["value", "bits", "shape", "missing", "not finite", "error"]
+Kind = Literal["value", "bits", "shape", "missing", "unexpected", "not finite", "error"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

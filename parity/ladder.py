@@ -1,6 +1,6 @@
 """The parity ladder: what is compared, in which order, on what evidence.
 
-Rungs stand on one another: pixels and parameters must be the same before layers can be, layers
+Rungs stand on one another: parameters and pixels must be the same before layers can be, layers
 before logits, and so on. The judge is the PyTorch twin in float64, the noise that of the PyTorch
 twin in float32; the subjects are every other way to run the same net.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import math
 import platform
 import tempfile
 import time
@@ -68,17 +69,27 @@ class Bench:
         spec: the net.
         state: canonical state, by default one made from ``seed``.
         seed: of pixels, labels and state.
+        modes: of the MindSpore twin; by default all it has.
         folder: for the files that are written on the way.
+
+    Raises:
+        TwinError: a framework is not installed.
+        ValueError: no such mode.
     """
 
-    def __init__(self, spec: Spec, state: State | None, seed: int, folder: Path):
+    def __init__(
+        self, spec: Spec, state: State | None, seed: int, modes: Sequence[str], folder: Path
+    ):
         self.spec = spec
         self.seed = seed
         self.folder = folder
         self.judge = load_twin(JUDGE)
         self.candidate = load_twin("mindspore")
-        self.subjects = [Subject("mindspore", mode) for mode in self.candidate.modes.MODES]
-        self.exact = Subject("mindspore", self.candidate.modes.MODES[0], exact_gates=True)
+        known: tuple[str, ...] = self.candidate.modes.MODES
+        if not set(modes) <= set(known):
+            raise ValueError(f"modes are {', '.join(modes)}, expected some of {', '.join(known)}")
+        self.subjects = [Subject("mindspore", mode) for mode in modes or known]
+        self.exact = Subject("mindspore", known[0], exact_gates=True)
         self.state = inputs.sample_state(spec, seed, self.judge) if state is None else state
         self.pixels = inputs.pixels(spec, 2, seed)
         self.training_pixels = inputs.pixels(spec, 4, seed + 1)
@@ -156,12 +167,13 @@ class Bench:
             lambda: self.twin(subject).probe.trace(self.build(subject), self.pixels, subject.mode),
         )
 
-    def layers(self, subject: Subject) -> dict[str, Array]:
-        """Each layer alone in a subject, as far as the subject has it."""
+    def layers(self, subject: Subject) -> tuple[dict[str, Array], list[str]]:
+        """Each layer alone in a subject, as far as both have it, and the subject's other layers."""
         probe, net = self.twin(subject).probe, self.build(subject)
-        names = set(probe.layer_names(net))
-        given = {name: value for name, value in self.layer_inputs.items() if name in names}
-        return probe.isolated(net, given, subject.mode)
+        names = probe.layer_names(net)
+        given = {name: self.layer_inputs[name] for name in names if name in self.layer_inputs}
+        found = probe.isolated(net, given, subject.mode)
+        return found, [name for name in names if name not in given]
 
     def gradients(self, subject: Subject) -> Any:
         """One training step in a subject."""
@@ -264,16 +276,24 @@ def _checkpoints(bench: Bench) -> Iterator[Evidence]:
     for source, destination in itertools.permutations((".safetensors", ".pth", ".ckpt"), 2):
         from_path = bench.folder / f"from{source}"
         to_path = bench.folder / f"to{destination}"
-        save_checkpoint(from_path, original)
-        convert(from_path, to_path, bench.spec)
-        found = load_checkpoint(to_path, bench.spec).state
+        try:
+            save_checkpoint(from_path, original)
+            convert(from_path, to_path, bench.spec)
+            found = load_checkpoint(to_path, bench.spec).state
+        except ValueError as error:
+            subject = f"{source} to {destination}"
+            yield Evidence(subject, "whole file", math.inf, 0.0, kind="error", note=str(error))
+            continue
         for key, truth in bench.state.items():
             yield compare_bits(f"{source} to {destination}", key, found.get(key), truth)
 
 
 def _layers_isolated(bench: Bench) -> Iterator[Evidence]:
     for subject in (*bench.subjects, bench.exact):
-        found = bench.layers(subject)
+        found, others = bench.layers(subject)
+        for name in others:
+            note = "the judge has no such layer"
+            yield Evidence(str(subject), name, math.inf, 0.0, kind="unexpected", note=note)
         for name, truth in bench.judge_layers.items():
             bound = BOUNDS["layer"] if subject.exact_gates else _layer_bound(name)
             reference = bench.reference_layers[name]
@@ -405,10 +425,10 @@ LEVELS: dict[str, _Level] = {
         "The spec is what it says it is", "relative difference",
         "counts and derivation are integer arithmetic", _spec,
     ),
-    "pixels": _Level("Every runtime sees the same pixels", _SHARE, _IDENTICAL, _pixels),
     "parameters": _Level(
         "Weights and statistics arrive in each twin", _SHARE, _IDENTICAL, _parameters
     ),
+    "pixels": _Level("Every runtime sees the same pixels", _SHARE, _IDENTICAL, _pixels),
     "layers-isolated": _Level(
         "Each layer alone, fed the judge's own input", _RELATIVE,
         BOUNDS["gate layer"].reason, _layers_isolated,
@@ -441,6 +461,7 @@ def climb(
     weights: str = "",
     levels: Sequence[str] = tuple(LEVELS),
     seed: int = 0,
+    modes: Sequence[str] = (),
     fail_fast: bool = False,
     progress: Callable[[Rung], None] = lambda rung: None,
 ) -> Report:
@@ -452,12 +473,13 @@ def climb(
         weights: what to call the state in the report.
         levels: which rungs, of :data:`LEVELS`; they are climbed in the ladder's order.
         seed: of pixels, labels and state.
+        modes: of the MindSpore twin, "pynative" and "graph"; by default both.
         fail_fast: stop behind the first rung that fails.
         progress: is given each rung when it is done.
 
     Raises:
         TwinError: a framework is not installed.
-        ValueError: no such level, or none.
+        ValueError: no such level or mode, or no level at all.
     """
     unknown = sorted(set(levels) - set(LEVELS))
     if unknown or not levels:
@@ -466,7 +488,7 @@ def climb(
     start = time.perf_counter()
     rungs: list[Rung] = []
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(spec, state, seed, Path(folder))
+        bench = Bench(spec, state, seed, modes, Path(folder))
         for name in LEVELS:
             if name not in levels:
                 continue
@@ -504,4 +526,4 @@ def _from_error(error: Exception, spec: Spec) -> Evidence:
     places = [(message.find(key), key) for key in manifest(spec) if key in message]
     where = min(places)[1] if places else "?"
     note = f"{type(error).__name__}: {message}"
-    return Evidence("", where, float("inf"), 0.0, kind="error", note=note[:500])
+    return Evidence("", where, math.inf, 0.0, kind="error", note=note[:500])

@@ -24,7 +24,7 @@ Without --weights, weights are made from a seed, with batch-norm statistics meas
 
 EXAMPLES = """\
 levels, in the ladder's order:
-  spec, pixels, parameters, layers-isolated, layers-chained, logits, loss, gradients, statistics,
+  spec, parameters, pixels, layers-isolated, layers-chained, logits, loss, gradients, statistics,
   onnx, predictions, checkpoints
 
 examples:
@@ -32,6 +32,7 @@ examples:
   parity.py --spec tinynet_c --weights c.safetensors    with trained weights
   parity.py --spec my_net.json --levels parameters,logits
   parity.py --spec tinynet_e --report reports/e         and reports/e/parity.html
+  parity.py --spec tinynet_e --modes pynative           quickly: without compiling graphs
   parity.py --spec tinynet_e --fail-fast --json         for a machine
 
 exit status: 0 when every rung passed, 1 when one failed, 2 for a wrong argument or file.
@@ -67,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         weights=options.weights or "",
         levels=options.levels.split(",") if options.levels else tuple(LEVELS),
         seed=options.seed,
+        modes=options.modes.split(",") if options.modes else (),
         fail_fast=options.fail_fast,
         progress=show,
     )
@@ -85,6 +87,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=0, help="of pixels, labels, weights (default 0)"
     )
+    parser.add_argument("--modes", help="of MindSpore: pynative, graph (default: both)")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failing rung")
     parser.add_argument("--report", metavar="DIR", help="write parity.html and parity.json there")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

@@ -15,27 +15,21 @@ class DocumentError(ValueError):
     """A JSON document that is not what its schema asks for. The message is one line."""
 
 
-def parse_document(text: str, schema: dict[str, Any], source: str) -> dict[str, Any]:
-    """Parses JSON text and checks it against a schema.
+def parse_document(text: str, source: str) -> Any:
+    """Parses JSON text, strictly: no key twice, no NaN, no number that overflows.
 
     Args:
         text: the document.
-        schema: a JSON Schema. Each property's ``description`` must read as the rest of the
-            sentence "expected ...", since it becomes the error message.
-        source: what to call the document in errors, usually the file's name.
+        source: what to call it in errors, usually the file's name.
 
     Returns:
         The document as plain Python values.
 
     Raises:
-        DocumentError: not JSON, a key twice, or not what the schema asks for; the message names
-            the source, the place in it, what was found and what was expected.
+        DocumentError: naming the source, the place in it and what is wrong there.
     """
-    # Imported here: a command that only prints its help should not pay for it.
-    from jsonschema import Draft202012Validator
-
     try:
-        document = json.loads(
+        return json.loads(
             text,
             object_pairs_hook=_refuse_duplicates,
             parse_constant=_refuse_constant,
@@ -47,6 +41,23 @@ def parse_document(text: str, schema: dict[str, Any], source: str) -> dict[str, 
     except (ValueError, RecursionError) as error:
         # Ours, or Python's: an integer of thousands of digits, brackets nested without end.
         raise DocumentError(f"{source}: {error}") from None
+
+
+def check_document(document: Any, schema: dict[str, Any], source: str) -> None:
+    """Checks a document against a schema.
+
+    Args:
+        document: from :func:`parse_document`.
+        schema: a JSON Schema. Each property's ``description`` must read as the rest of the
+            sentence "expected ...", since it becomes the error message.
+        source: what to call the document in errors.
+
+    Raises:
+        DocumentError: naming the source, the place in it, what was found and what was expected.
+    """
+    # Imported here: a command that reads only shipped documents should not pay for it.
+    from jsonschema import Draft202012Validator
+
     validator: Any = Draft202012Validator(schema)  # whose own types are incomplete
     errors = sorted(
         validator.iter_errors(document),
@@ -55,7 +66,6 @@ def parse_document(text: str, schema: dict[str, Any], source: str) -> dict[str, 
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise DocumentError(f"{source}: {_describe(errors[0])}{more}")
-    return document
 
 
 def format_path(steps: Iterable[str | int]) -> str:

@@ -116,6 +116,25 @@ def check_state(state: Mapping[str, NDArray[Any]], spec: Spec, source: str) -> S
     return {key: state[key] for key in expected}
 
 
+def check_shapes(shapes: Mapping[str, tuple[int, ...]], spec: Spec) -> None:
+    """Refuses a net that was not built as its spec says, before any tensor of it is set.
+
+    Args:
+        shapes: canonical key -> shape, of the tensors of a net.
+        spec: what it should have been built from.
+
+    Raises:
+        StateError: naming the first key that is missing or of another shape.
+    """
+    for key, entry in manifest(spec).items():
+        if key not in shapes:
+            raise StateError(f"{key}: the net has no such tensor, {spec.name} asks for it")
+        if shapes[key] != entry.shape:
+            raise StateError(
+                f"{key}: the net has shape {shapes[key]}, {spec.name} asks for {entry.shape}"
+            )
+
+
 def infer_spec(shapes: Mapping[str, tuple[int, ...]], source: str) -> Spec:
     """Finds the shipped spec whose manifest has exactly these keys and shapes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 
@@ -24,11 +25,15 @@ def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
     net = TinyNet(spec, state).eval()
     # Two images, because torch.export treats a size of one as fixed.
     images = torch.zeros(2, *spec.input_size)
+    # The exporter uses deprecated parts of PyTorch, and logs that it found no torchvision.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # The exporter's own use of deprecated parts of PyTorch.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             net, (images,), os.fspath(path), input_names=["pixels"], output_names=["logits"],
             dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, dynamo=True,
             external_data=False, verbose=False,
         )  # fmt: skip
+    logger.setLevel(level)

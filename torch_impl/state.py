@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tinynet.documents import write_atomically
-from tinynet.manifest import State, check_state, manifest
+from tinynet.manifest import State, check_shapes, check_state, manifest
 from tinynet.spec import Spec
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def write_state(net: TinyNet, state: Mapping[str, Any]) -> None:
     """
     checked = check_state(state, net.spec, "state")
     tensors = net.state_dict()
+    check_shapes({key: tuple(tensors[key].shape) for key in checked if key in tensors}, net.spec)
     with torch.no_grad():
         for key, array in checked.items():
             tensors[key].copy_(torch.tensor(array))

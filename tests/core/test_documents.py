@@ -6,7 +6,7 @@ import pytest
 from tinynet.documents import (
     DocumentError,
     format_path,
-    parse_document,
+    check_document,
     read_text,
     write_atomically,
 )
@@ -21,10 +21,10 @@ def test_paths_as_a_reader_would_write_them():
 def test_a_schema_without_descriptions_still_gives_a_message():
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["b"]}
     with pytest.raises(DocumentError) as caught:
-        parse_document('{"a": 1}', schema, "d.json")
+        check_document({"a": 1}, schema, "d.json")
     assert str(caught.value) == 'd.json: the key "b" is missing, expected a value'
     with pytest.raises(DocumentError) as caught:
-        parse_document('{"a": "x", "b": 1}', schema, "d.json")
+        check_document({"a": "x", "b": 1}, schema, "d.json")
     assert str(caught.value) == "d.json: a is \"x\", expected 'x' is not of type 'integer'"
 
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tinynet.documents import DocumentError
+from tinynet.documents import DocumentError, check_document
 from tinynet.spec import (
     SPEC_DIRECTORY,
     Block,
@@ -260,6 +260,13 @@ def test_the_shipped_specs():
 def test_loaded_by_name_and_by_path(name):
     path = SPEC_DIRECTORY / f"{name}.json"
     assert load_spec(name) == load_spec(path) == load_spec(str(path))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_shipped_file_is_what_the_schema_asks_for(name):
+    # parse_spec relies on it: it does not check them again.
+    schema = json.loads((SPEC_DIRECTORY / "spec.schema.json").read_text())
+    check_document(json.loads((SPEC_DIRECTORY / f"{name}.json").read_text()), schema, name)
 
 
 @pytest.mark.parametrize("name", ALL)
