@@ -77,10 +77,11 @@ class Rung:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """A whole parity run."""
+    """A whole parity run. ``command`` repeats it, empty where it was no command."""
 
     spec: str
     weights: str
+    command: str
     rungs: tuple[Rung, ...]
     environment: dict[str, str]
     seconds: float
@@ -113,6 +114,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "passed": report.passed,
         "spec": report.spec,
         "weights": report.weights,
+        "command": report.command,
         "rungs": [_rung_document(rung) for rung in report.rungs],
         "first_divergence": first
         and {"rung": first[0].name, **_evidence_document(first[1], first[0].unit)},

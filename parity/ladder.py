@@ -393,7 +393,7 @@ def _predictions(bench: Bench) -> Iterator[Evidence]:
         names = [f"sample {index}" for index in range(len(images))]
     classes = class_names(bench.spec)
     truth = bench.judge.probe.trace(bench.judge_net, images)["classifier"].output.argmax(1)
-    mode = bench.subjects[-1].mode
+    mode = bench.subjects[0].mode
     runtimes: dict[str, Callable[[Array], Array]] = {
         "torch eager": bench.judge.predict.Predictor(bench.spec, bench.state),
         f"mindspore {mode}": bench.candidate.predict.Predictor(bench.spec, bench.state, mode=mode),
@@ -459,6 +459,7 @@ def climb(
     spec: Spec,
     state: State | None = None,
     weights: str = "",
+    command: str = "",
     levels: Sequence[str] = tuple(LEVELS),
     seed: int = 0,
     modes: Sequence[str] = (),
@@ -471,6 +472,7 @@ def climb(
         spec: the net.
         state: canonical state, by default one made from ``seed``.
         weights: what to call the state in the report.
+        command: the command line that climbs again, for the report.
         levels: which rungs, of :data:`LEVELS`; they are climbed in the ladder's order.
         seed: of pixels, labels and state.
         modes: of the MindSpore twin, "pynative" and "graph"; by default both.
@@ -498,7 +500,7 @@ def climb(
                 break
     weights = weights or f"made from seed {seed}"
     seconds = time.perf_counter() - start
-    return Report(spec.name, weights, tuple(rungs), environment(), seconds)
+    return Report(spec.name, weights, command, tuple(rungs), environment(), seconds)
 
 
 def environment() -> dict[str, str]:

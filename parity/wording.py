@@ -63,10 +63,9 @@ def smallest_bound(failures: list[Evidence]) -> str:
 
 def rerun(report: Report, rung: Rung | None = None) -> str:
     """The command that climbs the whole ladder again, or one rung of it."""
-    seed = report.weights.removeprefix("made from seed ")
-    weights = ["--seed", seed] if seed != report.weights else ["--weights", report.weights]
-    levels = ["--levels", rung.name] if rung else []
-    return shlex.join(["python", "scripts/parity.py", "--spec", report.spec, *weights, *levels])
+    command = report.command or f"python scripts/parity.py --spec {shlex.quote(report.spec)}"
+    # Of an option given twice, the last counts.
+    return f"{command} --levels {rung.name}" if rung else command
 
 
 def verdict(report: Report) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ exit status: 0 when every rung passed, 1 when one failed, 2 for a wrong argument
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the arguments, climbs the ladder and reports it."""
+    argv = sys.argv[1:] if argv is None else argv
     options = _parse(argv)
     # Imported here, so that --help answers at once.
     from tinynet.spec import load_spec
@@ -66,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         spec,
         state,
         weights=options.weights or "",
+        command=shlex.join(["python", "scripts/parity.py", *argv]),
         levels=options.levels.split(",") if options.levels else tuple(LEVELS),
         seed=options.seed,
         modes=options.modes.split(",") if options.modes else (),

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from tinynet.documents import DocumentError, check_document, parse_document, read_text
 
@@ -309,7 +309,7 @@ def format_spec(spec: Spec) -> str:
 def _is_shipped(document: Any) -> bool:
     # The library that checks schemas takes longer to import than all the rest of a command. A
     # test holds the shipped specs against the schema, so an equal document needs no check.
-    name = document.get("name") if isinstance(document, dict) else None
+    name = cast("dict[str, Any]", document).get("name") if isinstance(document, dict) else None
     if name not in list_specs():
         return False
     shipped = (SPEC_DIRECTORY / f"{name}.json").read_text(encoding="utf-8")

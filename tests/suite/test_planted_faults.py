@@ -10,23 +10,24 @@ import json
 from unittest import mock
 
 import mindspore as ms
-import mindspore_impl.blocks
-import mindspore_impl.export
-import mindspore_impl.model
-import mindspore_impl.probe
-import mindspore_impl.state
 import numpy as np
-import parity.keys
-import parity.ladder
 import pytest
-import torch_impl.blocks
-import torch_impl.model
 from mindspore import nn, ops
 from torch import nn as torch_nn
 
 import tinynet.derive
 import tinynet.manifest
 from tinynet.spec import format_spec, load_spec
+
+import mindspore_impl.blocks
+import mindspore_impl.export
+import mindspore_impl.model
+import mindspore_impl.probe
+import mindspore_impl.state
+import parity.keys
+import parity.ladder
+import torch_impl.blocks
+import torch_impl.model
 
 # Small, but with all that can be wrong: a skip, an even input, strides, both kernel sizes.
 SMALL = dataclasses.replace(
@@ -69,8 +70,12 @@ def wrong_eps():
 
 
 def same_padding():
-    def conv2d(in_channels, out_channels, kernel_size=1, stride=1, padding=(), groups=1, bias=False):
-        return nn.Conv2d(in_channels, out_channels, kernel_size, stride, group=groups, has_bias=bias)
+    def conv2d(
+        in_channels, out_channels, kernel_size=1, stride=1, padding=(), groups=1, bias=False
+    ):
+        return nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, group=groups, has_bias=bias
+        )
 
     return in_model_and_blocks("conv2d", conv2d)
 

@@ -59,6 +59,9 @@ def layer_rung(name="layers-chained"):
     return Rung(name, "Each layer", "relative rms error", reason, tuple(evidence), 1.5)
 
 
+COMMAND = "python scripts/parity.py --spec tinynet_e --seed 7"
+
+
 def passing_report():
     pixels = Evidence("mindspore graph", "input of conv_stem", 0.0, 0.0, kind="bits")
     logits = Evidence("mindspore graph", "classifier", 1.234e-6, 4e-5, noise=2e-6)
@@ -69,7 +72,7 @@ def passing_report():
         Rung("logits", "Logits", "relative rms error", "MindSpore's exp", (logits,), 0.2),
         Rung("predictions", "Photographs", "1 if another", "no flips", (photograph,), 0.3),
     )
-    return Report("tinynet_e", "made from seed 7", rungs, {"torch": "2.13.0"}, 12.3)
+    return Report("tinynet_e", "made from seed 7", COMMAND, rungs, {"torch": "2.13.0"}, 12.3)
 
 
 def with_failures(report, name, *failures):
@@ -164,8 +167,9 @@ def test_where_only_identical_bits_pass_no_other_bound_is_offered():
 
 
 def test_given_weights_are_in_the_command_that_runs_it_again(failing_report):
-    report = dataclasses.replace(failing_report, weights="my weights.pth")
-    assert "--weights 'my weights.pth' --levels" in format_report(report)
+    command = "python scripts/parity.py --weights 'my weights.pth'"
+    report = dataclasses.replace(failing_report, weights="my weights.pth", command=command)
+    assert f"{command} --levels layers-chained" in format_report(report)
 
 
 def test_page_of_a_passing_report(tmp_path):
@@ -243,7 +247,7 @@ def test_text_is_escaped(tmp_path):
     hostile = "<script>alert('&amp;')</script>"
     item = Evidence(hostile, hostile, 1.0, 1e-6, noise=1e-7, note=hostile)
     rung = dataclasses.replace(layer_rung(), title=hostile, evidence=(item, *layer_rung().evidence))
-    report = Report(hostile, hostile, (rung,), {hostile: hostile}, 1.0)
+    report = Report(hostile, hostile, hostile, (rung,), {hostile: hostile}, 1.0)
     page = page_of(report, tmp_path)
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     assert page.text.count(hostile) > 8
