@@ -2,13 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test parity lint setup clean
 
 demo: setup
 	$(BIN)/python scripts/demo.py
 
 test: setup
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# The whole ladder of every shipped member in both modes of MindSpore, with a report for each.
+parity: setup
+	@for spec in tinynet/specs/[!s]*.json; do \
+		name=$$(basename $$spec .json); \
+		$(BIN)/python scripts/parity.py --spec $$name --report reports/$$name || exit 1; \
+	done
 
 lint: setup
 	$(BIN)/ruff check .

@@ -5,8 +5,8 @@ import pytest
 
 from tinynet.documents import (
     DocumentError,
-    format_path,
     check_document,
+    format_path,
     read_text,
     write_atomically,
 )

@@ -1,4 +1,8 @@
-"""The first proof: every rung passes for every member, in both modes of MindSpore."""
+"""The first proof: every rung passes for every member.
+
+Compiling graphs takes half of the time, so here only two members climb in graph mode as well, one
+of each padding and activation; `make parity` climbs with all seven in both modes.
+"""
 
 import json
 
@@ -15,9 +19,13 @@ RUNGS = [
 ]  # fmt: skip
 
 
+IN_GRAPH_MODE_TOO = ("efficientnet_lite0", "tinynet_e")
+
+
 @pytest.mark.parametrize("member", MEMBERS)
 def test_every_rung_passes(member, run_script):
-    status, out, err = run_script("parity", "--spec", member, "--json")
+    modes = "pynative,graph" if member in IN_GRAPH_MODE_TOO else "pynative"
+    status, out, err = run_script("parity", "--spec", member, "--modes", modes, "--json")
     found = json.loads(out)
     assert found["first_divergence"] is None
     assert found["passed"]

@@ -25,7 +25,7 @@ import mindspore_impl.model
 import mindspore_impl.probe
 import mindspore_impl.state
 import parity.keys
-import parity.ladder
+import parity.rungs
 import torch_impl.blocks
 import torch_impl.model
 
@@ -149,8 +149,8 @@ class _SwapChannels:
 
 
 def channels_swapped_in_the_pixel_path():
-    right = parity.ladder.preprocess
-    return plant(parity.ladder, "preprocess", lambda image, spec: right(image, spec)[::-1].copy())
+    right = parity.rungs.preprocess
+    return plant(parity.rungs, "preprocess", lambda image, spec: right(image, spec)[::-1].copy())
 
 
 def missing_block():
