@@ -98,5 +98,5 @@ def inspect(
         dtypes=tuple(sorted({str(array.dtype) for array in arrays})),
         spec=fitting,
         problem=problem,
-        metadata=raw.metadata,
+        metadata=dict(sorted(raw.metadata.items())),
     )

@@ -86,8 +86,7 @@ def load_onnx_file() -> ModuleType:
     missing = [package for package in _ONNX_PACKAGES if find_spec(package) is None]
     if missing:
         raise RuntimeMissingError(
-            f"ONNX files need {', '.join(missing)}, not installed here: "
-            "pip install 'tinynet-twins[onnx]'"
+            f"ONNX files need {', '.join(missing)}, not installed here: pip install -e '.[onnx]'"
         )
     from parity import onnx_file
 

@@ -43,6 +43,6 @@ def load_twin(name: str) -> Twin:
     except ImportError as error:
         raise TwinError(
             f"{FRAMEWORKS[name]} is needed here and cannot be imported ({error}): "
-            f"pip install 'tinynet-twins[{name}]'"
+            f"pip install -e '.[{name}]'"
         ) from None
     return Twin(name)

@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.json:
         print(json.dumps(report))
         return
-    print(f"{runtime.spec.name} in {RUNTIMES[runtime.name]}, {result.images} images")
+    print(f"{runtime.spec.name} in {RUNTIMES[runtime.name]}, images: {result.images}")
     print(f"top-1  {result.top1:7.3f} %")
     print(f"top-5  {result.top5:7.3f} %")
     print(f"loss   {result.loss:7.4f}")
