@@ -154,20 +154,20 @@ def layers_chained(bench: Bench) -> Iterator[Evidence]:
         found = bench.trace(subject)
         for name, truth in bench.judge_trace.items():
             output = found[name].output if name in found else None
-            reference = bench.reference_trace[name].output
             yield compare_values(
-                str(subject), name, output, truth.output, [reference], BOUNDS["chained"]
-            )
+                str(subject), name, output, truth.output, bench.reference_outputs[name],
+                BOUNDS["chained"],
+            )  # fmt: skip
 
 
 def logits(bench: Bench) -> Iterator[Evidence]:
     """The whole net, and once more with sigmoid and SiLU computed in float64."""
     truth = bench.judge_trace["classifier"].output
-    reference = bench.reference_trace["classifier"].output
+    references = bench.reference_outputs["classifier"]
     for subject in (*bench.subjects, bench.exact):
         bound = BOUNDS["logits, exact gates" if subject.exact_gates else "logits"]
         found = bench.trace(subject)["classifier"].output
-        yield compare_values(str(subject), "classifier", found, truth, [reference], bound)
+        yield compare_values(str(subject), "classifier", found, truth, references, bound)
 
 
 def loss(bench: Bench) -> Iterator[Evidence]:
@@ -221,12 +221,12 @@ def statistics(bench: Bench) -> Iterator[Evidence]:
 def onnx(bench: Bench) -> Iterator[Evidence]:
     """Logits of the ONNX files that both frameworks export."""
     truth = bench.judge_trace["classifier"].output
-    reference = bench.reference_trace["classifier"].output
+    references = bench.reference_outputs["classifier"]
     for framework in (JUDGE, "mindspore"):
         predict = onnx_file.OnnxPredictor(bench.onnx_path(framework), bench.spec)
         found = predict(bench.pixels)
         subject = f"{framework} to ONNX"
-        yield compare_values(subject, "classifier", found, truth, [reference], BOUNDS["onnx"])
+        yield compare_values(subject, "classifier", found, truth, references, BOUNDS["onnx"])
 
 
 def predictions(bench: Bench) -> Iterator[Evidence]:
