@@ -48,7 +48,7 @@ BOUNDS: dict[str, Bound] = {
             "numbers one of them decides, and exp is up to 4.8e-6, 80 roundoffs, from the truth",
         ),
         Bound(
-            "chained", 30, 1, f"errors of all layers before add up. {_EXP}; measured at most 12.8"
+            "chained", 30, 1, f"errors of all layers before add up. {_EXP}; measured at most 12.7"
         ),
         Bound("logits", 20, 1, f"{_EXP}; measured at most 10 over a whole net"),
         Bound("logits, exact gates", 3, 1, f"{_EXACT}; measured at most 1.3"),
