@@ -131,7 +131,7 @@ def test_importing_loads_no_framework():
 def test_a_missing_framework_is_named_with_its_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "mindspore", None)
     (tmp_path / "a.ckpt").write_bytes(b"")
-    with pytest.raises(TwinError, match=r"MindSpore is needed .*tinynet-twins\[mindspore\]"):
+    with pytest.raises(TwinError, match=r"MindSpore is needed .*pip install -e '\.\[mindspore\]'"):
         load_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(TwinError, match="jax: no such twin, expected one of torch, mindspore"):
         load_twin("jax")

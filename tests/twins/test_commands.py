@@ -173,7 +173,7 @@ def test_evaluate_for_people(run_script, weights, crops):
         "evaluate", "--framework", "torch", "--weights", weights["torch"], "--data", crops
     )
     assert (status, err) == (0, "")
-    assert out.startswith("tiny in PyTorch, 5 images\ntop-1 ")
+    assert out.startswith("tiny in PyTorch, images: 5\ntop-1 ")
     assert out.endswith(" images/s\n")
 
 
@@ -414,4 +414,4 @@ def test_a_missing_runtime_is_named_with_its_cure(run_script, weights, crops, mo
     monkeypatch.setattr("parity.runtimes.find_spec", lambda name: None)
     status, out, err = run_script("classify", crops / "b", "--weights", weights["onnx"])
     assert (status, out) == (2, "")
-    assert re.fullmatch(r"error: .*onnxruntime.*pip install 'tinynet-twins\[onnx\]'\n", err)
+    assert re.fullmatch(r"error: .*onnxruntime.*pip install -e '\.\[onnx\]'\n", err)
