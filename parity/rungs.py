@@ -115,16 +115,16 @@ def checkpoints(bench: Bench) -> Iterator[Evidence]:
     for source, destination in itertools.permutations((".safetensors", ".pth", ".ckpt"), 2):
         from_path = bench.folder / f"from{source}"
         to_path = bench.folder / f"to{destination}"
+        subject = f"{source} to {destination}"
         try:
             save_checkpoint(from_path, original)
             convert(from_path, to_path, bench.spec)
             found = load_checkpoint(to_path, bench.spec).state
         except ValueError as error:
-            subject = f"{source} to {destination}"
             yield Evidence(subject, "whole file", math.inf, 0.0, kind="error", note=str(error))
             continue
         for key, truth in bench.state.items():
-            yield compare_bits(f"{source} to {destination}", key, found.get(key), truth)
+            yield compare_bits(subject, key, found.get(key), truth)
 
 
 def layers_isolated(bench: Bench) -> Iterator[Evidence]:
@@ -239,7 +239,9 @@ def predictions(bench: Bench) -> Iterator[Evidence]:
         images = bench.pixels
         names = [f"sample {index}" for index in range(len(images))]
     classes = class_names(bench.spec)
-    truth = bench.judge.probe.trace(bench.judge_net, images)["classifier"].output.argmax(1)
+    # One at a time: a trace holds every layer's activations, gigabytes for all photographs.
+    traces = (bench.judge.probe.trace(bench.judge_net, image[None]) for image in images)
+    truth = [int(trace["classifier"].output.argmax()) for trace in traces]
     mode = bench.subjects[0].mode
     runtimes: dict[str, Callable[[Array], Array]] = {
         "torch eager": bench.judge.predict.Predictor(bench.spec, bench.state),

@@ -29,11 +29,13 @@ def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            net, (images,), os.fspath(path), input_names=["pixels"], output_names=["logits"],
-            dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, dynamo=True,
-            external_data=False, verbose=False,
-        )  # fmt: skip
-    logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                net, (images,), os.fspath(path), input_names=["pixels"], output_names=["logits"],
+                dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, dynamo=True,
+                external_data=False, verbose=False,
+            )  # fmt: skip
+    finally:
+        logger.setLevel(level)
