@@ -20,7 +20,7 @@ from tinynet.derive import derive
 from tinynet.documents import format_path
 from tinynet.images import load_input, preprocess
 from tinynet.labels import class_names
-from tinynet.manifest import manifest
+from tinynet.manifest import TRAINED_ROLES, manifest
 from tinynet.spec import Spec, format_spec, list_specs, load_spec, parse_spec, spec_document
 
 from parity import inputs, onnx_file
@@ -182,15 +182,15 @@ def loss(bench: Bench) -> Iterator[Evidence]:
 def gradients(bench: Bench) -> Iterator[Evidence]:
     """The gradient of every parameter, from the loss back to the input."""
     judge, references = bench.judge_gradients, bench.reference_gradients
+    entries = manifest(bench.spec).items()
+    trained = [key for key, entry in entries if entry.role in TRAINED_ROLES]
     kinked = bench.spec.activation == "relu6"
     bound = BOUNDS["gradient, kinked" if kinked else "gradient"]
     whole = float(np.sqrt(sum(norm(value) ** 2 for value in judge.parameters.values())))
     for subject in bench.subjects:
         found = bench.gradients(subject)
         # From the loss back to the input, the way gradients flow.
-        for key in reversed(manifest(bench.spec)):
-            if key not in judge.parameters:
-                continue
+        for key in reversed(trained):
             truth = judge.parameters[key]
             yield compare_values(
                 str(subject), key, found.parameters.get(key), truth,
