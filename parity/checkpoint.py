@@ -27,10 +27,10 @@ from tinynet.manifest import (
     drop_classifier,
     infer_spec,
 )
+from tinynet.safetensors_file import read_safetensors, write_safetensors
 from tinynet.spec import Spec, parse_spec, spec_document
 
 from parity.keys import Named, to_canonical, to_mindspore
-from parity.safetensors_file import read_safetensors, write_safetensors
 from parity.twins import load_twin
 
 Names = Literal["canonical", "mindspore"]

@@ -15,11 +15,11 @@ import tinynet
 from tinynet.documents import DocumentError
 from tinynet.initialise import initial_state
 from tinynet.manifest import CLASSIFIER_KEYS, StateError, mindspore_keys
+from tinynet.safetensors_file import SafetensorsFileError
 from tinynet.spec import format_spec, load_spec
 
 from parity.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from parity.convert import convert, inspect
-from parity.safetensors_file import SafetensorsFileError
 from parity.twins import TwinError, load_twin
 
 E = load_spec("tinynet_e")
