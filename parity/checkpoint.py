@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import safetensors
-
-import tinynet
 from tinynet.documents import write_atomically
 from tinynet.initialise import initial_state
 from tinynet.manifest import (
@@ -27,8 +22,9 @@ from tinynet.manifest import (
     drop_classifier,
     infer_spec,
 )
+from tinynet.metadata import CONTENT_SHA256, content_sha256, describe
 from tinynet.safetensors_file import read_safetensors, write_safetensors
-from tinynet.spec import Spec, parse_spec, spec_document
+from tinynet.spec import Spec, parse_spec
 
 from parity.keys import Named, to_canonical, to_mindspore
 from parity.twins import load_twin
@@ -47,7 +43,7 @@ FORMATS: dict[str, str | None] = {
 # What a checkpoint of our writing says of itself; all else in its metadata is carried along.
 _OWN_METADATA = (
     "spec", "spec_sha256", "source", "source_sha256", "tinynet", "numpy", "safetensors",
-    "content_sha256",
+    CONTENT_SHA256,
 )  # fmt: skip
 # What describes only the file it stands in (MindSpore's checksum is over its own names).
 _FILE_METADATA = ("format", "crc_num", "remove_redundancy")
@@ -136,18 +132,10 @@ def save_checkpoint(
         raise CheckpointError(f"{path}: this format has {usual} names only")
     spec = checkpoint.spec
     state = check_state(checkpoint.state, spec, checkpoint.source or "state")
-    metadata: dict[str, str] = dict(checkpoint.metadata) | {
-        "spec": json.dumps(spec_document(spec)),
-        "spec_sha256": spec.sha256,
-        "source": checkpoint.source,
-        "source_sha256": checkpoint.source_sha256,
-        "tinynet": tinynet.__version__,
-        "numpy": np.__version__,
-        "safetensors": safetensors.__version__,
-    }
+    metadata = checkpoint.metadata | describe(spec, checkpoint.source, checkpoint.source_sha256)
     if twin is None:
         metadata["format"] = "ms" if names == "mindspore" else "pt"
-    metadata["content_sha256"] = _content_sha256(state, metadata)
+    metadata[CONTENT_SHA256] = content_sha256(state, metadata)
     if twin is not None:
         load_twin(twin).state.save_native(path, state, spec, metadata)
         return
@@ -207,8 +195,8 @@ def resolve(
             "--new-classifier SEED takes all but the classifier"
         )
     state = check_state(raw.named.state, found, raw.path)
-    recorded = raw.metadata.get("content_sha256")
-    if recorded is not None and recorded != _content_sha256(state, raw.metadata):
+    recorded = raw.metadata.get(CONTENT_SHA256)
+    if recorded is not None and recorded != content_sha256(state, raw.metadata):
         raise CheckpointError(f"{raw.path}: is damaged, its content does not match its checksum")
     if new_classifier is not None:
         state = drop_classifier(state, initial_state(spec, new_classifier))
@@ -236,7 +224,7 @@ def _own_spec(raw: RawCheckpoint) -> Spec | None:
     text = raw.metadata.get("spec")
     if text is None:
         return None
-    if "content_sha256" not in raw.metadata:
+    if CONTENT_SHA256 not in raw.metadata:
         raise CheckpointError(f"{raw.path}: is damaged, it has a spec but no checksum")
     return parse_spec(text, f"{raw.path}: its spec")
 
@@ -262,13 +250,3 @@ def _with_classes_of(state: State, spec: Spec) -> Spec:
     if bias is None or bias.shape == (spec.num_classes,) or bias.ndim != 1 or not bias.size:
         return spec
     return spec.with_classes(bias.shape[0])
-
-
-def _content_sha256(state: State, metadata: dict[str, str]) -> str:
-    # Over the metadata too, so that a bit that flips in the spec's text is seen like any other.
-    covered = {key: text for key, text in metadata.items() if key != "content_sha256"}
-    digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode())
-    for key, array in state.items():
-        digest.update(key.encode())
-        digest.update(np.ascontiguousarray(array, "<f4").data.cast("B"))
-    return digest.hexdigest()

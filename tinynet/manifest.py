@@ -52,6 +52,11 @@ class Entry:
     shape: tuple[int, ...]
     role: Role
 
+    @property
+    def decays(self) -> bool:
+        """Whether weight decay applies: to weights of convolutions and of the classifier only."""
+        return self.role in ("conv_weight", "linear_weight")
+
 
 def manifest(spec: Spec) -> dict[str, Entry]:
     """Canonical key -> entry, for every tensor of a spec, in the order data flows through them."""
@@ -93,27 +98,46 @@ def check_state(state: Mapping[str, NDArray[Any]], spec: Spec, source: str) -> S
         StateError: listing the keys that are missing, unexpected, of another shape or dtype, or
             that hold a NaN or an infinity.
     """
-    expected = manifest(spec)
+    shapes = {key: entry.shape for key, entry in manifest(spec).items()}
+    return check_tensors(state, shapes, f"{source}: does not fit {spec.name}")
+
+
+def check_tensors(
+    tensors: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], place: str
+) -> State:
+    """Accounts for every one of some named tensors: exactly these, float32 and finite.
+
+    Args:
+        tensors: name -> array.
+        shapes: name -> the shape it must have, for all that must be there.
+        place: how an error begins.
+
+    Returns:
+        The tensors in the order of ``shapes``.
+
+    Raises:
+        StateError: what :func:`check_state` lists.
+    """
     problems: list[str] = []
-    missing = [key for key in expected if key not in state]
-    unexpected = [key for key in state if key not in expected]
+    missing = [key for key in shapes if key not in tensors]
+    unexpected = [key for key in tensors if key not in shapes]
     if missing:
         problems.append(f"missing {_listing(missing)}")
     if unexpected:
         problems.append(f"unexpected {_listing(unexpected)}")
-    for key, entry in expected.items():
-        if key not in state:
+    for key, shape in shapes.items():
+        if key not in tensors:
             continue
-        found = state[key]
-        if found.shape != entry.shape:
-            problems.append(f"{key} has shape {found.shape}, expected {entry.shape}")
+        found = tensors[key]
+        if found.shape != shape:
+            problems.append(f"{key} has shape {found.shape}, expected {shape}")
         elif found.dtype != np.float32:
             problems.append(f"{key} is {found.dtype}, expected float32")
         elif not np.isfinite(found).all():
             problems.append(f"{key} holds a NaN or an infinity")
     if problems:
-        raise StateError(f"{source}: does not fit {spec.name}: {_shortened(problems)}")
-    return {key: state[key] for key in expected}
+        raise StateError(f"{place}: {_shortened(problems)}")
+    return {key: tensors[key] for key in shapes}
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], spec: Spec) -> None:
