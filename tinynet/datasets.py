@@ -14,8 +14,9 @@ from typing import NamedTuple, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from tinynet.images import Pixels, load_input
+from tinynet.images import Pixels, load_image, load_input
 from tinynet.labels import wordnet_ids
 from tinynet.spec import Spec
 
@@ -25,6 +26,10 @@ IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".
 
 class DatasetError(ValueError):
     """A folder that is not the data set it should be. The message is one line."""
+
+
+class ClassesError(DatasetError):
+    """Class folders that do not fit the classes of the net. The message is one line."""
 
 
 class Dataset(Protocol):
@@ -51,12 +56,14 @@ class Batch(NamedTuple):
 class ImageFolder:
     """Labelled image files; indexing decodes one and gives (float32 (C, H, W), label).
 
-    ``samples`` holds (path, label) pairs in the order of the data set.
+    ``samples`` holds (path, label) pairs in the order of the data set. ``classes`` are the names
+    that folders of the labels 0, 1, ... have. It is a :class:`tinynet.sources.Source`.
     """
 
     root: Path
     spec: Spec
     samples: tuple[tuple[str, int], ...]
+    classes: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -64,6 +71,27 @@ class ImageFolder:
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
         path, label = self.samples[index]
         return load_input(path, self.spec), label
+
+    def image(self, index: int) -> Image.Image:
+        """Decodes one image; mode "RGB" or "L", as the spec's channels ask."""
+        return load_image(self.samples[index][0], self.spec.input_size[0])
+
+    def label(self, index: int) -> int:
+        """The class of one image."""
+        return self.samples[index][1]
+
+    def name(self, index: int) -> str:
+        """The path of one image."""
+        return self.samples[index][0]
+
+    def identity(self, index: int) -> str:
+        """The path of one image below ``root``, with forward slashes, and its label."""
+        path, label = self.samples[index]
+        # Not relpath, which takes several times as long, for the million paths of ImageNet. The
+        # root "." stands in no path below it.
+        root = str(self.root)
+        start = 0 if root == "." else len(root) if root.endswith(os.sep) else len(root) + 1
+        return f"{path[start:].replace(os.sep, '/')} {label}"
 
 
 def find_images(root: str | os.PathLike[str], spec: Spec) -> ImageFolder:
@@ -83,24 +111,62 @@ def find_images(root: str | os.PathLike[str], spec: Spec) -> ImageFolder:
         spec: the net the images are for.
 
     Raises:
+        ClassesError: the folders do not fit the classes of the net.
         DatasetError: naming the folder, what was found in it and what was expected.
     """
     root = Path(root)
+    folders = class_folders(root)
+    classes = _classes(root, folders, spec)
+    places = {name: place for place, name in enumerate(classes)}
+    samples: list[tuple[str, int]] = []
+    for folder in folders:
+        samples.extend((path, places[folder]) for path in images_below(root / folder))
+    return ImageFolder(root, spec, tuple(samples), classes)
+
+
+def class_folders(root: Path) -> list[str]:
+    """Names of the class folders in a folder, sorted.
+
+    Raises:
+        DatasetError: no such folder, none in it, or images beside them.
+    """
     if not root.is_dir():
         found = "not a folder" if root.exists() else "no such folder"
         raise DatasetError(f"{root}: {found}, expected one with a folder of images for each class")
-    folders = _class_folders(root)
-    labels = _labels(root, folders, spec)
-    samples: list[tuple[str, int]] = []
-    for folder, label in zip(folders, labels, strict=True):
-        paths = _images_below(root / folder)
-        if not paths:
-            raise DatasetError(
-                f"{root / folder}: class folder without images (of type "
-                f"{', '.join(IMAGE_EXTENSIONS)})"
-            )
-        samples.extend((path, label) for path in paths)
-    return ImageFolder(root, spec, tuple(samples))
+    names = sorted(name for name in _listed(root) if not name.startswith("."))
+    images = [name for name in names if _is_image(name) and (root / name).is_file()]
+    if images:
+        raise DatasetError(
+            f"{root}: holds {_count(len(images), 'image')} outside of any class folder (such as "
+            f"{images[0]}), expected a folder of images for each class"
+        )
+    folders = [name for name in names if (root / name).is_dir()]
+    if not folders:
+        found = "no folders, only other files" if names else "empty folder"
+        raise DatasetError(f"{root}: {found}, expected a folder of images for each class")
+    return folders
+
+
+def images_below(folder: Path) -> list[str]:
+    """Paths of the images in a class folder, to any depth, sorted.
+
+    Raises:
+        DatasetError: there are none.
+    """
+    paths: list[str] = []
+    # Linked folders count, since large data sets are often arranged with links.
+    for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [
+            os.path.join(parent, name)  # noqa: PTH118 - a million Path objects are slow and large
+            for name in files
+            if _is_image(name) and not name.startswith(".")
+        ]
+    if not paths:
+        raise DatasetError(
+            f"{folder}: class folder without images (of type {', '.join(IMAGE_EXTENSIONS)})"
+        )
+    return sorted(paths)
 
 
 def list_images(path: str | os.PathLike[str]) -> list[str]:
@@ -170,30 +236,15 @@ def _decoded(
         pool.shutdown(cancel_futures=True)
 
 
-def _class_folders(root: Path) -> list[str]:
-    names = sorted(name for name in _listed(root) if not name.startswith("."))
-    images = [name for name in names if _is_image(name) and (root / name).is_file()]
-    if images:
-        raise DatasetError(
-            f"{root}: holds {_count(len(images), 'image')} outside of any class folder (such as "
-            f"{images[0]}), expected a folder of images for each class"
-        )
-    folders = [name for name in names if (root / name).is_dir()]
-    if not folders:
-        found = "no folders, only other files" if names else "empty folder"
-        raise DatasetError(f"{root}: {found}, expected a folder of images for each class")
-    return folders
-
-
-def _labels(root: Path, folders: list[str], spec: Spec) -> list[int]:
+def _classes(root: Path, folders: list[str], spec: Spec) -> tuple[str, ...]:
+    """Names that the folders of all classes have, in the order of their labels."""
     if spec.labels == "imagenet1k":
         known, kind = wordnet_ids(), "WordNet ids of ImageNet's 1000 classes"
     elif isinstance(spec.labels, tuple):
         known, kind = spec.labels, f"names in the labels of {spec.name}"
     else:
         known, kind = (), ""
-    places = {name: place for place, name in enumerate(known)}
-    unknown = [name for name in folders if name not in places]
+    unknown = sorted(set(folders) - set(known))
     if not unknown:
         twice = next((name for name in folders if known.count(name) > 1), None)
         if twice is not None:
@@ -201,34 +252,21 @@ def _labels(root: Path, folders: list[str], spec: Spec) -> list[int]:
                 f'{root}: the folder "{twice}" could be any of {known.count(twice)} classes of '
                 f"that name in the labels of {spec.name}"
             )
-        return [places[name] for name in folders]
+        return known
     # Some names known and some not is a misspelt or foreign folder: numbering in sorted order
     # would quietly give every image behind it a wrong label.
     if len(unknown) < len(folders):
-        raise DatasetError(
+        raise ClassesError(
             f"{root}: {_count(len(unknown), 'class folder')} of {len(folders)} unknown (such as "
             f'"{unknown[0]}"), expected {kind}'
         )
     if len(folders) != spec.num_classes:
         cure = f", or folders named after {kind}" if kind else ""
-        raise DatasetError(
+        raise ClassesError(
             f'{root}: found {_count(len(folders), "class folder")} (such as "{folders[0]}"), '
             f"expected {spec.num_classes}, one for each class of {spec.name}{cure}"
         )
-    return list(range(len(folders)))
-
-
-def _images_below(folder: Path) -> list[str]:
-    paths: list[str] = []
-    # Linked folders count, since large data sets are often arranged with links.
-    for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [
-            os.path.join(parent, name)  # noqa: PTH118 - a million Path objects are slow and large
-            for name in files
-            if _is_image(name) and not name.startswith(".")
-        ]
-    return sorted(paths)
+    return tuple(folders)
 
 
 def _listed(folder: Path) -> list[str]:

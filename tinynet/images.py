@@ -24,7 +24,7 @@ Pixels = npt.NDArray[np.float32]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 _MODES = {1: "L", 3: "RGB"}
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 # A picture of 1 x 60000 pixels is a small file, but resizing its short side to 214 makes 2.7
 # billion pixels. The bound is the one at which Pillow itself speaks of a decompression bomb.
 _MAX_RESIZED_PIXELS = 178_956_970
@@ -55,17 +55,9 @@ def load_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
         raise ValueError(f"channels is {channels}, expected 1 (greyscale) or 3 (RGB)")
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.mode == "F" or image.mode.startswith("I"):
-                raise ImageError(
-                    f'{path}: has samples of more than 8 bits (Pillow mode "{image.mode}"), '
-                    "expected 8 bits a channel"
-                )
-            image.load()
-            # Not used by these conversions, but with it Pillow warns that alpha is dropped.
-            image.info.pop("transparency", None)
-            return image.convert(_MODES[channels])
-    except ImageError:
-        raise
+            return _converted(image, _MODES[channels])
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
     except UnidentifiedImageError:
         raise ImageError(f"{path}: not an image, expected one of {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError as error:
@@ -77,6 +69,24 @@ def load_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
         if strerror:
             raise ImageError(f"{path}: cannot be read: {strerror}") from None
         raise ImageError(f"{path}: cannot be decoded: {_one_line(error)}") from None
+
+
+def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
+    """Converts an image that is already in memory as :func:`load_image` converts a file.
+
+    Args:
+        image: of any mode.
+        channels: 3 for mode "RGB", 1 for mode "L".
+
+    Raises:
+        ImageError: it has samples of more than 8 bits, or cannot be decoded.
+    """
+    try:
+        return _converted(image, _MODES[channels])
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"cannot be decoded: {_one_line(error)}") from None
 
 
 def preprocess(image: Image.Image, spec: Spec) -> Pixels:
@@ -100,11 +110,11 @@ def preprocess(image: Image.Image, spec: Spec) -> Pixels:
     ``_compute_resized_output_size`` and ``center_crop``.
     """
     _, height, width = spec.input_size
-    mode = _mode(spec)
+    mode = image_mode(spec)
     if image.mode != mode:
         raise ValueError(f'image has mode "{image.mode}", expected "{mode}" for {spec.name}')
     size = _resized(image.size, spec)
-    resized = image.resize(size, _RESAMPLING[spec.preprocessing.interpolation])
+    resized = image.resize(size, RESAMPLING[spec.preprocessing.interpolation])
     # round() is half to even, as in torchvision. The resized image is nowhere smaller than the
     # crop, since crop_fraction is at most 1, so nothing is ever padded.
     left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
@@ -127,7 +137,7 @@ def load_input(path: str | os.PathLike[str], spec: Spec) -> Pixels:
         ImageError: naming the file.
         SpecError: the spec has neither 1 nor 3 input channels.
     """
-    _mode(spec)
+    image_mode(spec)
     image = load_image(path, spec.input_size[0])
     try:
         return preprocess(image, spec)
@@ -135,13 +145,32 @@ def load_input(path: str | os.PathLike[str], spec: Spec) -> Pixels:
         raise ImageError(f"{path}: {error}") from None
 
 
-def _mode(spec: Spec) -> str:
+def image_mode(spec: Spec) -> str:
+    """The Pillow mode of images for a net: "RGB" or "L".
+
+    Raises:
+        SpecError: the spec has neither 1 nor 3 input channels.
+    """
     channels = spec.input_size[0]
     if channels not in _MODES:
         raise SpecError(
             f"{spec.name}: input_size[0] is {channels}, expected 1 or 3 channels to read images"
         )
     return _MODES[channels]
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise ImageError(
+            f'has samples of more than 8 bits (Pillow mode "{image.mode}"), '
+            "expected 8 bits a channel"
+        )
+    image.load()
+    if "transparency" in image.info:
+        # Not used by these conversions, but with it Pillow warns that alpha is dropped.
+        image = image.copy()
+        del image.info["transparency"]
+    return image.convert(mode)
 
 
 def _resized(size: tuple[int, int], spec: Spec) -> tuple[int, int]:

@@ -1,0 +1,125 @@
+"""What ``--data`` means: one text opens the images to train on and those to validate on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from tinynet.datasets import ClassesError, DatasetError, class_folders, find_images
+from tinynet.sources import Digits, PythonSource, Source
+from tinynet.spec import Spec
+from tinynet.subset import TRAIN_FOLDERS, VALIDATION_FOLDERS, load_subset, split_folder
+
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_CURE = "--classes-from-data gives the net a new classifier for the classes of the data"
+
+
+class Data(NamedTuple):
+    """Images to train on, images to validate on, and the net with the classes they have."""
+
+    train: Source
+    validation: Source
+    spec: Spec
+
+
+def open_data(text: str, spec: Spec, classes_from_data: bool = False) -> Data:
+    """Opens a data set.
+
+    Args:
+        text: one of
+
+            - "digits", which are in scikit-learn;
+            - a folder with ``train`` and ``val`` (or ``validation``), each in ImageNet's layout;
+              labels as in :func:`tinynet.datasets.find_images`, the same in both;
+            - a .json file that ``make_subset.py`` wrote, whose classes become the net's;
+            - "package.module:function": called without arguments, it returns two Python data sets
+              for :class:`tinynet.sources.PythonSource`, to train on and to validate on.
+        spec: the net.
+        classes_from_data: give the net the classes of the data instead of its own.
+
+    Raises:
+        DatasetError: there is no such data, or it does not fit the net.
+        DocumentError: a .json file that cannot be read.
+    """
+    if text == "digits":
+        spec = _with_classes(text, spec, Digits.classes, classes_from_data)
+        return Data(Digits("train", spec), Digits("test", spec), spec)
+    if text.endswith(".json"):
+        return Data(*load_subset(text, spec))
+    if _FUNCTION.fullmatch(text) and not Path(text).exists():
+        return _open_function(text, spec, classes_from_data)
+    if Path(text).is_dir():
+        return _open_folder(Path(text), spec, classes_from_data)
+    raise DatasetError(
+        f'{text}: no such data, expected "digits", a folder with train/ and val/, a .json file of '
+        "make_subset.py, or package.module:function"
+    )
+
+
+def _open_folder(root: Path, spec: Spec, classes_from_data: bool) -> Data:
+    train_root = split_folder(root, TRAIN_FOLDERS)
+    validation_root = split_folder(root, VALIDATION_FOLDERS)
+    folders = class_folders(train_root)
+    foreign = sorted(set(class_folders(validation_root)) - set(folders))
+    if foreign:
+        raise DatasetError(
+            f'{validation_root}: has a class folder "{foreign[0]}" that {train_root} has not'
+        )
+    if classes_from_data:
+        spec = spec.with_classes(len(folders), tuple(folders))
+    try:
+        train = find_images(train_root, spec)
+    except ClassesError as error:
+        raise DatasetError(f"{error}; {_CURE}") from None
+    # Under the names of the folders to train on: numbered by itself, a validation folder that
+    # lacks a class would give the others wrong labels.
+    named = dataclasses.replace(spec, labels=train.classes)
+    validation = find_images(validation_root, named)
+    return Data(train, dataclasses.replace(validation, spec=spec), spec)
+
+
+def _open_function(text: str, spec: Spec, classes_from_data: bool) -> Data:
+    module_name, _, name = text.partition(":")
+    # Scripts have their own folder first on the path, not the one they are called from.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise DatasetError(f"{text}: cannot be imported: {error}") from None
+    result: Any = function()
+    found = type(result).__name__
+    pair = cast("tuple[Any, ...]", result) if isinstance(result, tuple) else ()
+    if len(pair) != 2:
+        raise DatasetError(
+            f"{text}: returned no pair but {found}, expected two data sets, to train on and to "
+            "validate on"
+        )
+    train, validation = pair
+    classes = PythonSource(train, spec, text).classes
+    if classes is not None:
+        spec = _with_classes(text, spec, classes, classes_from_data)
+    elif classes_from_data:
+        raise DatasetError(f'{text}: the data set to train on has no attribute "classes"')
+    data = Data(
+        PythonSource(train, spec, f"{text} train"),
+        PythonSource(validation, spec, f"{text} validation"),
+        spec,
+    )
+    if None not in (classes, data.validation.classes) and classes != data.validation.classes:
+        raise DatasetError(f"{text}: the classes of training and validation differ")
+    return data
+
+
+def _with_classes(text: str, spec: Spec, classes: tuple[str, ...], from_data: bool) -> Spec:
+    if from_data:
+        return spec.with_classes(len(classes), classes)
+    if len(classes) != spec.num_classes:
+        raise DatasetError(
+            f"{text}: has {len(classes)} classes, {spec.name} has {spec.num_classes}; {_CURE}"
+        )
+    return spec
