@@ -1,0 +1,246 @@
+"""Batches to train on, prepared ahead in worker processes.
+
+Workers import this module, NumPy and Pillow, never a framework, and never the script that runs:
+fork after a framework's operation hangs, and a script may load one. What a batch holds depends on
+seed, step and data alone, not on how many workers or ranks there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import types
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tinynet.augment import augment
+from tinynet.images import ImageError
+from tinynet.masks import draw_masks
+from tinynet.recipe import Recipe
+from tinynet.sampling import BatchingError, Sample, part_positions, samples_at
+from tinynet.sources import OnCorrupt, Source, read
+from tinynet.spec import Spec
+
+
+class LoadingError(ValueError):
+    """Worker processes that cannot do their work. The message is one line."""
+
+
+class TrainingBatch(NamedTuple):
+    """What passes through the net at once: N images of one rank's part of a step.
+
+    ``images`` is uint8 (N, H, W, C), ``labels`` int32 (N,). ``dropout`` is float32 (N, head
+    channels), ``drop_path`` float32 (N, blocks), as in :class:`tinynet.masks.Masks`. ``skipped``
+    has a message for each corrupt image in whose place another stands.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+    dropout: npt.NDArray[np.float32] | None
+    drop_path: npt.NDArray[np.float32] | None
+    skipped: tuple[str, ...]
+
+
+def load_batches(
+    source: Source,
+    spec: Spec,
+    recipe: Recipe,
+    seed: int,
+    *,
+    first_step: int,
+    last_step: int,
+    ranks: int = 1,
+    rank: int = 0,
+    accumulation: int = 1,
+    workers: int = 0,
+    on_corrupt: OnCorrupt = "stop",
+) -> Generator[TrainingBatch, None, None]:
+    """One rank's batches, ``accumulation`` of them for each step, in order.
+
+    Closing the generator ends the workers. A worker whose parent was killed ends by itself.
+
+    Args:
+        source: the images. Workers need one that can be pickled and whose class is in a module,
+            not in the script that runs.
+        spec: the net.
+        recipe: its batch size, augmentation and rates.
+        seed: of the run.
+        first_step: from 0.
+        last_step: the step before which to stop.
+        ranks: how many processes share a step.
+        rank: which of them this is.
+        accumulation: parts of each rank in one step; ``ranks * accumulation`` divides the batch.
+        workers: processes that prepare batches; 0 prepares them in the caller's thread.
+        on_corrupt: "stop" raises the error of an image that cannot be read; with "skip" the next
+            image that can be read, by index, stands in for it, with its own label.
+
+    Yields:
+        ``(last_step - first_step) * accumulation`` batches.
+
+    Raises:
+        BatchingError: the batch has no equal parts.
+        ImageError: an image that cannot be read, or with "skip" none that can.
+        LoadingError: the source cannot be sent to worker processes, or one of them ended.
+    """
+    parts = ranks * accumulation
+    if recipe.batch_size % parts:
+        raise BatchingError(
+            f"a batch of {recipe.batch_size} images has no {parts} equal parts, "
+            f"{accumulation} for each of {ranks} processes"
+        )
+    job = _Job(source, spec, recipe, seed, on_corrupt)
+    tasks = (
+        samples_at(
+            part_positions(step, recipe.batch_size, parts, turn * ranks + rank), len(source), seed
+        )
+        for step in range(first_step, last_step)
+        for turn in range(accumulation)
+    )
+    return _prepared_here(job, tasks) if workers == 0 else _prepared_ahead(job, tasks, workers)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Job:
+    """What is the same for all batches of a run."""
+
+    source: Source
+    spec: Spec
+    recipe: Recipe
+    seed: int
+    on_corrupt: OnCorrupt
+
+
+def _prepare(job: _Job, samples: list[Sample]) -> TrainingBatch:
+    channels, height, width = job.spec.input_size
+    images = np.empty((len(samples), height, width, channels), np.uint8)
+    labels = np.empty(len(samples), np.int32)
+    skipped: list[str] = []
+    for place, sample in enumerate(samples):
+        images[place], labels[place] = _readable(job, sample, skipped)
+    masks = draw_masks(job.spec, job.recipe, job.seed, samples)
+    return TrainingBatch(images, labels, masks.dropout, masks.drop_path, tuple(skipped))
+
+
+def _readable(job: _Job, sample: Sample, skipped: list[str]) -> tuple[npt.NDArray[np.uint8], int]:
+    """An augmented image and its label: the sample's, or its stand-in's."""
+    problem = ""
+    for offset in range(len(job.source)):
+        index = (sample.index + offset) % len(job.source)
+        try:
+            # The stand-in takes the random numbers of the image for which it stands.
+            found = read(
+                job.source,
+                index,
+                lambda image: augment(image, job.spec, job.recipe.augmentation, job.seed, sample),
+            )
+        except ImageError as error:
+            if job.on_corrupt == "stop":
+                raise
+            problem = problem or str(error)
+        else:
+            if problem:
+                skipped.append(f"{problem}; {job.source.name(index)} stands in")
+            return found
+    raise ImageError(f"no image of the data set can be read; the first error: {problem}")
+
+
+def _prepared_here(
+    job: _Job, tasks: Iterator[list[Sample]]
+) -> Generator[TrainingBatch, None, None]:
+    for samples in tasks:
+        yield _prepare(job, samples)
+
+
+def _prepared_ahead(
+    job: _Job, tasks: Iterator[list[Sample]], workers: int
+) -> Generator[TrainingBatch, None, None]:
+    try:
+        pickled = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise LoadingError(
+            f"the data set cannot be sent to the processes that prepare images: {error}; "
+            "--workers 0 needs none"
+        ) from None
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(pickled,),
+    )
+    try:
+        pending: deque[Future[TrainingBatch]] = deque()
+        while True:
+            # Twice as many as workers, so that none of them waits while a batch is taken.
+            with _hidden_main():
+                for samples in itertools.islice(tasks, 2 * workers - len(pending)):
+                    pending.append(pool.submit(_work, samples))
+            if not pending:
+                return
+            yield pending.popleft().result()
+    except BrokenProcessPool:
+        raise LoadingError(
+            "a process that prepares images ended unexpectedly (killed, perhaps for lack of "
+            "memory): fewer --workers need less"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _hidden_main() -> Generator[None, None, None]:
+    """Keeps new processes from running the main script once more.
+
+    The multiprocessing module would run it in each, for what it may define. It may load a
+    framework, start a training, or not find what it imports.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+# In a worker: the job, or why there is none.
+_job: _Job | str = "not started"
+
+
+def _start_worker(pickled: bytes) -> None:
+    global _job
+    # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _job = pickle.loads(pickled)
+    except Exception as error:
+        _job = f"{type(error).__name__}: {error}"
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _work(samples: list[Sample]) -> TrainingBatch:
+    if isinstance(_job, str):
+        raise LoadingError(
+            f"a process that prepares images cannot open the data set: {_job}; --workers 0 needs "
+            "no such process"
+        )
+    return _prepare(_job, samples)
