@@ -15,12 +15,18 @@ from typing import TYPE_CHECKING, Any
 import mindspore as ms
 
 from tinynet.documents import write_atomically
-from tinynet.manifest import State, check_shapes, check_state, mindspore_keys
+from tinynet.manifest import State, canonical_key, check_shapes, check_state, mindspore_keys
+from tinynet.recipe import OPTIMIZER_SLOTS
 from tinynet.spec import Spec
+from tinynet.training_state import EMA_PREFIX, OPTIMIZER_PREFIX, TrainingState, pack_training
 
 if TYPE_CHECKING:
     from mindspore_impl.model import TinyNet
 
+# How a tensor's name begins in a training checkpoint -> how it does in the canonical file.
+_GROUPS = {EMA_PREFIX: EMA_PREFIX} | {
+    f"{slot}.": f"{OPTIMIZER_PREFIX}{slot}." for slots in OPTIMIZER_SLOTS.values() for slot in slots
+}
 # What MindSpore appends with crc_check=True: this word and ten bytes, big-endian.
 _CRC_MARK = b"crc_num"
 _CRC_BYTES = 10
@@ -104,10 +110,46 @@ def save_native(
         DocumentError: the file cannot be placed there.
     """
     checked = check_state(state, spec, "state")
-    parameters = [
-        {"name": name, "data": ms.Tensor(checked[key])}
-        for key, name in mindspore_keys(spec).items()
-    ]
+    _save(path, {name: checked[key] for key, name in mindspore_keys(spec).items()}, metadata)
+
+
+def training_tensors(content: Mapping[str, Any]) -> State:
+    """Names the tensors of a training checkpoint as its canonical file does.
+
+    Args:
+        content: of a file that :func:`save_training` wrote.
+    """
+    tensors: State = {}
+    for name, value in content.items():
+        group = name.partition(".")[0] + "."
+        key = canonical_key(name.removeprefix(group) if group in _GROUPS else name)
+        tensors[_GROUPS.get(group, "") + key] = value
+    return tensors
+
+
+def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
+    """Writes a training state under MindSpore's names: of a weight; of the same behind ``ema.``;
+    and behind ``mean_square.`` or ``momentum.``, which is what the optimizers of
+    :mod:`mindspore_impl.optim` call theirs.
+
+    Raises:
+        ValueError: what :func:`tinynet.training_state.pack_training` raises.
+        DocumentError: the file cannot be placed there.
+    """
+    packed = pack_training(state)
+    names = mindspore_keys(state.progress.spec)
+    groups = {"": state.weights, EMA_PREFIX: state.ema or {}}
+    groups |= {f"{slot}.": arrays for slot, arrays in state.slots.items()}
+    tensors = {
+        prefix + names[key]: array
+        for prefix, arrays in groups.items()
+        for key, array in arrays.items()
+    }
+    _save(path, tensors, packed.metadata)
+
+
+def _save(path: str | os.PathLike[str], tensors: State, metadata: dict[str, str]) -> None:
+    parameters = [{"name": name, "data": ms.Tensor(array)} for name, array in tensors.items()]
     strings = {"metadata": json.dumps(metadata)}
     write_atomically(
         path,

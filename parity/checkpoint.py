@@ -22,11 +22,17 @@ from tinynet.manifest import (
     drop_classifier,
     infer_spec,
 )
-from tinynet.metadata import CONTENT_SHA256, content_sha256, describe
+from tinynet.metadata import CONTENT_SHA256, TRAINING_SHA256, content_sha256, describe
 from tinynet.safetensors_file import read_safetensors, write_safetensors
 from tinynet.spec import Spec, parse_spec
+from tinynet.training_state import (
+    TrainingState,
+    is_training,
+    save_training_state,
+    unpack_training,
+)
 
-from parity.keys import Named, to_canonical, to_mindspore
+from parity.keys import LayoutError, Named, to_canonical, to_mindspore
 from parity.twins import load_twin
 
 Names = Literal["canonical", "mindspore"]
@@ -40,11 +46,15 @@ FORMATS: dict[str, str | None] = {
     ".ckpt": "mindspore",
 }
 
+TRAINING_LAYOUT = "training checkpoint"
+
 # What a checkpoint of our writing says of itself; all else in its metadata is carried along.
 _OWN_METADATA = (
     "spec", "spec_sha256", "source", "source_sha256", "tinynet", "numpy", "safetensors",
     CONTENT_SHA256,
 )  # fmt: skip
+# What only a training checkpoint says of itself.
+_TRAINING_METADATA = ("recipe", "training", TRAINING_SHA256)
 # What describes only the file it stands in (MindSpore's checksum is over its own names).
 _FILE_METADATA = ("format", "crc_num", "remove_redundancy")
 
@@ -73,12 +83,16 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RawCheckpoint:
-    """A file's arrays under canonical keys, and its metadata, not yet held against a spec."""
+    """A file's arrays under canonical keys, and its metadata, not yet held against a spec.
+
+    ``training`` is the whole state of a training checkpoint, which has been held against its spec.
+    """
 
     path: str
     sha256: str
     named: Named
     metadata: dict[str, str]
+    training: TrainingState | None = None
 
 
 def load_checkpoint(
@@ -88,6 +102,8 @@ def load_checkpoint(
     new_classifier: int | None = None,
 ) -> Checkpoint:
     """Reads a file of weights and accounts for every tensor of it.
+
+    Of a training checkpoint the raw weights are taken, after all of it has been verified.
 
     Args:
         path: ``.safetensors``, ``.pth``, ``.pt`` or ``.ckpt``.
@@ -148,6 +164,37 @@ def save_checkpoint(
     write_atomically(path, write)
 
 
+def load_training(path: str | os.PathLike[str]) -> TrainingState:
+    """Reads a training checkpoint, whichever format, and accounts for every tensor of it.
+
+    Args:
+        path: ``.safetensors``, ``.pth``, ``.pt`` or ``.ckpt``.
+
+    Raises:
+        CheckpointError: another suffix.
+        ValueError: what the format's reader and
+            :func:`tinynet.training_state.unpack_training` raise.
+        OSError: the file cannot be opened.
+    """
+    twin = _format(path)
+    return _unpack(path, twin, *_read(path, twin))
+
+
+def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
+    """Writes a training checkpoint; the suffix of ``path`` decides the format.
+
+    Raises:
+        CheckpointError: another suffix.
+        ValueError: what :func:`tinynet.training_state.pack_training` raises.
+        DocumentError: the file cannot be placed there.
+    """
+    twin = _format(path)
+    if twin is None:
+        save_training_state(path, state)
+    else:
+        load_twin(twin).state.save_training(path, state)
+
+
 def read_raw(
     path: str | os.PathLike[str], ema: bool = False, spec: Spec | None = None
 ) -> RawCheckpoint:
@@ -161,11 +208,11 @@ def read_raw(
     twin = _format(path)
     with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if twin is None:
-        content, metadata = read_safetensors(path)
-    else:
-        native = load_twin(twin).state.load_native(path)
-        content, metadata = native.content, native.metadata
+    content, metadata = _read(path, twin)
+    if is_training(metadata):
+        training = _unpack(path, twin, content, metadata)
+        named = _weights(training, ema, str(path))
+        return RawCheckpoint(str(path), sha256, named, metadata, training)
     named = to_canonical(content, str(path), ema, spec)
     return RawCheckpoint(str(path), sha256, named, metadata)
 
@@ -195,13 +242,14 @@ def resolve(
             "--new-classifier SEED takes all but the classifier"
         )
     state = check_state(raw.named.state, found, raw.path)
-    recorded = raw.metadata.get(CONTENT_SHA256)
+    # That of a training checkpoint is over its raw weights, and was verified with all the rest.
+    recorded = None if raw.training else raw.metadata.get(CONTENT_SHA256)
     if recorded is not None and recorded != content_sha256(state, raw.metadata):
         raise CheckpointError(f"{raw.path}: is damaged, its content does not match its checksum")
     if new_classifier is not None:
         state = drop_classifier(state, initial_state(spec, new_classifier))
         notes.append(f"classifier drawn anew for {spec.num_classes} classes, seed {new_classifier}")
-    known = (*_OWN_METADATA, *_FILE_METADATA)
+    known = (*_OWN_METADATA, *_FILE_METADATA, *(_TRAINING_METADATA if raw.training else ()))
     return Checkpoint(
         state=state,
         spec=spec,
@@ -218,6 +266,33 @@ def _format(path: str | os.PathLike[str]) -> str | None:
         if str(path).endswith(suffix):
             return twin
     raise CheckpointError(f"{path}: unknown suffix, expected one of {', '.join(FORMATS)}")
+
+
+def _read(path: str | os.PathLike[str], twin: str | None) -> tuple[Any, dict[str, str]]:
+    if twin is None:
+        return read_safetensors(path)
+    native = load_twin(twin).state.load_native(path)
+    return native.content, native.metadata
+
+
+def _unpack(
+    path: str | os.PathLike[str], twin: str | None, content: Any, metadata: dict[str, str]
+) -> TrainingState:
+    if twin is not None and is_training(metadata):
+        content = load_twin(twin).state.training_tensors(content)
+    return unpack_training(content, metadata, str(path))
+
+
+def _weights(training: TrainingState, ema: bool, path: str) -> Named:
+    aside = [f"optimizer state ({', '.join(training.slots)})"]
+    state = training.weights
+    if training.ema is not None:
+        aside.insert(0, "raw weights" if ema else "averaged weights")
+        state = training.ema if ema else state
+    elif ema:
+        raise LayoutError(f"{path}: holds no averaged weights (EMA)")
+    note = f"step {training.progress.step} of a training run; left aside: {', '.join(aside)}"
+    return Named(state, TRAINING_LAYOUT, (note,))
 
 
 def _own_spec(raw: RawCheckpoint) -> Spec | None:

@@ -1,30 +1,34 @@
-"""The conversion job: one file of weights into another, and what a file is."""
+"""The conversion job: one checkpoint into another, and what a file is."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 from tinynet.manifest import StateError
 from tinynet.spec import Spec
+from tinynet.training_state import TrainingState, progress_document
 
 from parity.checkpoint import (
     Checkpoint,
     CheckpointError,
     Names,
-    load_checkpoint,
+    RawCheckpoint,
     read_raw,
     resolve,
     save_checkpoint,
+    save_training,
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a file of weights is. ``spec`` is None, and ``problem`` says why, where none fits.
+    """What a file is. ``spec`` is None, and ``problem`` says why, where none fits.
 
-    ``tensors`` and ``numbers`` count what would be converted, ``dtypes`` their types.
+    ``tensors`` and ``numbers`` count what would be converted, ``dtypes`` their types. ``training``
+    is the progress of a training checkpoint as a JSON document, else None.
     """
 
     path: str
@@ -37,6 +41,7 @@ class Inspection:
     spec: Spec | None
     problem: str
     metadata: dict[str, str]
+    training: dict[str, Any] | None
 
 
 def convert(
@@ -46,48 +51,63 @@ def convert(
     names: Names | None = None,
     ema: bool = False,
     new_classifier: int | None = None,
-) -> Checkpoint:
-    """Converts a file of weights, every tensor bit for bit.
+    weights_only: bool = False,
+) -> Checkpoint | TrainingState:
+    """Converts a checkpoint, every tensor bit for bit; one of a training run as a whole.
 
     Args:
         source: the file to read; :func:`parity.checkpoint.load_checkpoint` says which.
         destination: the file to write; :func:`parity.checkpoint.save_checkpoint` says which.
         spec: the net the weights are for, where the file does not say or for a new classifier.
         names: for a ``.safetensors`` destination.
-        ema: take the averaged weights, where the source has both.
+        ema: take the averaged weights only, where the source has both.
         new_classifier: seed of a classifier drawn anew for ``spec``'s classes.
+        weights_only: take the raw weights only of a training checkpoint.
 
     Returns:
         What was written.
 
     Raises:
-        ValueError: what :mod:`parity.checkpoint` raises, or a destination that is the source.
+        ValueError: what :mod:`parity.checkpoint` raises, a destination that is the source, or
+            arguments that are for weights and a source that is converted as a whole.
         OSError: the source cannot be opened, or the destination not be written.
     """
     if Path(destination).exists() and Path(destination).samefile(source):
         raise CheckpointError(f"{destination}: is the source itself, name another file to write")
-    checkpoint = load_checkpoint(source, spec, ema, new_classifier)
-    save_checkpoint(destination, checkpoint, names)
-    return checkpoint
+    raw = read_raw(source, ema, spec)
+    if raw.training is None or ema or weights_only:
+        checkpoint = resolve(raw, spec, new_classifier)
+        save_checkpoint(destination, checkpoint, names)
+        return checkpoint
+    if names is not None:
+        raise _for_weights(raw, "--names")
+    if new_classifier is not None:
+        raise _for_weights(raw, "--new-classifier")
+    if spec is not None and spec != raw.training.progress.spec:
+        raise _for_weights(raw, "another --spec than its own")
+    save_training(destination, raw.training)
+    return raw.training
 
 
 def inspect(
     path: str | os.PathLike[str], spec: Spec | None = None, ema: bool = False
 ) -> Inspection:
-    """Says what a file of weights is, also where it fits no spec.
+    """Says what a file is, also where it fits no spec.
 
     Raises:
-        ValueError: not a readable file of weights, or a damaged one.
+        ValueError: not a readable checkpoint, or a damaged one.
         OSError: the file cannot be opened.
     """
     raw = read_raw(path, ema, spec)
-    notes, fitting, problem = raw.named.notes, None, ""
+    arrays, notes, fitting, problem = raw.named.state.values(), raw.named.notes, None, ""
     try:
         checkpoint = resolve(raw, spec)
         notes, fitting = checkpoint.notes, checkpoint.spec
     except StateError as error:
         problem = str(error)
-    arrays = raw.named.state.values()
+    if raw.training is not None and not ema:
+        # Converted as a whole, so nothing is left aside.
+        arrays, notes = raw.training.tensors.values(), ()
     return Inspection(
         path=raw.path,
         sha256=raw.sha256,
@@ -99,4 +119,12 @@ def inspect(
         spec=fitting,
         problem=problem,
         metadata=dict(sorted(raw.metadata.items())),
+        training=progress_document(raw.training.progress) if raw.training else None,
+    )
+
+
+def _for_weights(raw: RawCheckpoint, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{raw.path}: is a training checkpoint, {what} is for weights; take the raw ones with "
+        "--weights-only or the averaged ones with --ema"
     )

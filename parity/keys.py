@@ -12,14 +12,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from tinynet.manifest import CANONICAL_LEAVES, MINDSPORE_LEAVES, State, manifest, mindspore_keys
+from tinynet.manifest import (
+    CANONICAL_OF_MINDSPORE,
+    State,
+    canonical_key,
+    manifest,
+    mindspore_keys,
+)
 from tinynet.spec import Spec, load_spec
+from tinynet.training_state import EMA_PREFIX, OPTIMIZER_PREFIX
 
 # What training code wraps a state in, and what it calls the averaged weights beside it.
 # Source: timm 1.0 (state_dict, state_dict_ema), torchvision's references (model, model_ema).
 WRAPPERS = ("state_dict", "model")
 EMA_WRAPPERS = ("state_dict_ema", "model_ema")
-EMA_PREFIX = "ema."
 
 # What a wrapper module puts before all names: DataParallel, torch.compile.
 MODULE_PREFIXES = ("module.", "_orig_mod.")
@@ -27,21 +33,14 @@ MODULE_PREFIXES = ("module.", "_orig_mod.")
 # The official zoo keeps its stages one Cell deeper than timm.
 ZOO_BLOCKS, BLOCKS = "blocks.layer.", "blocks."
 
-# MindSpore's leaf of a name -> the canonical one: the table of tinynet.manifest, inverted.
-CANONICAL_OF_MINDSPORE = {
-    MINDSPORE_LEAVES[role]: leaf
-    for role, leaf in CANONICAL_LEAVES.items()
-    if MINDSPORE_LEAVES[role] != leaf
-}
-
 # What else training leaves in a file of weights. Optimizers put a word before the name of each
 # weight they keep something for; counters stand alone.
-# Source: the optimizers and loss-scaling cells of mindspore.nn 2.10, ModelCheckpoint's
-# append_info, torch.optim.swa_utils.AveragedModel.
+# Source: the optimizers and loss-scaling cells of mindspore.nn 2.10 and of mindspore_impl,
+# ModelCheckpoint's append_info, torch.optim.swa_utils.AveragedModel.
 # fmt: off
 OPTIMIZER_PREFIXES = frozenset((
     "accum", "adam_m", "adam_v", "mean_grad", "mean_square", "moment", "moment1", "moment2",
-    "moments", "stat", "vhat",
+    "moments", "momentum", "stat", "vhat",
 ))
 COUNTERS = frozenset((
     "beta1_power", "beta2_power", "current_iterator_step", "epoch_num", "global_step",
@@ -137,8 +136,7 @@ def to_mindspore(state: State, spec: Spec) -> State:
 def _canonical_key(name: str) -> str:
     if name.startswith(ZOO_BLOCKS):
         name = BLOCKS + name.removeprefix(ZOO_BLOCKS)
-    module, dot, leaf = name.rpartition(".")
-    return module + dot + CANONICAL_OF_MINDSPORE.get(leaf, leaf)
+    return canonical_key(name)
 
 
 def _unwrapped(
@@ -182,6 +180,9 @@ def _without_leftovers(
         elif name in COUNTERS:
             dropped[name] += 1
         elif first in OPTIMIZER_PREFIXES and rest in weights:
+            dropped[f"{first}. (optimizer)"] += 1
+        elif first + "." == OPTIMIZER_PREFIX and rest.partition(".")[2] in weights:
+            # Our own training checkpoint, without the metadata that say so.
             dropped[f"{first}. (optimizer)"] += 1
         elif first + "." == EMA_PREFIX and rest in weights and not ema:
             dropped["ema. (averaged weights)"] += 1

@@ -36,6 +36,12 @@ MINDSPORE_LEAVES: dict[Role, str] = {
     "bn_mean": "moving_mean",
     "bn_var": "moving_variance",
 }
+# The way back, for the leaves that differ.
+CANONICAL_OF_MINDSPORE = {
+    MINDSPORE_LEAVES[role]: leaf
+    for role, leaf in CANONICAL_LEAVES.items()
+    if MINDSPORE_LEAVES[role] != leaf
+}
 
 TRAINED_ROLES: frozenset[Role] = frozenset(CANONICAL_LEAVES) - {"bn_mean", "bn_var"}
 CLASSIFIER_KEYS = ("classifier.weight", "classifier.bias")
@@ -81,6 +87,12 @@ def mindspore_keys(spec: Spec) -> dict[str, str]:
     for key, entry in manifest(spec).items():
         names[key] = f"{key.rpartition('.')[0]}.{MINDSPORE_LEAVES[entry.role]}"
     return names
+
+
+def canonical_key(name: str) -> str:
+    """The canonical key of a tensor, from MindSpore's name of it or from the canonical one."""
+    module, dot, leaf = name.rpartition(".")
+    return module + dot + CANONICAL_OF_MINDSPORE.get(leaf, leaf)
 
 
 def check_state(state: Mapping[str, NDArray[Any]], spec: Spec, source: str) -> State:

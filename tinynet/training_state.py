@@ -97,6 +97,15 @@ class TrainingState:
     slots: dict[str, State]
     progress: Progress
 
+    @property
+    def tensors(self) -> State:
+        """All arrays under the names they have in the canonical file."""
+        named = dict(self.weights)
+        named |= {EMA_PREFIX + key: array for key, array in (self.ema or {}).items()}
+        for slot, arrays in self.slots.items():
+            named |= {f"{OPTIMIZER_PREFIX}{slot}.{key}": array for key, array in arrays.items()}
+        return named
+
 
 class Packed(NamedTuple):
     """A training state as its file holds it: named tensors in the order of the file, strings."""
@@ -183,12 +192,7 @@ def pack_training(state: TrainingState, others: Mapping[str, str] | None = None)
         TrainingStateError: a progress that cannot be.
     """
     progress = state.progress
-    named = dict(state.weights)
-    if state.ema is not None:
-        named |= {EMA_PREFIX + key: array for key, array in state.ema.items()}
-    for slot, arrays in state.slots.items():
-        named |= {f"{OPTIMIZER_PREFIX}{slot}.{key}": array for key, array in arrays.items()}
-    tensors = _check(named, progress.spec, progress.recipe, "training state")
+    tensors = _check(state.tensors, progress.spec, progress.recipe, "training state")
     training = json.dumps(_document(progress))
     # A number that cannot be read back must not get into a file.
     _parse_progress(training, progress.spec, progress.recipe, "training state")
@@ -206,12 +210,13 @@ def is_training(metadata: Mapping[str, str]) -> bool:
 
 
 def unpack_training(
-    tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str], source: str
+    tensors: Mapping[str, Any], metadata: Mapping[str, str], source: str
 ) -> TrainingState:
     """The inverse of :func:`pack_training`; everything is checked.
 
     Args:
-        tensors: all that the file holds, named as in the canonical file, in any order.
+        tensors: all that the file holds, named as in the canonical file, in any order; what is no
+            array is an error.
         metadata: all of the file's.
         source: what to call the file in errors.
 
@@ -228,6 +233,11 @@ def unpack_training(
     for key in ("spec", "recipe", "training", TRAINING_SHA256, CONTENT_SHA256):
         if key not in metadata:
             raise TrainingStateError(f"{source}: is damaged, it has no {key} in its metadata")
+    for name, value in tensors.items():
+        if not isinstance(value, np.ndarray):
+            raise TrainingStateError(
+                f"{source}: {name} is a {type(value).__name__}, expected a tensor"
+            )
     spec = parse_spec(metadata["spec"], f"{source}: its spec")
     recipe = parse_recipe(metadata["recipe"], f"{source}: its recipe")
     checked = _check(tensors, spec, recipe, source)

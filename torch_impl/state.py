@@ -13,14 +13,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from tinynet.documents import write_atomically
 from tinynet.manifest import State, check_shapes, check_state, manifest
 from tinynet.spec import Spec
+from tinynet.training_state import EMA_PREFIX, OPTIMIZER_PREFIX, TrainingState, pack_training
 
 if TYPE_CHECKING:
     from torch_impl.model import TinyNet
+
+
+# Where a training checkpoint has its tensors -> how their names begin in the canonical file.
+_GROUPS = {"state_dict": "", "state_dict_ema": EMA_PREFIX, "optimizer": OPTIMIZER_PREFIX}
 
 
 class NativeFileError(ValueError):
@@ -104,6 +110,38 @@ def save_native(
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
+def training_tensors(content: Mapping[str, Any]) -> State:
+    """Names the tensors of a training checkpoint as its canonical file does.
+
+    Args:
+        content: of a file that :func:`save_training` wrote.
+    """
+    tensors: State = {}
+    for group, entries in content.items():
+        # What belongs to no group keeps its name, and is an error of whoever checks them.
+        _flatten(entries, _GROUPS.get(group, group), tensors)
+    return tensors
+
+
+def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
+    """Writes a training state as ``{"state_dict": ..., "state_dict_ema": ..., "optimizer":
+    {slot: ...}, "metadata": ...}``, of which timm loads the weights.
+
+    Raises:
+        ValueError: what :func:`tinynet.training_state.pack_training` raises.
+        DocumentError: the file cannot be placed there.
+    """
+    packed = pack_training(state)
+    groups = {
+        "state_dict": state.weights,
+        "state_dict_ema": state.ema,
+        "optimizer": state.slots,
+        "metadata": packed.metadata,
+    }
+    content = {name: _with_tensors(group) for name, group in groups.items() if group is not None}
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
 def _problem(error: Exception) -> str:
     wanted = re.search(r"GLOBAL (\S+)", str(error))
     if wanted:
@@ -139,6 +177,23 @@ def _with_arrays(value: Any, place: str) -> Any:
         separator = "" if place.endswith(" ") else "."
         return {k: _with_arrays(v, f"{place}{separator}{k}") for k, v in value.items()}
     return value
+
+
+def _with_tensors(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return torch.tensor(value)
+    if isinstance(value, Mapping):
+        return {key: _with_tensors(item) for key, item in value.items()}
+    return value
+
+
+def _flatten(value: Any, prefix: str, tensors: dict[str, Any]) -> None:
+    if not isinstance(value, Mapping):
+        tensors[prefix] = value
+        return
+    separator = "." if prefix and not prefix.endswith(".") else ""
+    for key, item in value.items():
+        _flatten(item, f"{prefix}{separator}{key}", tensors)
 
 
 def _parse_metadata(value: Any) -> dict[str, str] | None:

@@ -10,8 +10,10 @@ import pytest
 
 from tinynet.initialise import initial_state
 from tinynet.spec import format_spec, load_spec
+from tinynet.training_state import load_training_state, save_training_state
 
 from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training_states import assert_same, run_state
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 E = load_spec("tinynet_e")
@@ -75,6 +77,85 @@ def test_a_new_classifier(command, source, tmp_path):
     np.testing.assert_array_equal(load_checkpoint(destination).state["classifier.weight"], drawn)
 
 
+# Training checkpoints
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    path = tmp_path_factory.mktemp("training") / "last.safetensors"
+    save_training_state(path, run_state("rmsprop", ema=True))
+    return path
+
+
+def test_without_destination_it_tells_how_far_a_run_got(command, training):
+    status, out, _ = command(training)
+    assert status == 0
+    assert "layout    training checkpoint" in out
+    line = (
+        "training  recipe digits_rmsprop, step 70, epoch 3.73, best ema_top1 0.3 at step 60, "
+        "EMA updates 69"
+    )
+    assert line in out
+    report = json.loads(command(training, "--json")[1])
+    state = run_state("rmsprop", ema=True)
+    assert report["tensors"] == len(state.tensors)
+    assert (report["spec"], report["notes"]) == ("small", [])
+    assert report["training"] == {
+        "recipe": "digits_rmsprop", "version": 1, "seed": -3, "images": 300,
+        "data_sha256": "00ff" * 16, "step": 70, "epoch": 1120 / 300, "position": 1120,
+        "ema_updates": 69, "best": {"metric": "ema_top1", "value": 0.1 + 0.2, "step": 60},
+        "loss_scale": 32768.0, "good_steps": 11,
+    }  # fmt: skip
+
+
+def test_of_mere_weights_there_is_no_training_to_tell(command, source):
+    assert "training" not in command(source)[1]
+    assert json.loads(command(source, "--json")[1])["training"] is None
+
+
+def test_a_training_checkpoint_is_converted_whole(command, training, tmp_path):
+    destination = tmp_path / "b.safetensors"
+    status, out, err = command(training, destination, "--json")
+    report, state = json.loads(out), run_state("rmsprop", ema=True)
+    assert (status, err) == (0, "")
+    assert (report["spec"], report["tensors"]) == ("small", len(state.tensors))
+    assert report["training"]["step"] == 70
+    assert_same(load_training_state(destination), state)
+    assert destination.read_bytes() == training.read_bytes()
+    assert "step 70, epoch 3.73" in command(training, destination)[1]
+
+
+@pytest.mark.parametrize("option", ["--weights-only", "--ema"])
+def test_only_weights_of_a_training_checkpoint(command, training, tmp_path, option):
+    destination = tmp_path / "b.safetensors"
+    status, out, err = command(training, destination, option, "--json")
+    report, state = json.loads(out), run_state("rmsprop", ema=True)
+    assert (status, err) == (0, "")
+    assert (report["tensors"], report["training"]) == (len(state.weights), None)
+    aside = "raw weights" if option == "--ema" else "averaged weights"
+    assert report["notes"] == [
+        f"step 70 of a training run; left aside: {aside}, optimizer state (mean_square, momentum)"
+    ]
+    checkpoint = load_checkpoint(destination)
+    expected = state.ema if option == "--ema" else state.weights
+    assert {k: a.tobytes() for k, a in checkpoint.state.items()} == {
+        k: a.tobytes() for k, a in expected.items()
+    }
+    assert command(destination, tmp_path / "c.safetensors", "--weights-only")[0] == 0
+
+
+def test_mindspores_names_for_weights_of_a_training_checkpoint(command, training, tmp_path):
+    destination = tmp_path / "ms.safetensors"
+    status, _, err = command(training, destination, "--names", "mindspore")
+    assert (status, destination.exists()) == (2, False)
+    assert err == (
+        f"error: {training}: is a training checkpoint, --names is for weights; take the raw ones "
+        "with --weights-only or the averaged ones with --ema\n"
+    )
+    assert command(training, destination, "--names", "mindspore", "--weights-only")[0] == 0
+    assert load_checkpoint(destination).layout == "MindSpore names"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -85,6 +166,8 @@ def test_a_new_classifier(command, source, tmp_path):
         (["{source}", "--spec", "tinynet_a"], "was made for tinynet_e"),
         (["{source}", "{folder}/b.safetensors", "--ema"], "holds no averaged weights"),
         (["{source}", "--names", "mindspore"], "need a DST"),
+        (["{source}", "--weights-only"], "need a DST"),
+        (["{source}", "{folder}/b.pth", "--weights-only", "--ema"], "not allowed with"),
         (["{source}", "{folder}/b.safetensors", "--names", "x"], "invalid choice"),
         ([], "required: SRC"),
     ],

@@ -24,7 +24,7 @@ from tinynet.training_state import (
     save_training_state,
 )
 
-from parity.checkpoint import Checkpoint, save_checkpoint
+from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training_states import SMALL, assert_same, recipe, run_state
 
 STATISTICS = ("running_mean", "running_var")
@@ -156,7 +156,8 @@ def test_the_initial_state_from_weights(state):
 # What is refused
 
 
-def test_every_flipped_bit_is_noticed(path):
+@pytest.mark.parametrize("load", [load_training_state, load_checkpoint])
+def test_every_flipped_bit_is_noticed(path, load):
     data = path.read_bytes()
     header = 8 + int.from_bytes(data[:8], "little")
     rng = np.random.default_rng(0)
@@ -165,7 +166,7 @@ def test_every_flipped_bit_is_noticed(path):
         flipped[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(flipped)
         with pytest.raises(ValueError, match=r"^[^\n]+$"):
-            load_training_state(path)
+            load(path)
 
 
 @pytest.mark.parametrize(
@@ -190,8 +191,11 @@ def test_a_missing_string_is_called_damage(path, key):
     def drop(tensors, metadata):
         del metadata[key]
 
+    rewrite(path, drop)
     with pytest.raises(TrainingStateError, match=f"is damaged, it has no {key} in its metadata"):
-        load_training_state(rewrite(path, drop))
+        load_training_state(path)
+    with pytest.raises(ValueError, match=r"last\.safetensors: is damaged, "):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, 20_000, -1])
