@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,13 +34,56 @@ class TopClasses(NamedTuple):
     probabilities: npt.NDArray[np.float64]
 
 
+class Tally(NamedTuple):
+    """Sums over images, to be added up over ranks number by number.
+
+    ``images`` were counted; the true class was the most probable one for ``hits1`` of them and
+    among the five most probable for ``hits5``. ``loss`` is the sum of their cross-entropies in
+    nats.
+    """
+
+    images: int
+    hits1: int
+    hits5: int
+    loss: float
+
+    @property
+    def top1(self) -> float:
+        """Percentage of images whose most probable class is right."""
+        return 100 * self._mean(self.hits1)
+
+    @property
+    def top5(self) -> float:
+        """Percentage of images that have the right class among the five most probable."""
+        return 100 * self._mean(self.hits5)
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean cross-entropy in nats."""
+        return self._mean(self.loss)
+
+    def plus(self, other: Tally) -> Tally:
+        """The tally of both: of images that ranks evaluated apart."""
+        return Tally(
+            self.images + other.images,
+            self.hits1 + other.hits1,
+            self.hits5 + other.hits5,
+            self.loss + other.loss,
+        )
+
+    def _mean(self, total: float) -> float:
+        if self.images == 0:
+            raise EvaluationError("there are no images to evaluate on")
+        return total / self.images
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """What came out. The data set's order is the order of ``labels`` and ``top``.
 
-    ``top1`` and ``top5`` are percentages, ``loss`` is the mean cross-entropy in nats,
-    ``images_per_second`` is that of the whole loop: decoding, the first batch (in which a runtime
-    may compile) and all.
+    An image with the label -1 was not counted. ``top1`` and ``top5`` are percentages, ``loss`` is
+    the mean cross-entropy in nats, ``images_per_second`` is that of the whole loop: decoding, the
+    first batch (in which a runtime may compile) and all.
     """
 
     top1: float
@@ -53,7 +96,7 @@ class Evaluation:
     @property
     def images(self) -> int:
         """How many images were counted."""
-        return len(self.labels)
+        return int((self.labels >= 0).sum())
 
 
 def top_classes(logits: Logits) -> TopClasses:
@@ -94,6 +137,8 @@ def evaluate(
 ) -> Evaluation:
     """Goes through a data set once and counts every image exactly once.
 
+    Images with the label -1, which stand for corrupt ones, are not counted.
+
     Args:
         predict: the net, in evaluation mode.
         dataset: the images, at least one.
@@ -107,12 +152,60 @@ def evaluate(
             than (N, K) or not finite.
         ValueError: what :func:`tinynet.datasets.batches` and the data set raise.
     """
-    if len(dataset) == 0:
-        raise EvaluationError("there are no images to evaluate on")
     labels: list[npt.NDArray[np.int32]] = []
     tops: list[TopClasses] = []
-    loss = 0.0
+    total = Tally(0, 0, 0, 0.0)
     start = time.perf_counter()
+    for judged in _judged(predict, dataset, batch_size, workers, on_batch, image_name):
+        total = total.plus(judged.tally)
+        labels.append(judged.labels)
+        tops.append(judged.top)
+    seconds = time.perf_counter() - start
+    return Evaluation(
+        top1=total.top1,
+        top5=total.top5,
+        loss=total.mean_loss,
+        images_per_second=total.images / seconds,
+        labels=np.concatenate(labels),
+        top=TopClasses(*(np.concatenate(parts) for parts in zip(*tops, strict=True))),
+    )
+
+
+def tally(
+    predict: Predict,
+    dataset: Dataset,
+    batch_size: int,
+    workers: int = 0,
+    on_batch: Callable[[int], object] | None = None,
+    image_name: Callable[[int], str] = "image {}".format,
+) -> Tally:
+    """Like :func:`evaluate`, for one rank's :class:`tinynet.sources.Share`: sums, to be added up.
+
+    Raises:
+        EvaluationError: a label without a class, or logits that are of another shape than (N, K)
+            or not finite.
+        ValueError: what :func:`tinynet.datasets.batches` and the data set raise.
+    """
+    total = Tally(0, 0, 0, 0.0)
+    for judged in _judged(predict, dataset, batch_size, workers, on_batch, image_name):
+        total = total.plus(judged.tally)
+    return total
+
+
+class _Judged(NamedTuple):
+    labels: npt.NDArray[np.int32]
+    top: TopClasses
+    tally: Tally
+
+
+def _judged(
+    predict: Predict,
+    dataset: Dataset,
+    batch_size: int,
+    workers: int,
+    on_batch: Callable[[int], object] | None,
+    image_name: Callable[[int], str],
+) -> Iterator[_Judged]:
     for batch in batches(dataset, batch_size, workers):
         logits = predict(batch.images)
         if logits.ndim != 2 or len(logits) != len(batch.labels):
@@ -122,25 +215,22 @@ def evaluate(
         label, classes = batch.labels.max(), logits.shape[1]
         if label >= classes:
             raise EvaluationError(f"an image has the label {label}, the net has {classes} classes")
-        check_finite(logits, [image_name(index) for index in batch.indices.tolist()])
-        own = np.take_along_axis(_log_softmax(logits), batch.labels[:, None], axis=1)
-        loss -= float(own.sum())
-        labels.append(batch.labels)
-        tops.append(top_classes(logits))
+        counted = batch.labels >= 0
+        check_finite(
+            logits[counted], [image_name(index) for index in batch.indices[counted].tolist()]
+        )
+        top = top_classes(logits)
+        hits = top.classes[counted] == batch.labels[counted, None]
+        own = np.take_along_axis(_log_softmax(logits[counted]), batch.labels[counted, None], axis=1)
+        sums = Tally(
+            images=int(counted.sum()),
+            hits1=int(hits[:, 0].sum()),
+            hits5=int(hits.sum()),
+            loss=-float(own.sum()),
+        )
+        yield _Judged(batch.labels, top, sums)
         if on_batch is not None:
             on_batch(len(batch.labels))
-    seconds = time.perf_counter() - start
-    truth = np.concatenate(labels)
-    top = TopClasses(*(np.concatenate(parts) for parts in zip(*tops, strict=True)))
-    hits = top.classes == truth[:, None]
-    return Evaluation(
-        top1=100 * float(hits[:, 0].mean()),
-        top5=100 * float(hits.any(axis=1).mean()),
-        loss=loss / len(truth),
-        images_per_second=len(truth) / seconds,
-        labels=truth,
-        top=top,
-    )
 
 
 def _log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
