@@ -1,4 +1,5 @@
-"""Checkpoints: a file of weights, whichever format and layout, in and out of the canonical state.
+"""Checkpoints: a file of weights, whichever format and layout, in and out of the canonical state;
+one of a training run, whichever format, in and out of the training state.
 
 ``.safetensors`` needs no framework; ``.pth``/``.pt`` and ``.ckpt`` are read and written by their
 framework's twin.
