@@ -30,7 +30,9 @@ MAX_ADDED = 110
 # SolarizeAdd changes only what is darker.
 ADD_BELOW = 128
 MAX_BITS = 4
-FACTORS = (0.1, 1.9)
+# Factors of colour, contrast, brightness and sharpness go from 0.1 to 1.9.
+MIN_FACTOR = 0.1
+FACTOR_RANGE = 1.8
 
 
 class Operation(NamedTuple):
@@ -117,8 +119,9 @@ def _rotate(image: Image.Image, operation: Operation, fill: Filling) -> Image.Im
 
 
 def _posterize(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
-    # The stronger, the more bits stay; below a quarter none do. That is timm's range.
-    return ImageOps.posterize(image, int(operation.strength * MAX_BITS))
+    # The stronger, the more bits stay: timm's range, but for its no bits below a quarter, which
+    # Pillow refuses.
+    return ImageOps.posterize(image, max(1, int(operation.strength * MAX_BITS)))
 
 
 def _solarize(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
@@ -141,10 +144,8 @@ class _Enhancer(Protocol):
 
 
 def _enhance(enhancer: Callable[[Image.Image], _Enhancer]) -> _Function:
-    low, high = FACTORS
-
     def apply(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
-        return enhancer(image).enhance(low + operation.strength * (high - low))
+        return enhancer(image).enhance(operation.strength * FACTOR_RANGE + MIN_FACTOR)
 
     return apply
 
