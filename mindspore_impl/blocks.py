@@ -63,6 +63,11 @@ class SqueezeExcite(nn.Cell):
         return x * gates
 
 
+def drop_path(y: ms.Tensor, factors: ms.Tensor | None) -> ms.Tensor:
+    """Scales each sample's residual branch: (N, C, H, W) by (N,) factors, None for no change."""
+    return y if factors is None else y * factors[:, None, None, None]
+
+
 class DepthwiseSeparable(nn.Cell):
     """Depthwise convolution, squeeze-excite, pointwise convolution without activation."""
 
@@ -77,11 +82,11 @@ class DepthwiseSeparable(nn.Cell):
         self.bn2 = batch_norm(block.out_channels, settings)
         self.has_skip = block.has_skip
 
-    def construct(self, x: ms.Tensor) -> ms.Tensor:
+    def construct(self, x: ms.Tensor, factors: ms.Tensor | None = None) -> ms.Tensor:
         y = self.act1(self.bn1(self.conv_dw(x)))
         y = self.se(y)
         y = self.bn2(self.conv_pw(y))
-        return x + y if self.has_skip else y
+        return x + drop_path(y, factors) if self.has_skip else y
 
 
 class InvertedResidual(nn.Cell):
@@ -101,12 +106,12 @@ class InvertedResidual(nn.Cell):
         self.bn3 = batch_norm(block.out_channels, settings)
         self.has_skip = block.has_skip
 
-    def construct(self, x: ms.Tensor) -> ms.Tensor:
+    def construct(self, x: ms.Tensor, factors: ms.Tensor | None = None) -> ms.Tensor:
         y = self.act1(self.bn1(self.conv_pw(x)))
         y = self.act2(self.bn2(self.conv_dw(y)))
         y = self.se(y)
         y = self.bn3(self.conv_pwl(y))
-        return x + y if self.has_skip else y
+        return x + drop_path(y, factors) if self.has_skip else y
 
 
 def squeeze_excite(block: Block, activation_name: str) -> nn.Cell:

@@ -53,16 +53,37 @@ class TinyNet(nn.Cell):
         )
         write_state(self, initial_state(spec, seed=0) if state is None else state)
 
-    def features(self, x: ms.Tensor) -> ms.Tensor:
-        """The last feature map: (N, C, H, W) pixels to (N, head.out_channels, h, w)."""
+    def features(self, x: ms.Tensor, drop_path: ms.Tensor | None = None) -> ms.Tensor:
+        """The last feature map: (N, C, H, W) pixels to (N, head.out_channels, h, w).
+
+        ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.masks.
+        """
         self._check_size(x)
         x = self.act1(self.bn1(self.conv_stem(x)))
-        x = self.blocks(x)
+        x = self.blocks(x) if drop_path is None else self._scaled_blocks(x, drop_path)
         return self.act2(self.bn2(self.conv_head(x)))
 
-    def construct(self, x: ms.Tensor) -> ms.Tensor:
-        """Logits: (N, C, H, W) pixels to (N, num_classes)."""
-        return self.classifier(self.global_pool(self.features(x)))
+    def construct(
+        self,
+        x: ms.Tensor,
+        dropout: ms.Tensor | None = None,
+        drop_path: ms.Tensor | None = None,
+    ) -> ms.Tensor:
+        """Logits: (N, C, H, W) pixels to (N, num_classes).
+
+        ``dropout`` (N, head.out_channels) scales the pooled features in training and
+        ``drop_path`` (N, blocks) the residual branches, see tinynet.masks.
+        """
+        pooled = self.global_pool(self.features(x, drop_path))
+        return self.classifier(pooled if dropout is None else pooled * dropout)
+
+    def _scaled_blocks(self, x: ms.Tensor, drop_path: ms.Tensor) -> ms.Tensor:
+        index = 0
+        for stage in self.blocks:
+            for block in stage:
+                x = block(x, drop_path[:, index])
+                index += 1
+        return x
 
     def _check_size(self, x: ms.Tensor) -> None:
         # "same" padding is resolved for one input size; another would be padded wrongly.

@@ -32,9 +32,7 @@ class Predictor:
     """
 
     def __init__(self, spec: Spec, state: State, device: str = DEVICES[0], mode: str = MODES[-1]):
-        if device not in DEVICES:
-            raise ValueError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
-        _set_device({"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}[device])
+        set_device(device)
         self.net = TinyNet(spec, state).set_train(False)
         self.mode = mode
         self.batch_size = 0
@@ -49,11 +47,22 @@ class Predictor:
             return self.net(ms.Tensor(padded)).asnumpy()[: len(images)]
 
 
-def _set_device(target: str) -> None:
+def set_device(device: str) -> None:
+    """Chooses the device that this process computes on.
+
+    Args:
+        device: one of :data:`DEVICES`.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if device not in DEVICES:
+        raise ValueError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
+    target = {"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}[device]
     # Once an operation has run, MindSpore refuses the call even for the device it is on.
     if ms.get_context("device_target") != target:
         try:
             ms.set_device(target)
         except (RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise ValueError(f"device {target} cannot be used: {reason}") from None
+            raise ValueError(f"device {device} cannot be used: {reason}") from None

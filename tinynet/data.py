@@ -91,6 +91,8 @@ def _open_function(text: str, spec: Spec, classes_from_data: bool) -> Data:
         function = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         raise DatasetError(f"{text}: cannot be imported: {error}") from None
+    if not callable(function):
+        raise DatasetError(f"{text}: is a {type(function).__name__}, expected a function")
     result: Any = function()
     found = type(result).__name__
     pair = cast("tuple[Any, ...]", result) if isinstance(result, tuple) else ()

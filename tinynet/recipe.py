@@ -17,6 +17,7 @@ from tinynet.documents import (
     parse_document,
     read_text,
 )
+from tinynet.spec import Spec
 
 RECIPE_DIRECTORY = Path(__file__).parent / "recipes"
 
@@ -145,6 +146,12 @@ class Recipe:
     def slots(self) -> tuple[str, ...]:
         """Names of what the optimizer keeps for every trained tensor."""
         return OPTIMIZER_SLOTS[self.optimizer.kind]
+
+
+def training_spec(spec: Spec, recipe: Recipe) -> Spec:
+    """The spec of the net while it is trained: with the recipe's batch-norm momentum."""
+    settings = dataclasses.replace(spec.batch_norm, momentum=recipe.batch_norm_momentum)
+    return dataclasses.replace(spec, batch_norm=settings)
 
 
 def list_recipes() -> list[str]:

@@ -50,7 +50,7 @@ def split_folder(root: Path, names: tuple[str, ...]) -> Path:
         if (root / name).is_dir():
             return root / name
     found = "has no folder" if root.is_dir() else "no such folder, expected one with"
-    raise DatasetError(f"{root}: {found} {' or '.join(names)}/ with a folder for each class")
+    raise DatasetError(f"{root}: {found} {'/ or '.join(names)}/ with a folder for each class")
 
 
 def draw_subset(root: str | os.PathLike[str], classes: int, per_class: int, seed: int) -> Subset:

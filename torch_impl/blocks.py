@@ -76,6 +76,11 @@ class SqueezeExcite(nn.Module):
         return x * gates
 
 
+def drop_path(y: torch.Tensor, factors: torch.Tensor | None) -> torch.Tensor:
+    """Scales each sample's residual branch: (N, C, H, W) by (N,) factors, None for no change."""
+    return y if factors is None else y * factors[:, None, None, None]
+
+
 class DepthwiseSeparable(nn.Module):
     """Depthwise convolution, squeeze-excite, pointwise convolution without activation."""
 
@@ -90,11 +95,11 @@ class DepthwiseSeparable(nn.Module):
         self.bn2 = batch_norm(block.out_channels, settings)
         self.has_skip = block.has_skip
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, factors: torch.Tensor | None = None) -> torch.Tensor:
         y = self.act1(self.bn1(self.conv_dw(x)))
         y = self.se(y)
         y = self.bn2(self.conv_pw(y))
-        return x + y if self.has_skip else y
+        return x + drop_path(y, factors) if self.has_skip else y
 
 
 class InvertedResidual(nn.Module):
@@ -114,12 +119,12 @@ class InvertedResidual(nn.Module):
         self.bn3 = batch_norm(block.out_channels, settings)
         self.has_skip = block.has_skip
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, factors: torch.Tensor | None = None) -> torch.Tensor:
         y = self.act1(self.bn1(self.conv_pw(x)))
         y = self.act2(self.bn2(self.conv_dw(y)))
         y = self.se(y)
         y = self.bn3(self.conv_pwl(y))
-        return x + y if self.has_skip else y
+        return x + drop_path(y, factors) if self.has_skip else y
 
 
 def squeeze_excite(block: Block, activation_name: str) -> nn.Module:

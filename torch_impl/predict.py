@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -31,12 +32,8 @@ class Predictor:
     """
 
     def __init__(self, spec: Spec, state: State, device: str = DEVICES[0], mode: str = MODES[-1]):
-        if device not in DEVICES:
-            raise ValueError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
-        try:
-            self.net = TinyNet(spec, state).eval().to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"device {device} cannot be used: {error}") from None
+        set_device(device)
+        self.net = TinyNet(spec, state).eval().to(device)
         self.device = device
         self.mode = mode
 
@@ -44,3 +41,24 @@ class Predictor:
         """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
         with torch.inference_mode(), running(self.mode):
             return self.net(torch.from_numpy(images).to(self.device)).cpu().numpy()
+
+
+def set_device(device: str) -> None:
+    """Chooses the device that this process computes on.
+
+    Args:
+        device: one of :data:`DEVICES`.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if device not in DEVICES:
+        raise ValueError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
+    try:
+        if device == "cuda":
+            # Started by torchrun, the processes of a machine have a card each.
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"device {device} cannot be used: {reason}") from None

@@ -1,0 +1,111 @@
+"""The optimizers and the average of the weights in MindSpore.
+
+Each updates all tensors in place, with the learning rate it is given; what it keeps for a tensor
+are its slots. They are made of primitive operations, because nn.RMSProp's CPU kernel puts eps in
+another place for full blocks of eight numbers than for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from tinynet.recipe import Optimizer
+
+Tensors = Sequence[ms.Tensor]
+
+
+class RMSProp(nn.Cell):
+    """RMSProp in TensorFlow's form: eps inside the root, the learning rate inside the momentum.
+
+    With g the gradient plus weight_decay times the parameter p where it decays:
+    mean_square += (1 - decay) (g^2 - mean_square);
+    momentum = m * momentum + learning_rate * g / sqrt(mean_square + eps); p -= momentum.
+
+    Args:
+        parameters: what is trained.
+        decayed: for each parameter, whether weight decay applies.
+        settings: the recipe's.
+
+    Source: ``tf.train.RMSPropOptimizer``, as timm's ``RMSpropTF`` carries it over.
+    ``nn.RMSProp`` is another formula.
+    """
+
+    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
+        super().__init__(auto_prefix=False)
+        self.settings = settings
+        self.trained = ms.ParameterTuple(parameters)
+        self.decays = tuple(settings.weight_decay if decays else 0.0 for decays in decayed)
+        self.mean_square = self.trained.clone("mean_square", "ones")
+        self.momentum = self.trained.clone("momentum", "zeros")
+        self.slots = {"mean_square": self.mean_square, "momentum": self.momentum}
+        self.decay, self.eps, self.m = settings.decay, settings.eps, settings.momentum
+
+    def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
+        """Updates all parameters; ``gradients`` are in their order."""
+        for index in range(len(self.trained)):
+            parameter, gradient = self.trained[index], gradients[index]
+            mean_square, momentum = self.mean_square[index], self.momentum[index]
+            if self.decays[index] != 0.0:
+                gradient = gradient + self.decays[index] * parameter
+            square = mean_square + (1.0 - self.decay) * (gradient * gradient - mean_square)
+            ops.assign(mean_square, square)
+            step = self.m * momentum + learning_rate * gradient / ops.sqrt(square + self.eps)
+            ops.assign(momentum, step)
+            ops.assign_sub(parameter, step)
+
+
+class SGD(nn.Cell):
+    """Stochastic gradient descent with momentum.
+
+    With g the gradient plus weight_decay times the parameter p where it decays:
+    momentum = m * momentum + g; p -= learning_rate * momentum.
+
+    Args:
+        parameters: what is trained.
+        decayed: for each parameter, whether weight decay applies.
+        settings: the recipe's.
+
+    Source: ``torch.optim.SGD`` without dampening, ``nn.SGD`` of MindSpore.
+    """
+
+    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
+        super().__init__(auto_prefix=False)
+        self.settings = settings
+        self.trained = ms.ParameterTuple(parameters)
+        self.decays = tuple(settings.weight_decay if decays else 0.0 for decays in decayed)
+        self.momentum = self.trained.clone("momentum", "zeros")
+        self.slots = {"momentum": self.momentum}
+        self.m = settings.momentum
+
+    def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
+        """Updates all parameters; ``gradients`` are in their order."""
+        for index in range(len(self.trained)):
+            parameter, gradient = self.trained[index], gradients[index]
+            momentum = self.momentum[index]
+            if self.decays[index] != 0.0:
+                gradient = gradient + self.decays[index] * parameter
+            step = self.m * momentum + gradient
+            ops.assign(momentum, step)
+            ops.assign_sub(parameter, learning_rate * step)
+
+
+class Average(nn.Cell):
+    """The exponential moving average of tensors: average += (1 - decay) (tensor - average)."""
+
+    def __init__(self, tensors: Tensors):
+        super().__init__(auto_prefix=False)
+        self.tensors = ms.ParameterTuple(tensors)
+        self.averages = self.tensors.clone("ema", "same")
+
+    def construct(self, decay: ms.Tensor) -> None:
+        """Takes one step towards the tensors as they are now."""
+        share = 1.0 - decay
+        for index in range(len(self.tensors)):
+            average = self.averages[index]
+            ops.assign_add(average, share * (self.tensors[index] - average))
+
+
+OPTIMIZERS: dict[str, type[nn.Cell]] = {"rmsprop": RMSProp, "sgd": SGD}

@@ -1,0 +1,396 @@
+"""One optimizer step in MindSpore, and everything that it changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+from tinynet.loading import TrainingBatch
+from tinynet.manifest import TRAINED_ROLES, State, manifest, mindspore_keys
+from tinynet.recipe import training_spec
+from tinynet.schedule import next_loss_scale
+from tinynet.spec import Preprocessing
+from tinynet.training_state import Progress, TrainingState
+
+from mindspore_impl.data import Normalise, to_device
+from mindspore_impl.distributed import Device, Group, average, broadcast, total
+from mindspore_impl.loss import cross_entropy
+from mindspore_impl.model import TinyNet
+from mindspore_impl.modes import running
+from mindspore_impl.optim import OPTIMIZERS, Average
+from mindspore_impl.predict import Predictor
+from mindspore_impl.state import write_state
+
+# The others than float32 compute convolutions and the classifier in that precision and keep
+# weights, statistics and loss in float32.
+PRECISIONS = ("float32", "bfloat16", "float16")
+# Compiling takes seconds and makes a step several times faster.
+COMPILED = True
+
+
+class TrainStep:
+    """Net, optimizer and average of a run, on one device.
+
+    Args:
+        state: where the run is.
+        group: the processes that train together, and the device.
+        accumulation: parts of a batch that pass through the net one after the other.
+        precision: one of :data:`PRECISIONS`.
+        compiled: compile the step before it runs first (graph mode).
+
+    Raises:
+        StateError: the state does not fit its spec.
+        ValueError: a precision that is none, or that the device has not.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        group: Group,
+        accumulation: int = 1,
+        precision: str = PRECISIONS[0],
+        compiled: bool = COMPILED,
+    ):
+        check_precision(precision, group.device)
+        spec, recipe = state.progress.spec, state.progress.recipe
+        self.spec, self.recipe = spec, recipe
+        self.group = group
+        self.accumulation = accumulation
+        self.precision = precision
+        self.mode = "graph" if compiled else "pynative"
+        self.loss_scale, self.good_steps = state.progress.loss_scale, state.progress.good_steps
+        self.net = _in_precision(TinyNet(training_spec(spec, recipe), state.weights), precision)
+        entries, names = manifest(spec), mindspore_keys(spec)
+        tensors = dict(self.net.parameters_and_names())
+        self.keys = list(entries)
+        self.tensors = [tensors[names[key]] for key in entries]
+        self.trained_keys = [key for key, e in entries.items() if e.role in TRAINED_ROLES]
+        self.trained = [tensors[names[key]] for key in self.trained_keys]
+        self.statistics = [tensors[names[key]] for key in entries if key not in self.trained_keys]
+        decayed = [entries[key].decays for key in self.trained_keys]
+        self.optimizer = OPTIMIZERS[recipe.optimizer.kind](self.trained, decayed, recipe.optimizer)
+        for slot, arrays in state.slots.items():
+            _copy(arrays, self.trained_keys, self.optimizer.slots[slot])
+        self.average = None
+        if state.ema is not None:
+            self.average = Average(self.tensors)
+            _copy(state.ema, self.keys, self.average.averages)
+        broadcast(self._all(), group)
+        gradients = _Gradients(self.net, self.trained, spec.preprocessing, recipe.label_smoothing)
+        update = _Update(self.optimizer, self.average, self.trained, group)
+        # One graph where a step needs no decision between its gradients and its update.
+        self.whole = self.part = None
+        if accumulation == 1 and precision != "float16":
+            self.whole = _Whole(gradients, update).set_train()
+        else:
+            self.part = _Part(gradients, self.trained, self.statistics, accumulation).set_train()
+            self.rest = _Rest(update, self.part).set_train()
+            self.rest_without_update = _Rest(update, self.part, updates=False).set_train()
+
+    def __call__(
+        self,
+        batches: Sequence[TrainingBatch],
+        learning_rate: float,
+        ema_decay: float | None,
+        stop: bool = False,
+    ) -> ms.Tensor:
+        """Takes one step.
+
+        Args:
+            batches: this process's parts of the batch, ``accumulation`` of them.
+            learning_rate: from tinynet.schedule.
+            ema_decay: from tinynet.schedule; None where nothing is averaged.
+            stop: whether this process was asked to stop.
+
+        Returns:
+            (2,) on the device: the mean loss over all parts and processes, and the share of
+            processes that were asked to stop.
+        """
+        rate, decay, asked = (_scalar(n) for n in (learning_rate, ema_decay or 0.0, stop))
+        with running(self.mode):
+            if self.whole is not None:
+                return self.whole(*to_device(batches[0], self.group.device), rate, decay, asked)
+            loss = self._backward(batches)
+            rest, inverse = self._unscale()
+            return rest(loss, rate, decay, asked, inverse)
+
+    def predictor(self, ema: bool) -> Predictor:
+        """The net as it is now, ready to answer, in float32.
+
+        Args:
+            ema: with the averaged weights and statistics.
+        """
+        tensors = self.average.averages if ema else self.tensors
+        write_state(self._predictor.net, _arrays(self.keys, tensors))
+        return self._predictor
+
+    def synchronise(self) -> None:
+        """Averages batch-norm statistics over the processes.
+
+        Each process moves its own towards what it sees. The update is linear, so averaging only
+        when somebody looks gives what averaging at every step would.
+        """
+        if self.group.size == 1:
+            return
+        seen = list(self.statistics)
+        if self.average is not None:
+            pairs = zip(self.keys, self.average.averages, strict=True)
+            seen += [tensor for key, tensor in pairs if key not in self.trained_keys]
+        average(seen, self.group)
+
+    def read(self, progress: Progress) -> TrainingState:
+        """Copies everything out, in the precision it is kept in.
+
+        Args:
+            progress: where the run is; the loss scale in it is replaced.
+        """
+        self.synchronise()
+        return TrainingState(
+            weights=_arrays(self.keys, self.tensors),
+            ema=None if self.average is None else _arrays(self.keys, self.average.averages),
+            slots={
+                slot: _arrays(self.trained_keys, tensors)
+                for slot, tensors in self.optimizer.slots.items()
+            },
+            progress=dataclasses.replace(
+                progress, loss_scale=self.loss_scale, good_steps=self.good_steps
+            ),
+        )
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        state = _arrays(self.keys, self.tensors)
+        return Predictor(self.spec, state, self.group.device, self.mode)
+
+    def _backward(self, batches: Sequence[TrainingBatch]) -> ms.Tensor:
+        scale = _scalar(self.loss_scale)
+        losses = [self.part(*to_device(batch, self.group.device), scale) for batch in batches]
+        return ops.stack(losses).mean()
+
+    def _unscale(self) -> tuple[nn.Cell, ms.Tensor]:
+        inverse = _scalar(1.0 / self.loss_scale)
+        if self.precision != "float16":
+            return self.rest, inverse
+        overflows = np.array([not self.part.is_finite()], np.float64)
+        finite = not total(overflows, self.group).any()
+        self.loss_scale, self.good_steps = next_loss_scale(self.loss_scale, self.good_steps, finite)
+        return (self.rest if finite else self.rest_without_update), inverse
+
+    def _all(self) -> list[ms.Tensor]:
+        averages = [] if self.average is None else list(self.average.averages)
+        slots = [tensor for tensors in self.optimizer.slots.values() for tensor in tensors]
+        return [*self.tensors, *averages, *slots]
+
+
+def check_precision(precision: str, device: Device) -> None:
+    """Refuses a precision that is none, or that the device has not.
+
+    Raises:
+        ValueError: naming the ones there are.
+    """
+    # No CPU kernel takes bfloat16 (MindSpore 2.10).
+    known = [p for p in PRECISIONS if device != "cpu" or p != "bfloat16"]
+    if precision not in known:
+        raise ValueError(f"precision is {precision!r}, expected one of {', '.join(known)}")
+
+
+class _Loss(nn.Cell):
+    def __init__(self, net: TinyNet, preprocessing: Preprocessing, label_smoothing: float):
+        super().__init__(auto_prefix=False)
+        self.net = net
+        self.normalise = Normalise(preprocessing)
+        self.label_smoothing = label_smoothing
+
+    def construct(
+        self,
+        images: ms.Tensor,
+        labels: ms.Tensor,
+        dropout: ms.Tensor | None,
+        drop_path: ms.Tensor | None,
+        scale: ms.Tensor,
+    ) -> ms.Tensor:
+        logits = self.net(self.normalise(images), dropout, drop_path)
+        loss = cross_entropy(logits.astype(ms.float32), labels, self.label_smoothing)
+        return loss * scale
+
+
+class _Gradients(nn.Cell):
+    def __init__(
+        self,
+        net: TinyNet,
+        trained: list[ms.Parameter],
+        preprocessing: Preprocessing,
+        label_smoothing: float,
+    ):
+        super().__init__(auto_prefix=False)
+        # As a child, which set_train reaches.
+        self.loss = _Loss(net, preprocessing, label_smoothing)
+        self.compute = ops.value_and_grad(self.loss, None, ms.ParameterTuple(trained))
+
+    def construct(
+        self,
+        images: ms.Tensor,
+        labels: ms.Tensor,
+        dropout: ms.Tensor | None,
+        drop_path: ms.Tensor | None,
+        scale: ms.Tensor,
+    ) -> tuple[ms.Tensor, tuple]:
+        loss, gradients = self.compute(images, labels, dropout, drop_path, scale)
+        return loss / scale, gradients
+
+
+class _Update(nn.Cell):
+    def __init__(
+        self,
+        optimizer: nn.Cell,
+        average: Average | None,
+        trained: list[ms.Parameter],
+        group: Group,
+    ):
+        super().__init__(auto_prefix=False)
+        self.optimizer = optimizer
+        self.average = average
+        self.size = group.size
+        if group.size > 1:
+            self.exchange = nn.DistributedGradReducer(trained, mean=True, degree=group.size)
+            self.sum = ops.AllReduce()
+
+    def construct(
+        self,
+        gradients: tuple,
+        loss: ms.Tensor,
+        learning_rate: ms.Tensor,
+        decay: ms.Tensor,
+        stop: ms.Tensor,
+        updates: bool = True,
+    ) -> ms.Tensor:
+        if updates:
+            if self.size > 1:
+                gradients = self.exchange(gradients)
+            self.optimizer(gradients, learning_rate)
+        if self.average is not None:
+            self.average(decay)
+        report = ops.stack((loss, stop))
+        return self.sum(report) / self.size if self.size > 1 else report
+
+
+class _Whole(nn.Cell):
+    def __init__(self, gradients: _Gradients, update: _Update):
+        super().__init__(auto_prefix=False)
+        self.gradients = gradients
+        self.update = update
+        self.one = _scalar(1.0)
+
+    def construct(
+        self,
+        images: ms.Tensor,
+        labels: ms.Tensor,
+        dropout: ms.Tensor | None,
+        drop_path: ms.Tensor | None,
+        learning_rate: ms.Tensor,
+        decay: ms.Tensor,
+        stop: ms.Tensor,
+    ) -> ms.Tensor:
+        loss, gradients = self.gradients(images, labels, dropout, drop_path, self.one)
+        return self.update(gradients, loss, learning_rate, decay, stop)
+
+
+class _Part(nn.Cell):
+    # Batch-norm statistics of a batch in parts: each part moves them from where they were before
+    # the step, and the step moves them to the mean of that, as parts on several ranks do.
+    def __init__(
+        self,
+        gradients: _Gradients,
+        trained: list[ms.Parameter],
+        statistics: list[ms.Parameter],
+        parts: int,
+    ):
+        super().__init__(auto_prefix=False)
+        self.gradients = gradients
+        self.parts = parts
+        self.sums = ms.ParameterTuple(trained).clone("sum", "zeros")
+        self.statistics = ms.ParameterTuple(statistics)
+        self.before = self.statistics.clone("before", "same")
+        self.moved = self.statistics.clone("moved", "zeros")
+
+    def construct(
+        self,
+        images: ms.Tensor,
+        labels: ms.Tensor,
+        dropout: ms.Tensor | None,
+        drop_path: ms.Tensor | None,
+        scale: ms.Tensor,
+    ) -> ms.Tensor:
+        loss, gradients = self.gradients(images, labels, dropout, drop_path, scale)
+        for index in range(len(self.sums)):
+            ops.assign_add(self.sums[index], gradients[index] / self.parts)
+        for index in range(len(self.statistics)):
+            ops.assign_add(self.moved[index], self.statistics[index])
+            ops.assign(self.statistics[index], self.before[index])
+        return loss
+
+    def is_finite(self) -> bool:
+        squares = ops.stack([(values * values).sum() for values in self.sums])
+        return bool(ops.isfinite(squares.sum()).item())
+
+
+class _Rest(nn.Cell):
+    def __init__(self, update: _Update, part: _Part, updates: bool = True):
+        super().__init__(auto_prefix=False)
+        self.update = update
+        self.updates = updates
+        self.sums = part.sums
+        self.statistics, self.before, self.moved = part.statistics, part.before, part.moved
+        self.parts = part.parts
+
+    def construct(
+        self,
+        loss: ms.Tensor,
+        learning_rate: ms.Tensor,
+        decay: ms.Tensor,
+        stop: ms.Tensor,
+        inverse_scale: ms.Tensor,
+    ) -> ms.Tensor:
+        gradients = ()
+        for values in self.sums:
+            gradients += (values * inverse_scale,)
+        for index in range(len(self.statistics)):
+            mean = self.moved[index] / self.parts
+            ops.assign(self.statistics[index], mean)
+            ops.assign(self.before[index], mean)
+            ops.assign(self.moved[index], ops.zeros_like(mean))
+        report = self.update(gradients, loss, learning_rate, decay, stop, self.updates)
+        for values in self.sums:
+            ops.assign(values, ops.zeros_like(values))
+        return report
+
+
+def _in_precision(net: TinyNet, precision: str) -> TinyNet:
+    if precision != "float32":
+        for _, cell in net.cells_and_names():
+            if isinstance(cell, nn.Conv2d | nn.Dense):
+                cell.to_float(getattr(ms, precision))
+            elif isinstance(cell, nn.BatchNorm2d):
+                cell.to_float(ms.float32)
+    return net
+
+
+def _scalar(number: float) -> ms.Tensor:
+    return ms.Tensor(number, ms.float32)
+
+
+def _copy(arrays: State, keys: list[str], tensors: Sequence[ms.Parameter]) -> None:
+    for key, tensor in zip(keys, tensors, strict=True):
+        tensor.set_data(ms.Tensor(arrays[key]))
+
+
+def _arrays(keys: list[str], tensors: Sequence[ms.Parameter]) -> State:
+    # Copies: an array may share its memory with the parameter, and training goes on underneath.
+    return {
+        key: tensor.asnumpy().copy(order="C") for key, tensor in zip(keys, tensors, strict=True)
+    }

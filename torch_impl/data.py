@@ -1,0 +1,56 @@
+"""From a batch of the loader to tensors on the device, in PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tinynet.loading import TrainingBatch
+from tinynet.spec import Preprocessing
+
+from torch_impl.distributed import Device
+
+
+class Tensors(NamedTuple):
+    """A batch on the device: what :class:`tinynet.loading.TrainingBatch` holds."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    dropout: torch.Tensor | None
+    drop_path: torch.Tensor | None
+
+
+class Normalise(nn.Module):
+    """uint8 (N, H, W, C) brightnesses to normalised float32 (N, C, H, W) pixels.
+
+    On the device, because a byte travels four times faster than a float; with the operations, and
+    so the bits, of tinynet.images.
+    """
+
+    def __init__(self, preprocessing: Preprocessing):
+        super().__init__()
+        self.mean = _per_channel(preprocessing.mean)
+        self.std = _per_channel(preprocessing.std)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        # The permuted view is channels-last in memory, which the convolutions like best.
+        brightness = images.permute(0, 3, 1, 2).float() / 255
+        return (brightness - self.mean.to(images.device)) / self.std.to(images.device)
+
+
+def to_device(batch: TrainingBatch, device: Device) -> Tensors:
+    """Copies a batch to the device, in the background where it can be."""
+    arrays = (batch.images, batch.labels, batch.dropout, batch.drop_path)
+    return Tensors(*(None if array is None else _tensor(array, device) for array in arrays))
+
+
+def _tensor(array: NDArray[Any], device: Device) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _per_channel(values: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32)[:, None, None]

@@ -1,0 +1,117 @@
+"""The optimizers and the average of the weights in PyTorch.
+
+Each updates all tensors in place, with the learning rate it is given; what it keeps for a tensor
+are its slots. Lists of tensors go through in one call each (foreach), which is what keeps the
+whole update to a few percent of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from tinynet.recipe import Optimizer
+
+Tensors = Sequence[torch.Tensor]
+
+
+class RMSProp(nn.Module):
+    """RMSProp in TensorFlow's form: eps inside the root, the learning rate inside the momentum.
+
+    With g the gradient plus weight_decay times the parameter p where it decays:
+    mean_square += (1 - decay) (g^2 - mean_square);
+    momentum = m * momentum + learning_rate * g / sqrt(mean_square + eps); p -= momentum.
+
+    Args:
+        parameters: what is trained.
+        decayed: for each parameter, whether weight decay applies.
+        settings: the recipe's.
+
+    Source: ``tf.train.RMSPropOptimizer``, as timm's ``RMSpropTF`` carries it over.
+    ``torch.optim.RMSprop`` is another formula.
+    """
+
+    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
+        super().__init__()
+        self.settings = settings
+        self.trained = list(parameters)
+        self.decayed = list(decayed)
+        self.slots = {
+            "mean_square": [torch.ones_like(p, requires_grad=False) for p in parameters],
+            "momentum": [torch.zeros_like(p, requires_grad=False) for p in parameters],
+        }
+
+    @torch.no_grad()
+    def forward(self, gradients: Tensors, learning_rate: float) -> None:
+        """Updates all parameters; ``gradients`` are in their order and are overwritten."""
+        settings, mean_square, momentum = self.settings, *self.slots.values()
+        _decay_weights(gradients, self.trained, self.decayed, settings.weight_decay)
+        squares = torch._foreach_mul(gradients, gradients)
+        torch._foreach_lerp_(mean_square, squares, 1.0 - settings.decay)
+        roots = torch._foreach_add(mean_square, settings.eps)
+        torch._foreach_sqrt_(roots)
+        torch._foreach_mul_(momentum, settings.momentum)
+        torch._foreach_addcdiv_(momentum, gradients, roots, value=learning_rate)
+        torch._foreach_sub_(self.trained, momentum)
+
+
+class SGD(nn.Module):
+    """Stochastic gradient descent with momentum.
+
+    With g the gradient plus weight_decay times the parameter p where it decays:
+    momentum = m * momentum + g; p -= learning_rate * momentum.
+
+    Args:
+        parameters: what is trained.
+        decayed: for each parameter, whether weight decay applies.
+        settings: the recipe's.
+
+    Source: ``torch.optim.SGD`` without dampening, ``nn.SGD`` of MindSpore.
+    """
+
+    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
+        super().__init__()
+        self.settings = settings
+        self.trained = list(parameters)
+        self.decayed = list(decayed)
+        self.slots = {
+            "momentum": [torch.zeros_like(p, requires_grad=False) for p in parameters],
+        }
+
+    @torch.no_grad()
+    def forward(self, gradients: Tensors, learning_rate: float) -> None:
+        """Updates all parameters; ``gradients`` are in their order and are overwritten."""
+        settings, momentum = self.settings, self.slots["momentum"]
+        _decay_weights(gradients, self.trained, self.decayed, settings.weight_decay)
+        torch._foreach_mul_(momentum, settings.momentum)
+        torch._foreach_add_(momentum, gradients)
+        torch._foreach_add_(self.trained, momentum, alpha=-learning_rate)
+
+
+class Average(nn.Module):
+    """The exponential moving average of tensors: average += (1 - decay) (tensor - average)."""
+
+    def __init__(self, tensors: Tensors):
+        super().__init__()
+        self.tensors = list(tensors)
+        self.averages = [tensor.detach().clone() for tensor in tensors]
+
+    @torch.no_grad()
+    def forward(self, decay: float) -> None:
+        """Takes one step towards the tensors as they are now."""
+        torch._foreach_lerp_(self.averages, self.tensors, 1.0 - decay)
+
+
+OPTIMIZERS: dict[str, type[nn.Module]] = {"rmsprop": RMSProp, "sgd": SGD}
+
+
+def _decay_weights(
+    gradients: Tensors, parameters: Tensors, decayed: Sequence[bool], weight_decay: float
+) -> None:
+    if weight_decay:
+        chosen = [index for index, decays in enumerate(decayed) if decays]
+        torch._foreach_add_(
+            [gradients[i] for i in chosen], [parameters[i] for i in chosen], alpha=weight_decay
+        )
