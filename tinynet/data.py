@@ -52,7 +52,7 @@ def open_data(text: str, spec: Spec, classes_from_data: bool = False) -> Data:
         return Data(*load_subset(text, spec))
     if _FUNCTION.fullmatch(text) and not Path(text).exists():
         return _open_function(text, spec, classes_from_data)
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         return _open_folder(Path(text), spec, classes_from_data)
     raise DatasetError(
         f'{text}: no such data, expected "digits", a folder with train/ and val/, a .json file of '
