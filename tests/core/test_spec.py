@@ -23,7 +23,7 @@ from random_specs import random_spec
 TEXT = (SPEC_DIRECTORY / "tinynet_c.json").read_text()
 ALL = [
     "efficientnet_b0", "efficientnet_lite0",
-    "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_e",
+    "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_digits", "tinynet_e",
 ]  # fmt: skip
 PHOTO = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_fraction": 0.9, "interpolation": "bilinear"}
 
@@ -308,6 +308,10 @@ def test_ratios_written_as_integers_make_the_same_net():
         ("tinynet_b", "84af7ff6f48731deaca8ae1c717426c6318fb2394c4cca061b9bbe4566acffd8"),
         ("tinynet_c", "f429a01531453d912bedfe5677567aa479c630641f8474588160b84fd2dd0b23"),
         ("tinynet_d", "862982e393fffcad7d215987ababc31c9054e4f58ea4b8a6fe1d9a697e51d81a"),
+        (
+            "tinynet_digits",
+            "1031ff75b45ffc61f73fde23431806c0f19ef06e7fbd629e95a47ff306e4614e",
+        ),
         ("tinynet_e", "1fadf6539d66a02c6f5b158df68eacbf080dd6396bda2850e212b114e6cd5c11"),
     ],
 )

@@ -14,10 +14,14 @@ import numpy as np
 from tinynet.initialise import initial_state
 from tinynet.manifest import manifest
 from tinynet.randomness import normal, uniform
-from tinynet.spec import list_specs, load_spec
+from tinynet.spec import load_spec
 
 FILE = Path(__file__).with_name("timm_logits.json")
-TIMM_NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
+MODELS = {
+    "efficientnet_b0": "efficientnet_b0",
+    "efficientnet_lite0": "tf_efficientnet_lite0",
+    **{f"tinynet_{letter}": f"tinynet_{letter}" for letter in "abcde"},
+}
 STORED = 12
 
 
@@ -61,9 +65,9 @@ def main():
     import timm
 
     golden = {"versions": {"timm": timm.__version__, "torch": torch.__version__}, "logits": {}}
-    for name in list_specs():
+    for name, model in MODELS.items():
         spec = load_spec(name)
-        net = timm.create_model(TIMM_NAMES.get(name, name), pretrained=False)
+        net = timm.create_model(model, pretrained=False)
         tensors = {key: torch.tensor(array) for key, array in golden_state(spec).items()}
         counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
         net.load_state_dict(tensors | counters, strict=True)
