@@ -93,16 +93,15 @@ class SGD(nn.Cell):
 
 
 class Average(nn.Cell):
-    """The exponential moving average of tensors: average += (1 - decay) (tensor - average)."""
+    """The exponential moving average of tensors: average += share (tensor - average)."""
 
     def __init__(self, tensors: Tensors):
         super().__init__(auto_prefix=False)
         self.tensors = ms.ParameterTuple(tensors)
         self.averages = self.tensors.clone("ema", "same")
 
-    def construct(self, decay: ms.Tensor) -> None:
-        """Takes one step towards the tensors as they are now."""
-        share = 1.0 - decay
+    def construct(self, share: ms.Tensor) -> None:
+        """Goes a share of the way, from 0 to 1, to the tensors as they are now."""
         for index in range(len(self.tensors)):
             average = self.averages[index]
             ops.assign_add(average, share * (self.tensors[index] - average))

@@ -111,13 +111,15 @@ class TrainStep:
             (2,) on the device: the mean loss over all parts and processes, and the share of
             processes that were asked to stop.
         """
-        rate, decay, asked = (_scalar(n) for n in (learning_rate, ema_decay or 0.0, stop))
+        # In float32 1 - 0.9999 would be off by 1.7e-4 of itself.
+        share = 1.0 - (ema_decay or 0.0)
+        rate, share, asked = (_scalar(n) for n in (learning_rate, share, stop))
         with running(self.mode):
             if self.whole is not None:
-                return self.whole(*to_device(batches[0], self.group.device), rate, decay, asked)
+                return self.whole(*to_device(batches[0], self.group.device), rate, share, asked)
             loss = self._backward(batches)
             rest, inverse = self._unscale()
-            return rest(loss, rate, decay, asked, inverse)
+            return rest(loss, rate, share, asked, inverse)
 
     def predictor(self, ema: bool) -> Predictor:
         """The net as it is now, ready to answer, in float32.
@@ -265,7 +267,7 @@ class _Update(nn.Cell):
         gradients: tuple,
         loss: ms.Tensor,
         learning_rate: ms.Tensor,
-        decay: ms.Tensor,
+        share: ms.Tensor,
         stop: ms.Tensor,
         updates: bool = True,
     ) -> ms.Tensor:
@@ -274,7 +276,7 @@ class _Update(nn.Cell):
                 gradients = self.exchange(gradients)
             self.optimizer(gradients, learning_rate)
         if self.average is not None:
-            self.average(decay)
+            self.average(share)
         report = ops.stack((loss, stop))
         return self.sum(report) / self.size if self.size > 1 else report
 
@@ -293,11 +295,11 @@ class _Whole(nn.Cell):
         dropout: ms.Tensor | None,
         drop_path: ms.Tensor | None,
         learning_rate: ms.Tensor,
-        decay: ms.Tensor,
+        share: ms.Tensor,
         stop: ms.Tensor,
     ) -> ms.Tensor:
         loss, gradients = self.gradients(images, labels, dropout, drop_path, self.one)
-        return self.update(gradients, loss, learning_rate, decay, stop)
+        return self.update(gradients, loss, learning_rate, share, stop)
 
 
 class _Part(nn.Cell):
@@ -352,7 +354,7 @@ class _Rest(nn.Cell):
         self,
         loss: ms.Tensor,
         learning_rate: ms.Tensor,
-        decay: ms.Tensor,
+        share: ms.Tensor,
         stop: ms.Tensor,
         inverse_scale: ms.Tensor,
     ) -> ms.Tensor:
@@ -364,7 +366,7 @@ class _Rest(nn.Cell):
             ops.assign(self.statistics[index], mean)
             ops.assign(self.before[index], mean)
             ops.assign(self.moved[index], ops.zeros_like(mean))
-        report = self.update(gradients, loss, learning_rate, decay, stop, self.updates)
+        report = self.update(gradients, loss, learning_rate, share, stop, self.updates)
         for values in self.sums:
             ops.assign(values, ops.zeros_like(values))
         return report

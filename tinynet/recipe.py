@@ -28,6 +28,14 @@ OPTIMIZER_SLOTS: dict[str, tuple[str, ...]] = {
 }
 
 
+# Settings without a meaning for a kind of optimizer or schedule. A document may have them, so that
+# changing the kind is one change; a recipe forgets them.
+_IDLE: dict[str, dict[str, tuple[str, ...]]] = {
+    "optimizer": {"sgd": ("decay", "eps")},
+    "schedule": {"cosine": ("decay_rate", "decay_epochs")},
+}
+
+
 class RecipeError(DocumentError):
     """A recipe that is malformed, inconsistent or unknown. The message is one line."""
 
@@ -218,10 +226,8 @@ def recipe_document(recipe: Recipe) -> dict[str, Any]:
     fields = _without_none(dataclasses.asdict(recipe))
     if not recipe.source:
         del fields["source"]
-    if recipe.optimizer.kind != "rmsprop":
-        del fields["optimizer"]["decay"], fields["optimizer"]["eps"]
-    if recipe.schedule.kind != "staircase":
-        del fields["schedule"]["decay_rate"], fields["schedule"]["decay_epochs"]
+    for part in _IDLE:
+        fields[part] = _without_idle(part, fields[part])
     return document | fields
 
 
@@ -269,8 +275,8 @@ def _schema() -> dict[str, Any]:
 def _build(document: dict[str, Any]) -> Recipe:
     # Every key of the document is a field of Recipe, but for these two.
     fields = {k: v for k, v in document.items() if k not in ("$schema", "recipe_version")}
-    fields["optimizer"] = Optimizer(**_floats(fields["optimizer"]))
-    fields["schedule"] = Schedule(**_floats(fields["schedule"]))
+    fields["optimizer"] = Optimizer(**_floats(_without_idle("optimizer", fields["optimizer"])))
+    fields["schedule"] = Schedule(**_floats(_without_idle("schedule", fields["schedule"])))
     if "ema" in fields:
         fields["ema"] = Ema(**_floats(fields["ema"]))
     augmentation = _floats(fields["augmentation"])
@@ -292,6 +298,11 @@ def _floats(values: dict[str, Any], but: str = "") -> dict[str, Any]:
         key: float(value) if type(value) is int and key != but else value
         for key, value in values.items()
     }
+
+
+def _without_idle(part: str, values: dict[str, Any]) -> dict[str, Any]:
+    idle = _IDLE[part].get(values["kind"], ())
+    return {key: value for key, value in values.items() if key not in idle}
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def learning_rate(recipe: Recipe, step: int, images: int) -> float:
     if schedule.kind == "staircase":
         stairs = (epochs - warmup) // _fraction(schedule.decay_epochs)
         return _float32(schedule.learning_rate * schedule.decay_rate**stairs)
-    share = min(1.0, float((epochs - warmup) / max(_fraction(recipe.epochs) - warmup, 1)))
+    whole = _fraction(recipe.epochs) - warmup
+    share = min(1.0, float((epochs - warmup) / whole)) if whole else 1.0
     return _float32(schedule.learning_rate * (1.0 + math.cos(math.pi * share)) / 2.0)
 
 

@@ -91,7 +91,7 @@ class SGD(nn.Module):
 
 
 class Average(nn.Module):
-    """The exponential moving average of tensors: average += (1 - decay) (tensor - average)."""
+    """The exponential moving average of tensors: average += share (tensor - average)."""
 
     def __init__(self, tensors: Tensors):
         super().__init__()
@@ -99,9 +99,9 @@ class Average(nn.Module):
         self.averages = [tensor.detach().clone() for tensor in tensors]
 
     @torch.no_grad()
-    def forward(self, decay: float) -> None:
-        """Takes one step towards the tensors as they are now."""
-        torch._foreach_lerp_(self.averages, self.tensors, 1.0 - decay)
+    def forward(self, share: float) -> None:
+        """Goes a share of the way, from 0 to 1, to the tensors as they are now."""
+        torch._foreach_lerp_(self.averages, self.tensors, share)
 
 
 OPTIMIZERS: dict[str, type[nn.Module]] = {"rmsprop": RMSProp, "sgd": SGD}
@@ -110,7 +110,7 @@ OPTIMIZERS: dict[str, type[nn.Module]] = {"rmsprop": RMSProp, "sgd": SGD}
 def _decay_weights(
     gradients: Tensors, parameters: Tensors, decayed: Sequence[bool], weight_decay: float
 ) -> None:
-    if weight_decay:
+    if weight_decay and any(decayed):
         chosen = [index for index, decays in enumerate(decayed) if decays]
         torch._foreach_add_(
             [gradients[i] for i in chosen], [parameters[i] for i in chosen], alpha=weight_decay

@@ -114,7 +114,7 @@ class TrainStep:
         if self._unscale(gradients):
             self.optimizer(gradients, learning_rate)
         if self.average is not None:
-            self.average(ema_decay)
+            self.average(1.0 - ema_decay)
         return report
 
     def predictor(self, ema: bool) -> Predictor:
