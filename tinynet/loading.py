@@ -185,7 +185,7 @@ def _prepared_ahead(
         pending: deque[Future[TrainingBatch]] = deque()
         while True:
             # Twice as many as workers, so that none of them waits while a batch is taken.
-            with _hidden_main():
+            with _isolated():
                 for samples in itertools.islice(tasks, 2 * workers - len(pending)):
                     pending.append(pool.submit(_work, samples))
             if not pending:
@@ -201,17 +201,21 @@ def _prepared_ahead(
 
 
 @contextmanager
-def _hidden_main() -> Generator[None, None, None]:
-    """Keeps new processes from running the main script once more.
+def _isolated() -> Generator[None, None, None]:
+    """Processes that start here do not run the main script once more and do not see Ctrl-C.
 
-    The multiprocessing module would run it in each, for what it may define. It may load a
-    framework, start a training, or not find what it imports.
+    The multiprocessing module would run the script in each of them, for what it may define. It may
+    load a framework, start a training, or not find what it imports. Ctrl-C reaches every process
+    of a terminal, but the parent alone decides what it means; a signal that is blocked here is
+    blocked in new processes from their first instruction.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         sys.modules["__main__"] = main
 
 
@@ -221,8 +225,6 @@ _job: _Job | str = "not started"
 
 def _start_worker(pickled: bytes) -> None:
     global _job
-    # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _job = pickle.loads(pickled)
