@@ -62,6 +62,12 @@ class Tally(NamedTuple):
         """Mean cross-entropy in nats."""
         return self._mean(self.loss)
 
+    @classmethod
+    def of_sums(cls, sums: npt.NDArray[np.float64]) -> Tally:
+        """The tally of all ranks, from the sums (4,) of their numbers."""
+        images, hits1, hits5, loss = sums.tolist()
+        return cls(int(images), int(hits1), int(hits5), loss)
+
     def plus(self, other: Tally) -> Tally:
         """The tally of both: of images that ranks evaluated apart."""
         return Tally(
@@ -216,12 +222,14 @@ def _judged(
         if label >= classes:
             raise EvaluationError(f"an image has the label {label}, the net has {classes} classes")
         counted = batch.labels >= 0
+        # Whatever the net makes of zeros, it cannot disturb the others.
+        logits = np.where(counted[:, None], logits, np.float32(0))
         check_finite(
             logits[counted], [image_name(index) for index in batch.indices[counted].tolist()]
         )
         top = top_classes(logits)
-        hits = top.classes[counted] == batch.labels[counted, None]
-        own = np.take_along_axis(_log_softmax(logits[counted]), batch.labels[counted, None], axis=1)
+        hits = (top.classes == batch.labels[:, None])[counted]
+        own = np.take_along_axis(_log_softmax(logits), batch.labels[:, None], axis=1)[counted]
         sums = Tally(
             images=int(counted.sum()),
             hits1=int(hits[:, 0].sum()),

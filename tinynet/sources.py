@@ -234,6 +234,10 @@ class Prepared:
             self.skipped[index] = str(error)
             return np.zeros(self.spec.input_size, np.float32), -1
 
+    def name(self, index: int) -> str:
+        """What to call one image in messages."""
+        return self._source.name(index)
+
 
 class Share:
     """One rank's part of a data set: every ``ranks``-th image, from number ``rank``.
@@ -256,6 +260,10 @@ class Share:
         if place < len(self._dataset):
             return self._dataset[place]
         return np.zeros(self._dataset.spec.input_size, np.float32), -1
+
+    def name(self, index: int) -> str:
+        """What to call one image, not padding, in messages."""
+        return self._dataset.name(self._rank + index * self._ranks)
 
 
 def read(

@@ -1,9 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from tinynet import evaluation
-from tinynet.evaluation import EvaluationError, check_finite, evaluate, top_classes
+from tinynet.evaluation import EvaluationError, check_finite, evaluate, tally, top_classes
+from tinynet.sources import Prepared, PythonSource, Share
+from tinynet.spec import Preprocessing, load_spec
 
 IMAGES, CLASSES = 11, 7
 
@@ -157,3 +161,78 @@ def test_logits_of_another_shape(logits, labels):
 def test_batch_size_must_be_positive(logits, labels, batch_size):
     with pytest.raises(ValueError, match="batch_size"):
         evaluate(Table(logits), Numbered(labels), batch_size)
+
+
+# Images that do not count, and shares of ranks
+
+
+@pytest.mark.parametrize("uncounted", [[0], [3, 4, 5], [10], list(range(1, 11))])
+def test_images_without_a_label_do_not_count(logits, labels, uncounted):
+    labels[uncounted] = -1
+    # Not even where the net answers nonsense for them, or would be right.
+    logits[uncounted, CLASSES - 1] = 99
+    kept = labels >= 0
+    result = evaluate(Table(logits), Numbered(labels), 3)
+    expected = evaluate(Table(logits[kept]), Numbered(labels[kept]), 3)
+    assert result.images == expected.images == IMAGES - len(uncounted)
+    for name in ("top1", "top5", "loss"):
+        assert getattr(result, name) == pytest.approx(getattr(expected, name), rel=1e-12)
+    np.testing.assert_array_equal(result.labels, labels)
+    assert len(result.top.classes) == IMAGES
+
+
+def test_an_image_that_does_not_count_may_have_no_answer(logits, labels):
+    labels[4] = -1
+    logits[4] = 0
+    logits[4, 2] = np.inf
+    assert evaluate(Table(logits), Numbered(labels), 4).images == IMAGES - 1
+
+
+def test_nothing_that_counts(logits):
+    with pytest.raises(EvaluationError, match="no images"):
+        evaluate(Table(logits), Numbered(np.full(IMAGES, -1)), 4)
+    nothing = tally(Table(logits), Numbered(np.full(IMAGES, -1)), 4)
+    assert nothing == (0, 0, 0, 0.0)
+    for name in ("top1", "top5", "mean_loss"):
+        with pytest.raises(EvaluationError, match="no images"):
+            getattr(nothing, name)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, IMAGES, IMAGES + 2])
+def test_tallies_of_ranks_add_up_to_the_evaluation_of_one(logits, labels, ranks):
+    spec = dataclasses.replace(
+        load_spec("tinynet_e").with_classes(CLASSES),
+        input_size=(1, 2, 2),
+        preprocessing=Preprocessing((0.0,), (1 / 255,), crop_fraction=1.0),
+    )
+    pictures = [np.full((2, 2), index, np.uint8) for index in range(IMAGES)]
+    dataset = Prepared(PythonSource(list(zip(pictures, labels, strict=True)), spec), spec)
+
+    def net(images):
+        return logits[np.rint(images[:, 0, 0, 0]).astype(int)]
+
+    expected = evaluate(net, dataset, 4)
+    shares = [Share(dataset, rank, ranks) for rank in range(ranks)]
+    parts = [tally(net, share, 2, image_name=share.name) for share in shares]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total.plus(part)
+    assert total.images == sum(part.images for part in parts) == IMAGES
+    assert total.top1 == pytest.approx(expected.top1, rel=1e-12)
+    assert total.top5 == pytest.approx(expected.top5, rel=1e-12)
+    assert total.mean_loss == pytest.approx(expected.loss, rel=1e-12)
+    logits[IMAGES - 1, 2] = np.nan
+    with pytest.raises(EvaluationError, match=rf"^data set\[{IMAGES - 1}\]: .*NaN"):
+        share = Share(dataset, (IMAGES - 1) % ranks, ranks)
+        tally(net, share, 2, image_name=share.name)
+    # As an all-reduce adds them.
+    np.testing.assert_allclose(np.sum(parts, axis=0), total, rtol=1e-12)
+
+
+def test_a_tally_checks_what_an_evaluation_checks(logits, labels):
+    counted = []
+    tally(Table(logits), Numbered(labels), 4, on_batch=counted.append)
+    assert counted == [4, 4, 3]
+    logits[2, 3] = np.nan
+    with pytest.raises(EvaluationError, match=r"^2\.png: .*NaN or an infinity"):
+        tally(Table(logits), Numbered(labels), 4, image_name="{}.png".format)
