@@ -13,7 +13,7 @@ from mindspore import nn, ops
 from tinynet.loading import TrainingBatch
 from tinynet.manifest import TRAINED_ROLES, State, manifest, mindspore_keys
 from tinynet.recipe import training_spec
-from tinynet.schedule import next_loss_scale
+from tinynet.schedule import first_loss_scale, next_loss_scale
 from tinynet.spec import Preprocessing
 from tinynet.training_state import Progress, TrainingState
 
@@ -63,7 +63,8 @@ class TrainStep:
         self.accumulation = accumulation
         self.precision = precision
         self.mode = "graph" if compiled else "pynative"
-        self.loss_scale, self.good_steps = state.progress.loss_scale, state.progress.good_steps
+        self.loss_scale = first_loss_scale(precision, state.progress.loss_scale)
+        self.good_steps = state.progress.good_steps
         self.net = _in_precision(TinyNet(training_spec(spec, recipe), state.weights), precision)
         entries, names = manifest(spec), mindspore_keys(spec)
         tensors = dict(self.net.parameters_and_names())

@@ -62,6 +62,11 @@ def part_positions(step: int, batch_size: int, parts: int, part: int) -> range:
     return range(start, start + size)
 
 
+def epoch_ends(step: int, batch_size: int, images: int) -> bool:
+    """Whether a step takes the last sample of an epoch."""
+    return (step + 1) * batch_size // images > step * batch_size // images
+
+
 def accumulation(batch_size: int, ranks: int, micro_batch: int | None) -> int:
     """How many parts each rank accumulates for one step.
 

@@ -75,6 +75,18 @@ def drop_path_rates(spec: Spec, rate: float) -> tuple[float, ...]:
     )
 
 
+def first_loss_scale(precision: str, recorded: float) -> float:
+    """The loss scale to start or to go on with: 1 but for float16.
+
+    Args:
+        precision: of the gradients.
+        recorded: that of the checkpoint, 1 where it was not trained in float16.
+    """
+    if precision != "float16":
+        return 1.0
+    return INITIAL_LOSS_SCALE if recorded == 1.0 else recorded
+
+
 def next_loss_scale(scale: float, good_steps: int, finite: bool) -> tuple[float, int]:
     """The loss scale and the count of steps since it last changed, after a step.
 

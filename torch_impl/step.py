@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tinynet.loading import TrainingBatch
 from tinynet.manifest import TRAINED_ROLES, State, manifest
 from tinynet.recipe import training_spec
-from tinynet.schedule import next_loss_scale
+from tinynet.schedule import first_loss_scale, next_loss_scale
 from tinynet.training_state import Progress, TrainingState
 
 from torch_impl.data import Normalise, to_device
@@ -61,7 +61,8 @@ class TrainStep:
         self.group = group
         self.accumulation = accumulation
         self.precision = precision
-        self.loss_scale, self.good_steps = state.progress.loss_scale, state.progress.good_steps
+        self.loss_scale = first_loss_scale(precision, state.progress.loss_scale)
+        self.good_steps = state.progress.good_steps
         dtype = torch.float64 if precision == "float64" else torch.float32
         self.net = TinyNet(training_spec(spec, recipe), state.weights)
         self.net.to(group.device, dtype, memory_format=torch.channels_last)

@@ -1,0 +1,430 @@
+"""A training run as its user sees it: the folder, the log, the progress bar, stopping.
+
+Everything about a run that is not the training itself, and so the same for both twins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from tinynet.documents import DocumentError, parse_document, read_text, write_atomically
+from tinynet.evaluation import Tally
+from tinynet.recipe import describe_difference, recipe_document
+from tinynet.schedule import total_steps
+from tinynet.sources import OnCorrupt
+from tinynet.spec import spec_document
+from tinynet.training_state import Best, Progress, TrainingState, save_training_state
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_PACKAGES = ("tinynet-twins", "torch", "mindspore", "numpy", "pillow", "safetensors")
+
+
+class TrainingError(ValueError):
+    """A run that cannot start or go on. The message is one line."""
+
+
+class Report(Protocol):
+    """What a step gives back, on the device still: the loss, and the share that wants to stop."""
+
+    def tolist(self) -> list[float]: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is carried out. None of it changes what is computed, but for rounding.
+
+    Attributes:
+        output: folder for everything that is written.
+        device: what the framework calls it.
+        precision: of convolutions and classifier.
+        compiled: whether the step is compiled first.
+        micro_batch: most images that pass through the net at once, None for no limit. It changes
+            over how many images batch norm averages.
+        workers: processes that prepare images.
+        on_corrupt: what happens to images that cannot be read.
+        log_every: steps from one line of the log to the next.
+        save_every: steps from one checkpoint to the next, besides one each epoch.
+        evaluate_every: epochs from one evaluation to the next.
+        keep_every: epochs from one checkpoint that is kept to the next.
+        stop_after: steps after which to stop, resumably, None for the whole recipe.
+        command: the command line, for the record.
+    """
+
+    output: Path
+    device: str
+    precision: str
+    compiled: bool
+    micro_batch: int | None = None
+    workers: int = 0
+    on_corrupt: OnCorrupt = "stop"
+    log_every: int = 50
+    save_every: int | None = None
+    evaluate_every: int = 1
+    keep_every: int | None = None
+    stop_after: int | None = None
+    command: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scores:
+    """An evaluation: with the weights as they are, and with the averaged ones where there are."""
+
+    raw: Tally
+    ema: Tally | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. ``stopped_by`` is a signal's number, 0 where it was none."""
+
+    progress: Progress
+    scores: Scores | None
+    loss: float
+    checkpoint: Path
+    stopped_by: int
+
+
+def check_resumed(found: Progress, asked: Progress, source: str) -> None:
+    """Refuses to go on with another run than the one that was interrupted.
+
+    Args:
+        found: of the checkpoint.
+        asked: what the command line and the data say.
+        source: what to call the checkpoint in errors.
+
+    Raises:
+        TrainingError: naming what differs.
+    """
+    if found.spec != asked.spec:
+        raise TrainingError(
+            f"{source}: trains {found.spec.name}, expected {asked.spec.name} as named and with "
+            "the classes of the data"
+        )
+    difference = describe_difference(found.recipe, asked.recipe)
+    if difference:
+        raise TrainingError(f"{source}: was made with another recipe: {difference}")
+    if found.images != asked.images or found.data_sha256 != asked.data_sha256:
+        raise TrainingError(
+            f"{source}: was made on {found.images} other images than the {asked.images} of the "
+            "data named (their names or labels differ)"
+        )
+
+
+def after_step(progress: Progress) -> Progress:
+    """The progress after one more step."""
+    averaged = progress.recipe.ema is not None
+    return dataclasses.replace(
+        progress, step=progress.step + 1, ema_updates=progress.ema_updates + averaged
+    )
+
+
+def last_step(progress: Progress, options: Options) -> int:
+    """The step behind which a run ends: that of the recipe, or before."""
+    total = total_steps(progress.recipe, progress.images)
+    return total if options.stop_after is None else min(total, options.stop_after)
+
+
+class Run:
+    """Keeps a run's records while it is trained. Only the first process writes.
+
+    Args:
+        options: how it is carried out.
+        progress: where it starts.
+        rank: number of this process.
+        ranks: how many there are.
+
+    Example:
+        >>> with Run(options, progress, rank, ranks) as run: ...
+    """
+
+    def __init__(self, options: Options, progress: Progress, rank: int, ranks: int):
+        self.options = options
+        self.progress = progress
+        self.ranks = ranks
+        self.writes = rank == 0
+        self.signal = 0
+        self.scores: Scores | None = None
+        self.loss = math.nan
+        self.skipped = 0
+        self._pending: tuple[Progress, float, Report] | None = None
+        self._losses: list[float] = []
+        self._rate = 0.0
+        self._since = (time.perf_counter(), progress.step)
+        self._stack = ExitStack()
+        self._board: Any = None
+
+    def __enter__(self) -> Run:
+        for number in _SIGNALS:
+            self._stack.callback(signal.signal, number, signal.signal(number, self._asked))
+        if self.writes:
+            self._open()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether this process got a signal to."""
+        return bool(self.signal)
+
+    def step_done(
+        self, progress: Progress, learning_rate: float, report: Report, skipped: tuple[str, ...]
+    ) -> bool:
+        """Notes a step; what the step before it reported is read now, so that the device need
+        not wait for it.
+
+        Args:
+            progress: after the step.
+            learning_rate: of the step.
+            report: of the step.
+            skipped: messages about corrupt images in its batch.
+
+        Returns:
+            Whether some process was asked to stop.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        stop = self.settle()
+        self.progress = progress
+        self._pending = (progress, learning_rate, report)
+        for message in skipped:
+            self.skipped += 1
+            self._tell(f"skipped: {message}")
+        # A run's last step must not wait for one more.
+        return stop or (self.ranks == 1 and self.asked_to_stop)
+
+    def settle(self) -> bool:
+        """Reads the last report; nothing is evaluated or saved before.
+
+        Returns:
+            Whether some process was asked to stop.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        if self._pending is None:
+            return False
+        progress, rate, report = self._pending
+        self._pending = None
+        loss, stop = report.tolist()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} at step {progress.step} (epoch {progress.epoch:.2f}, learning "
+                f"rate {rate:.3g}): training stops here; a lower rate (--set "
+                "schedule.learning_rate=...) or float32 may help. "
+                f"The last checkpoint is {self._last()}"
+            )
+        self.loss, self._rate = loss, rate
+        self._losses.append(loss)
+        if self._bar is not None:
+            self._bar.update(progress.recipe.batch_size)
+            self._bar.set_postfix_str(f"loss={loss:.4f}, lr={rate:.3g}", refresh=False)
+        if progress.step % self.options.log_every == 0:
+            self._log_training(progress)
+        return stop > 0
+
+    def evaluated(self, scores: Scores) -> Progress:
+        """Notes an evaluation.
+
+        Returns:
+            The progress, with the best score so far in it.
+        """
+        self.scores = scores
+        metric, value = ("ema_top1", scores.ema.top1) if scores.ema else ("top1", scores.raw.top1)
+        best, progress = self.progress.best, self.progress
+        if best is None or value > best.value:
+            best = Best(metric, value, progress.step)
+            self.progress = dataclasses.replace(progress, best=best)
+        record: dict[str, Any] = {
+            "kind": "evaluation", "step": progress.step, "epoch": progress.epoch,
+            "images": scores.raw.images, "top1": scores.raw.top1, "top5": scores.raw.top5,
+            "loss": scores.raw.mean_loss,
+        }  # fmt: skip
+        if scores.ema:
+            record |= {
+                "ema_top1": scores.ema.top1, "ema_top5": scores.ema.top5,
+                "ema_loss": scores.ema.mean_loss,
+            }  # fmt: skip
+        self._write(record)
+        averaged = f", averaged {scores.ema.top1:.2f} %" if scores.ema else ""
+        self._tell(
+            f"epoch {progress.epoch:6.2f}  step {progress.step}  loss {self.loss:.4f}  top-1 "
+            f"{scores.raw.top1:.2f} %{averaged}"
+        )
+        self._since = (time.perf_counter(), progress.step)
+        return self.progress
+
+    def save(self, state: TrainingState, epoch_ends: bool) -> None:
+        """Writes the last checkpoint, and the best and those to keep where they are due."""
+        if not self.writes:
+            return
+        names = [LAST]
+        if state.progress.best is not None and state.progress.best.step == state.progress.step:
+            names.append(BEST)
+        keep = self.options.keep_every
+        if epoch_ends and keep is not None and int(state.progress.epoch) % keep == 0:
+            names.append(f"epoch_{int(state.progress.epoch):05d}.safetensors")
+        for name in names:
+            save_training_state(self.options.output / name, state)
+        self._log.flush()
+
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        return Outcome(
+            self.progress, self.scores, self.loss, self.options.output / LAST, self.signal
+        )
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            raise KeyboardInterrupt  # the second time, at once
+        self.signal = number
+
+    _bar: tqdm[Any] | None = None
+
+    def _open(self) -> None:
+        folder, progress = self.options.output, self.progress
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".*.safetensors.*"):
+            shutil.rmtree(left)  # what a killed run was writing
+        self._record_session()
+        log = folder / "log.jsonl"
+        # What was done behind the checkpoint is done again, and must not stand there twice.
+        kept = [line for line in _lines(log) if _step(line) <= progress.step]
+        write_atomically(log, lambda path: path.write_text("".join(kept), encoding="utf-8"))
+        self._log = self._stack.enter_context(log.open("a", encoding="utf-8"))
+        if find_spec("tensorboardX") is not None:
+            writer: Any = import_module("tensorboardX").SummaryWriter  # which has no types
+            self._board = writer(str(folder / "tensorboard"), purge_step=progress.step + 1)
+            self._stack.callback(self._board.close)
+        batch, last = progress.recipe.batch_size, last_step(progress, self.options)
+        # disable=None: no bar where nobody looks, in a file or a pipe.
+        self._bar = self._stack.enter_context(
+            tqdm(
+                total=last * batch, initial=progress.step * batch, unit=" images",
+                disable=None, smoothing=0.05, dynamic_ncols=True,
+            )
+        )  # fmt: skip
+
+    def _record_session(self) -> None:
+        path = self.options.output / "run.json"
+        session = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "from_step": self.progress.step,
+            "command": self.options.command,
+            "git_commit": _git_commit(),
+            "versions": _versions(),
+            "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+            "processes": self.ranks,
+            **{
+                key: value
+                for key, value in dataclasses.asdict(self.options).items()
+                if key not in ("output", "command")
+            },
+        }
+        sessions = _sessions(path) if self.progress.step else []
+        document = {
+            "spec": spec_document(self.progress.spec),
+            "recipe": recipe_document(self.progress.recipe),
+            "seed": self.progress.seed,
+            "images": self.progress.images,
+            "data_sha256": self.progress.data_sha256,
+            "sessions": [*sessions, session],
+        }
+        text = json.dumps(document, indent=2) + "\n"
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def _log_training(self, progress: Progress) -> None:
+        now, (since, step) = time.perf_counter(), self._since
+        self._since = (now, progress.step)
+        seen = (progress.step - step) * progress.recipe.batch_size
+        self._write(
+            {
+                "kind": "train", "step": progress.step, "epoch": progress.epoch,
+                "loss": sum(self._losses) / len(self._losses), "learning_rate": self._rate,
+                "images_per_second": seen / (now - since), "skipped": self.skipped,
+            }
+        )  # fmt: skip
+        self._losses.clear()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if not self.writes:
+            return
+        self._log.write(json.dumps(record) + "\n")
+        self._log.flush()
+        if self._board is not None:
+            for key, value in record.items():
+                if key not in ("kind", "step", "images"):
+                    self._board.add_scalar(f"{record['kind']}/{key}", value, record["step"])
+
+    def _tell(self, message: str) -> None:
+        if self.writes:
+            tqdm.write(message, file=sys.stderr)
+
+    def _last(self) -> str:
+        path = self.options.output / LAST
+        return str(path) if path.exists() else "none"
+
+
+def _lines(path: Path) -> list[str]:
+    # A line that a killed run left unfinished has no end.
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n")]
+
+
+def _step(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def _sessions(path: Path) -> list[Any]:
+    try:
+        return list(parse_document(read_text(path), str(path))["sessions"])
+    except (DocumentError, KeyError, TypeError):
+        return []
+
+
+def _git_commit() -> str | None:
+    # Of the code, which need not be where the command was given.
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,102 @@
+"""Training in PyTorch: the loop, read from top to bottom."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import islice
+
+import numpy as np
+
+from tinynet.data import Data
+from tinynet.evaluation import Tally, tally
+from tinynet.loading import load_batches
+from tinynet.run import Options, Outcome, Run, Scores, after_step, last_step
+from tinynet.sampling import accumulation, epoch_ends
+from tinynet.schedule import ema_decay, learning_rate
+from tinynet.sources import Prepared, Share
+from tinynet.training_state import TrainingState
+
+from torch_impl.distributed import Group, join, leave, total
+from torch_impl.step import TrainStep
+
+
+def train(state: TrainingState, data: Data, options: Options) -> Outcome:
+    """Trains to the end of the recipe, or until it is stopped.
+
+    Args:
+        state: where to start; new, or what an interrupted run left.
+        data: what to train and to evaluate on.
+        options: how to go about it.
+
+    Raises:
+        TrainingError: the loss is not finite.
+        ValueError: a device, precision or batch that cannot be, or an image that cannot be read.
+    """
+    group = join(options.device)
+    try:
+        return _train(state, data, options, group)
+    finally:
+        leave()
+
+
+def _train(state: TrainingState, data: Data, options: Options, group: Group) -> Outcome:
+    # What there is to do
+    progress = state.progress
+    spec, recipe, images = progress.spec, progress.recipe, progress.images
+    first, last = progress.step, last_step(progress, options)
+    parts = accumulation(recipe.batch_size, group.size, options.micro_batch)
+    step = TrainStep(state, group, parts, options.precision, options.compiled)
+    batches = load_batches(
+        data.train, spec, recipe, progress.seed,
+        first_step=first, last_step=last, ranks=group.size, rank=group.rank, accumulation=parts,
+        workers=options.workers, on_corrupt=options.on_corrupt,
+    )  # fmt: skip
+
+    with closing(batches), Run(options, progress, group.rank, group.size) as run:
+        for number in range(first, last):
+            # One step
+            own = list(islice(batches, parts))
+            rate = learning_rate(recipe, number, images)
+            decay = ema_decay(recipe.ema, progress.ema_updates) if recipe.ema else None
+            report = step(own, rate, decay, run.asked_to_stop)
+            progress = after_step(progress)
+            skipped = tuple(message for batch in own for message in batch.skipped)
+            stop = run.step_done(progress, rate, report, skipped)
+
+            # The end of an epoch, or of all
+            ends = epoch_ends(number, recipe.batch_size, images)
+            done = progress.step == last
+            if done or (ends and int(progress.epoch) % options.evaluate_every == 0):
+                run.settle()
+                progress = run.evaluated(evaluate(step, data, options))
+
+            # A checkpoint
+            due = options.save_every is not None and progress.step % options.save_every == 0
+            if done or ends or due or stop:
+                run.settle()
+                run.save(step.read(progress), ends)
+            if stop:
+                break
+        return run.outcome()
+
+
+def evaluate(step: TrainStep, data: Data, options: Options) -> Scores:
+    """Evaluates the net as it is now, each image of the validation set exactly once.
+
+    Args:
+        step: holds the weights and the averaged ones.
+        data: its validation set is used.
+        options: its number of workers, which are threads here.
+    """
+    step.synchronise()
+    prepared = Prepared(data.validation, step.spec, options.on_corrupt)
+    share = Share(prepared, step.group.rank, step.group.size)
+    size = step.recipe.batch_size // (step.group.size * step.accumulation)
+
+    def scores(ema: bool) -> Tally:
+        own = tally(
+            step.predictor(ema), share, size, options.workers, image_name=data.validation.name
+        )
+        return Tally.of_sums(total(np.array(own, np.float64), step.group))
+
+    return Scores(raw=scores(ema=False), ema=scores(ema=True) if step.average else None)
