@@ -222,9 +222,9 @@ def test_tallies_of_ranks_add_up_to_the_evaluation_of_one(logits, labels, ranks)
     assert total.top5 == pytest.approx(expected.top5, rel=1e-12)
     assert total.mean_loss == pytest.approx(expected.loss, rel=1e-12)
     logits[IMAGES - 1, 2] = np.nan
+    last = shares[(IMAGES - 1) % ranks]
     with pytest.raises(EvaluationError, match=rf"^data set\[{IMAGES - 1}\]: .*NaN"):
-        share = Share(dataset, (IMAGES - 1) % ranks, ranks)
-        tally(net, share, 2, image_name=share.name)
+        tally(net, last, 2, image_name=last.name)
     # As an all-reduce adds them.
     np.testing.assert_allclose(np.sum(parts, axis=0), total, rtol=1e-12)
 
