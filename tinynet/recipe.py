@@ -228,6 +228,8 @@ def recipe_document(recipe: Recipe) -> dict[str, Any]:
         del fields["source"]
     for part in _IDLE:
         fields[part] = _without_idle(part, fields[part])
+    for key in ("scale", "ratio"):
+        fields["augmentation"][key] = list(fields["augmentation"][key])
     return document | fields
 
 
