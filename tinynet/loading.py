@@ -1,8 +1,8 @@
 """Batches to train on, prepared ahead in worker processes.
 
-Workers import this module, NumPy and Pillow, never a framework, and never the script that runs:
-fork after a framework's operation hangs, and a script may load one. What a batch holds depends on
-seed, step and data alone, not on how many workers or ranks there are.
+Workers import this module, NumPy and Pillow, and what the data set needs, but never the script
+that runs nor a framework that it has loaded, after whose operations a fork would hang. What a
+batch holds depends on seed, step and data alone, not on how many workers or ranks there are.
 """
 
 from __future__ import annotations
