@@ -118,8 +118,9 @@ class Recipe:
 
     ``batch_size`` counts the images of one optimizer step over all devices.
     ``batch_norm_momentum`` is the weight of the new batch and overrides the spec's.
-    ``drop_path_rate`` is that of the last block, rates grow linearly to it. ``spec`` and ``data``
-    are what is trained where nothing is named.
+    ``drop_path_rate`` is what the blocks' rates grow towards, see
+    :func:`tinynet.schedule.drop_path_rates`. ``spec`` and ``data`` are what is trained where
+    nothing is named.
     """
 
     name: str

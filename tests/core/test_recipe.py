@@ -318,7 +318,8 @@ PROBABILITY = "a probability from 0 to 1"
         (["dropout_rate"], 1, f"dropout_rate is 1, expected {RATE}"),
         (["dropout_rate"], None, f"dropout_rate is null, expected {RATE}"),
         (["drop_path_rate"], -0.1,
-         "drop_path_rate is -0.1, expected the rate of the last block, from 0, below 1"),
+         "drop_path_rate is -0.1, expected the rate that the blocks' rates grow towards, from 0, "
+         "below 1"),
         (["ema"], None,
          "ema is null, expected an object with decay (leave the key out for no averaging)"),
         (["ema", "decay"], 1,
