@@ -88,7 +88,7 @@ def first_loss_scale(precision: str, recorded: float) -> float:
 
 
 def next_loss_scale(scale: float, good_steps: int, finite: bool) -> tuple[float, int]:
-    """The loss scale and the count of steps since it last changed, after a step.
+    """The loss scale, never below 1, and the steps since it last changed, after a step.
 
     Args:
         scale: what the loss was multiplied by.
