@@ -95,7 +95,7 @@ def evaluate(step: TrainStep, data: Data, options: Options) -> Scores:
 
     def scores(ema: bool) -> Tally:
         own = tally(
-            step.predictor(ema), share, size, options.workers, image_name=data.validation.name
+            step.predictor(ema), share, size, options.workers, image_name=share.name
         )
         return Tally.of_sums(total(np.array(own, np.float64), step.group))
 

@@ -1,0 +1,147 @@
+"""Whole stretches of training: the same steps in either twin, judged by float64.
+
+The judge is PyTorch in float64. What float32 may lose is spanned by PyTorch's own float32 runs,
+each from weights one rounding away from the start: that is the envelope.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tinynet.loading import load_batches
+from tinynet.manifest import TRAINED_ROLES, State, manifest
+from tinynet.randomness import uniform
+from tinynet.run import after_step
+from tinynet.schedule import ema_decay, learning_rate
+from tinynet.sources import Source
+from tinynet.training_state import TrainingState
+
+from parity.compare import Array, compare_values
+from parity.evidence import Evidence
+from parity.tolerance import BOUNDS
+from parity.twins import load_twin
+
+JUDGE = "torch"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """Losses (steps,) in float64, and the state behind the last step."""
+
+    losses: Array
+    state: TrainingState
+
+
+def follow(
+    framework: str,
+    start: TrainingState,
+    source: Source,
+    steps: int,
+    accumulation: int = 1,
+    **settings: Any,
+) -> Trajectory:
+    """Trains some steps on one process, by the loop's own step.
+
+    Args:
+        framework: the twin.
+        start: where to begin.
+        source: the training images.
+        steps: how many.
+        accumulation: parts of each step.
+        settings: ``precision`` and ``compiled`` of the twin's ``TrainStep``.
+    """
+    twin = load_twin(framework)
+    progress = start.progress
+    recipe = progress.recipe
+    step = twin.step.TrainStep(start, twin.distributed.join("cpu"), accumulation, **settings)
+    losses: list[float] = []
+    batches = load_batches(
+        source, progress.spec, recipe, progress.seed,
+        first_step=progress.step, last_step=progress.step + steps, accumulation=accumulation,
+    )  # fmt: skip
+    with closing(batches):
+        for _ in range(steps):
+            report = step(
+                list(islice(batches, accumulation)),
+                learning_rate(recipe, progress.step, progress.images),
+                ema_decay(recipe.ema, progress.ema_updates) if recipe.ema else None,
+            )
+            losses.append(report.tolist()[0])
+            progress = after_step(progress)
+    return Trajectory(np.array(losses), step.read(progress))
+
+
+def envelope(
+    start: TrainingState, source: Source, steps: int, samples: int, accumulation: int = 1
+) -> list[Trajectory]:
+    """Float32 runs of the reference, each from a start one rounding away from the others."""
+    return [
+        follow(JUDGE, _moved(start, sample), source, steps, accumulation)
+        for sample in range(samples)
+    ]
+
+
+def compare_trajectories(
+    subject: str, found: Trajectory, truth: Trajectory, references: Sequence[Trajectory]
+) -> Iterator[Evidence]:
+    """Holds a run against the judge's, bounded by the envelope.
+
+    Losses are compared step by step; the envelope of a step is the widest so far, since chance
+    brings the references together now and then. States are compared by kind of tensor: weights,
+    batch-norm statistics, their averages, and each of the optimizer's slots.
+
+    Args:
+        subject: what was run.
+        found: the run under test.
+        truth: the judge's.
+        references: from :func:`envelope`.
+    """
+    bound = BOUNDS["trajectory"]
+    distances = np.array([np.abs(run.losses - truth.losses) for run in references])
+    widest = np.maximum.accumulate(distances.max(axis=0))
+    for index, loss in enumerate(truth.losses):
+        noise = bound.noise(float(widest[index] / loss))
+        error = float(abs(found.losses[index] - loss) / loss)
+        yield Evidence(subject, f"loss of step {index + 1}", error, bound.factor * noise, noise)
+    kinds = [_kinds(run.state) for run in references]
+    found_kinds = _kinds(found.state)
+    for name, values in _kinds(truth.state).items():
+        others = [run[name] for run in kinds]
+        yield compare_values(subject, name, found_kinds[name], values, others, bound)
+
+
+def _kinds(state: TrainingState) -> dict[str, Array]:
+    # All tensors of a kind as one: what a single small one loses by chance is no measure.
+    entries = manifest(state.progress.spec)
+    trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
+    statistics = [key for key in entries if key not in trained]
+    kinds = {
+        "weights": _joined(state.weights, trained),
+        "statistics": _joined(state.weights, statistics),
+    }
+    if state.ema is not None:
+        kinds["averaged weights"] = _joined(state.ema, trained)
+        kinds["averaged statistics"] = _joined(state.ema, statistics)
+    for slot, arrays in state.slots.items():
+        kinds[f"slot {slot}"] = _joined(arrays, trained)
+    return kinds
+
+
+def _joined(arrays: State, keys: list[str]) -> Array:
+    return np.concatenate([arrays[key].ravel() for key in keys])
+
+
+def _moved(start: TrainingState, sample: int) -> TrainingState:
+    if sample == 0:
+        return start
+    weights: State = {}
+    for key, array in start.weights.items():
+        shift = 2.0 * uniform(array.shape, "envelope", sample, key) - 1.0
+        weights[key] = (array * (1.0 + 2.0**-24 * shift)).astype(np.float32)
+    return dataclasses.replace(start, weights=weights)
