@@ -35,6 +35,9 @@ from tinynet.sampling import BatchingError, Sample, part_positions, samples_at
 from tinynet.sources import OnCorrupt, Source, read
 from tinynet.spec import Spec
 
+# Without sigwaitinfo (macOS) a worker could not tell who sends it SIGTERM.
+_PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM)[: 1 + hasattr(signal, "sigwaitinfo")]
+
 
 class LoadingError(ValueError):
     """Worker processes that cannot do their work. The message is one line."""
@@ -202,16 +205,17 @@ def _prepared_ahead(
 
 @contextmanager
 def _isolated() -> Generator[None, None, None]:
-    """Processes that start here do not run the main script once more and do not see Ctrl-C.
+    """Processes that start here do not run the main script once more and do not see signals.
 
     The multiprocessing module would run the script in each of them, for what it may define. It may
     load a framework, start a training, or not find what it imports. Ctrl-C reaches every process
-    of a terminal, but the parent alone decides what it means; a signal that is blocked here is
-    blocked in new processes from their first instruction.
+    of a terminal and a cluster's SIGTERM every process of a job, but the parent alone decides what
+    they mean, and it needs more batches until then. A signal that is blocked here is blocked in new
+    processes from their first instruction.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS_SIGNALS)
     try:
         yield
     finally:
@@ -226,6 +230,8 @@ _job: _Job | str = "not started"
 def _start_worker(pickled: bytes) -> None:
     global _job
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if signal.SIGTERM in _PARENTS_SIGNALS:
+        threading.Thread(target=_end_when_terminated, daemon=True).start()
     try:
         _job = pickle.loads(pickled)
     except Exception as error:
@@ -237,6 +243,13 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def _end_when_terminated() -> None:
+    # A pool of which one process is gone ends the others by SIGTERM, sent by the parent.
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(1)
 
 
 def _work(samples: list[Sample]) -> TrainingBatch:
