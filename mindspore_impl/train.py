@@ -99,4 +99,5 @@ def evaluate(step: TrainStep, data: Data, options: Options) -> Scores:
         )
         return Tally.of_sums(total(np.array(own, np.float64), step.group))
 
-    return Scores(raw=scores(ema=False), ema=scores(ema=True) if step.average else None)
+    raw, averaged = scores(ema=False), scores(ema=True) if step.average else None
+    return Scores(raw, averaged, tuple(prepared.skipped.values()))

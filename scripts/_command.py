@@ -44,6 +44,10 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     Args:
         main: does the job; returns the exit status, None for success.
     """
+    # A stream that was closed before Python started is None here, and nobody waits for it.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (as long as we run)
     try:
         status = main()
         sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import shlex
 import sys
@@ -60,70 +61,80 @@ def main(argv: list[str] | None = None) -> int:
     twin = load_twin(options.framework)
     from tinynet.data import open_data
     from tinynet.recipe import load_recipe
-    from tinynet.run import Options
+    from tinynet.run import Options, Outcome, check_output, last_step
     from tinynet.spec import load_spec
 
+    check_output(Path(options.output))
     recipe = load_recipe(options.recipe, options.set)
     spec_name, data_name = options.spec or recipe.spec, options.data or recipe.data
     if spec_name is None or data_name is None:
         missing = "--spec" if spec_name is None else "--data"
         raise ValueError(f"{missing} is not given, and the recipe {recipe.name} has no default")
     data = open_data(data_name, load_spec(spec_name), options.classes_from_data)
-    state = _start(options, recipe, data)
-    compiled = twin.step.COMPILED if options.compile is None else options.compile
-    outcome = twin.train.train(
-        state,
-        data,
-        Options(
-            output=Path(options.output),
-            device=options.device,
-            precision=options.precision,
-            compiled=compiled,
-            micro_batch=options.micro_batch,
-            workers=options.workers,
-            on_corrupt=options.corrupt,
-            log_every=options.log_every,
-            save_every=options.save_every,
-            evaluate_every=options.evaluate_every,
-            keep_every=options.keep_every,
-            stop_after=options.stop_after,
-            command=shlex.join([*_launcher(), "scripts/train.py", *argv]),
-        ),
+    resumed = _resumed(options)
+    state = _start(options, recipe, data, resumed)
+    how = Options(
+        output=Path(options.output),
+        device=options.device,
+        precision=options.precision,
+        compiled=twin.step.COMPILED if options.compile is None else options.compile,
+        micro_batch=options.micro_batch,
+        workers=options.workers,
+        on_corrupt=options.corrupt,
+        log_every=options.log_every,
+        save_every=options.save_every,
+        evaluate_every=options.evaluate_every,
+        keep_every=options.keep_every,
+        stop_after=options.stop_after,
+        command=shlex.join([*_launcher(), "scripts/train.py", *argv]),
     )
+    if resumed and state.progress.step >= last_step(state.progress, how):
+        # Whoever starts a job over and over needs to see it succeed.
+        outcome = Outcome(state.progress, None, math.nan, resumed, 0)
+    else:
+        outcome = twin.train.train(state, data, how)
     if _is_first():
-        print(json.dumps(_report(outcome)) if options.json else _describe(outcome, options))
+        report = _report(outcome, options)
+        print(json.dumps(report) if options.json else _describe(outcome, options))
     return 128 + outcome.stopped_by if outcome.stopped_by else 0
 
 
-def _start(options: argparse.Namespace, recipe: Any, data: Any) -> TrainingState:
-    from tinynet.run import LAST, TrainingError, check_resumed
+def _resumed(options: argparse.Namespace) -> Path | None:
+    from tinynet.run import LAST, TrainingError
+
+    last = Path(options.output) / LAST
+    if options.resume == "auto":
+        return last if last.exists() else None
+    if options.resume is None and last.exists():
+        raise TrainingError(
+            f"{options.output}: holds a run already; --resume auto goes on with it, another "
+            "--output starts a new one"
+        )
+    return None if options.resume is None else Path(options.resume)
+
+
+def _start(
+    options: argparse.Namespace, recipe: Any, data: Any, resumed: Path | None
+) -> TrainingState:
+    from tinynet.run import TrainingError, check_resumed
     from tinynet.sources import fingerprint
     from tinynet.training_state import initial_training_state
 
     from parity.checkpoint import load_checkpoint, load_training
 
-    last = Path(options.output) / LAST
-    resume = options.resume
-    if resume == "auto":
-        resume = last if last.exists() else None
-    elif resume is None and last.exists():
-        raise TrainingError(
-            f"{options.output}: holds a run already; --resume auto goes on with it, another "
-            "--output starts a new one"
-        )
     weights = None
-    if options.weights:
+    if options.weights and not resumed:
         weights = load_checkpoint(options.weights, data.spec, options.ema).state
     seed = 0 if options.seed is None else options.seed
     images, sha256 = len(data.train), fingerprint(data.train)
     fresh = initial_training_state(data.spec, recipe, seed, images, sha256, weights)
-    if resume is None:
+    if resumed is None:
         return fresh
-    found = load_training(resume)
-    check_resumed(found.progress, fresh.progress, str(resume))
+    found = load_training(resumed)
+    check_resumed(found.progress, fresh.progress, str(resumed))
     if options.seed not in (None, found.progress.seed):
         raise TrainingError(
-            f"{resume}: has seed {found.progress.seed}, expected {options.seed} as named"
+            f"{resumed}: has seed {found.progress.seed}, expected {options.seed} as named"
         )
     # Equal to what was asked for; the citations may differ, and so may what they were called.
     return dataclasses.replace(
@@ -142,14 +153,14 @@ def _launcher() -> list[str]:
     return ["msrun"] if "MS_WORKER_NUM" in os.environ else ["python"]
 
 
-def _report(outcome: Outcome) -> dict[str, Any]:
+def _report(outcome: Outcome, options: argparse.Namespace) -> dict[str, Any]:
     scores = outcome.scores
     return {
-        "output": str(outcome.checkpoint.parent),
+        "output": options.output,
         "epochs": outcome.progress.epoch,
         "top1": scores.raw.top1 if scores else None,
         "ema_top1": scores.ema.top1 if scores and scores.ema else None,
-        "loss": outcome.loss,
+        "loss": None if math.isnan(outcome.loss) else outcome.loss,
         "checkpoint": str(outcome.checkpoint),
         "step": outcome.progress.step,
         "best": dataclasses.asdict(outcome.progress.best) if outcome.progress.best else None,
@@ -164,7 +175,9 @@ def _describe(outcome: Outcome, options: argparse.Namespace) -> str:
         lines.append(f"top-1           {scores.raw.top1:7.3f} %  of {scores.raw.images} images")
     if scores and scores.ema:
         lines.append(f"top-1, averaged {scores.ema.top1:7.3f} %")
-    if outcome.stopped_by or options.stop_after == progress.step:
+    if outcome.scores is None and not outcome.stopped_by:
+        lines.append("nothing was left to do")
+    elif outcome.stopped_by or options.stop_after == progress.step:
         lines.append("not done; the same command with --resume auto goes on")
     return "\n".join([*lines, f"{outcome.checkpoint}"])
 
@@ -186,7 +199,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--classes-from-data", action="store_true",
         help="give the net the classes of the data instead of its own",
     )  # fmt: skip
-    start = parser.add_argument_group("where it starts").add_mutually_exclusive_group()
+    start = parser.add_argument_group("where it starts")
     start.add_argument(
         "--resume", metavar="CKPT",
         help="a training checkpoint, whichever framework wrote it and in any of its formats; "
@@ -195,7 +208,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     start.add_argument(
         "--weights", metavar="FILE", help="weights to start from, to fine-tune; see convert.py"
     )
-    parser.add_argument("--ema", action="store_true", help="take the averaged weights of FILE")
+    start.add_argument("--ema", action="store_true", help="take the averaged weights of FILE")
     how = parser.add_argument_group("how it is carried out")
     how.add_argument(
         "--device", default="cpu",
@@ -234,21 +247,23 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.ema and not options.weights:
         parser.error("--ema needs --weights")
+    if options.weights and options.resume not in (None, "auto"):
+        parser.error("--weights starts a run, and --resume goes on with one")
     return options
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
-    return number
+    return _whole_number(text, 1)
 
 
 def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
-    return number
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, smallest: int) -> int:
+    if not text.isdecimal() or int(text) < smallest:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {smallest}')
+    return int(text)
 
 
 if __name__ == "__main__":

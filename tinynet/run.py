@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -27,14 +27,19 @@ from tqdm import tqdm
 
 from tinynet.documents import DocumentError, parse_document, read_text, write_atomically
 from tinynet.evaluation import Tally
+from tinynet.manifest import StateError
 from tinynet.recipe import describe_difference, recipe_document
+from tinynet.sampling import epoch_ends
 from tinynet.schedule import total_steps
 from tinynet.sources import OnCorrupt
 from tinynet.spec import spec_document
 from tinynet.training_state import Best, Progress, TrainingState, save_training_state
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+_RUN, _LOG = "run.json", "log.jsonl"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The terminal sends Ctrl-C to every process, and a launcher sends it on: the same one once more.
+_ECHO_SECONDS = 1.0
 _PACKAGES = ("tinynet-twins", "torch", "mindspore", "numpy", "pillow", "safetensors")
 
 
@@ -86,15 +91,26 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scores:
-    """An evaluation: with the weights as they are, and with the averaged ones where there are."""
+    """An evaluation: with the weights as they are, and with the averaged ones where there are.
+
+    ``skipped`` has a message for each corrupt image that this process could not evaluate on.
+    """
 
     raw: Tally
     ema: Tally | None
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Tally:
+        """With the averaged weights, where there are any."""
+        return self.ema or self.raw
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. ``stopped_by`` is a signal's number, 0 where it was none."""
+    """How a run ended. ``loss`` is that of the last step, NaN without one; ``stopped_by`` is a
+    signal's number, 0 where it was none.
+    """
 
     progress: Progress
     scores: Scores | None
@@ -127,6 +143,21 @@ def check_resumed(found: Progress, asked: Progress, source: str) -> None:
             f"{source}: was made on {found.images} other images than the {asked.images} of the "
             "data named (their names or labels differ)"
         )
+
+
+def check_output(folder: Path) -> None:
+    """Refuses a place where no folder can be written to, before anything is computed.
+
+    Raises:
+        TrainingError: naming what is in the way.
+    """
+    place = folder.absolute()
+    while not place.exists() and not place.is_symlink():
+        place = place.parent
+    if not place.is_dir():
+        raise TrainingError(f"--output is {folder}, but {place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise TrainingError(f"--output is {folder}, but nothing can be written to {place}")
 
 
 def after_step(progress: Progress) -> Progress:
@@ -165,6 +196,9 @@ class Run:
         self.scores: Scores | None = None
         self.loss = math.nan
         self.skipped = 0
+        self._asked_at = 0.0
+        self._stops = False
+        self._told: set[str] = set()
         self._pending: tuple[Progress, float, Report] | None = None
         self._losses: list[float] = []
         self._rate = 0.0
@@ -205,47 +239,42 @@ class Run:
         Raises:
             TrainingError: the loss is not finite.
         """
-        stop = self.settle()
+        self.settle()
         self.progress = progress
         self._pending = (progress, learning_rate, report)
-        for message in skipped:
-            self.skipped += 1
-            self._tell(f"skipped: {message}")
-        # A run's last step must not wait for one more.
-        return stop or (self.ranks == 1 and self.asked_to_stop)
+        self.skipped += len(skipped)
+        self._tell_skipped(skipped)
+        # All processes stop behind the same step: one alone need not ask the others.
+        return self._stops or (self.ranks == 1 and self.asked_to_stop)
 
-    def settle(self) -> bool:
+    def settle(self) -> None:
         """Reads the last report; nothing is evaluated or saved before.
-
-        Returns:
-            Whether some process was asked to stop.
 
         Raises:
             TrainingError: the loss is not finite.
         """
         if self._pending is None:
-            return False
+            return
         progress, rate, report = self._pending
         self._pending = None
         loss, stop = report.tolist()
+        self.progress, self._rate = progress, rate
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {progress.step} (epoch {progress.epoch:.2f}, learning "
-                f"rate {rate:.3g}): training stops here; a lower rate (--set "
-                "schedule.learning_rate=...) or float32 may help. "
-                f"The last checkpoint is {self._last()}"
-            )
-        self.loss, self._rate = loss, rate
+            raise TrainingError(self._failed(f"the loss is {loss}"))
+        self.loss = loss
         self._losses.append(loss)
         if self._bar is not None:
             self._bar.update(progress.recipe.batch_size)
             self._bar.set_postfix_str(f"loss={loss:.4f}, lr={rate:.3g}", refresh=False)
         if progress.step % self.options.log_every == 0:
             self._log_training(progress)
-        return stop > 0
+        self._stops = self._stops or stop > 0
 
     def evaluated(self, scores: Scores) -> Progress:
         """Notes an evaluation.
+
+        One that stands here only because the run is to stop cannot be the best: whether a run was
+        interrupted changes nothing.
 
         Returns:
             The progress, with the best score so far in it.
@@ -253,13 +282,13 @@ class Run:
         self.scores = scores
         metric, value = ("ema_top1", scores.ema.top1) if scores.ema else ("top1", scores.raw.top1)
         best, progress = self.progress.best, self.progress
-        if best is None or value > best.value:
+        if self._evaluation_is_due() and (best is None or value > best.value):
             best = Best(metric, value, progress.step)
             self.progress = dataclasses.replace(progress, best=best)
         record: dict[str, Any] = {
             "kind": "evaluation", "step": progress.step, "epoch": progress.epoch,
             "images": scores.raw.images, "top1": scores.raw.top1, "top5": scores.raw.top5,
-            "loss": scores.raw.mean_loss,
+            "loss": scores.raw.mean_loss, "skipped": len(scores.skipped),
         }  # fmt: skip
         if scores.ema:
             record |= {
@@ -267,6 +296,7 @@ class Run:
                 "ema_loss": scores.ema.mean_loss,
             }  # fmt: skip
         self._write(record)
+        self._tell_skipped(scores.skipped)
         averaged = f", averaged {scores.ema.top1:.2f} %" if scores.ema else ""
         self._tell(
             f"epoch {progress.epoch:6.2f}  step {progress.step}  loss {self.loss:.4f}  top-1 "
@@ -276,39 +306,64 @@ class Run:
         return self.progress
 
     def save(self, state: TrainingState, epoch_ends: bool) -> None:
-        """Writes the last checkpoint, and the best and those to keep where they are due."""
+        """Writes the last checkpoint, and the best and those to keep where they are due.
+
+        Raises:
+            TrainingError: a number of the state is not finite.
+        """
         if not self.writes:
             return
-        names = [LAST]
-        if state.progress.best is not None and state.progress.best.step == state.progress.step:
+        progress, keep = state.progress, self.options.keep_every
+        names: list[str] = []
+        if epoch_ends and keep is not None and int(progress.epoch) % keep == 0:
+            names.append(f"epoch_{int(progress.epoch):05d}.safetensors")
+        if progress.best is not None and progress.best.step == progress.step:
             names.append(BEST)
-        keep = self.options.keep_every
-        if epoch_ends and keep is not None and int(state.progress.epoch) % keep == 0:
-            names.append(f"epoch_{int(state.progress.epoch):05d}.safetensors")
-        for name in names:
-            save_training_state(self.options.output / name, state)
-        self._log.flush()
+        # The last one last: a run that is killed here does again what is missing.
+        for name in (*names, LAST):
+            try:
+                save_training_state(self.options.output / name, state)
+            except StateError as error:
+                problem = str(error).partition(";")[0]
+                raise TrainingError(
+                    f"{self._failed('the net is not finite')} ({problem})"
+                ) from None
 
     def outcome(self) -> Outcome:
         """How it ended."""
+        stopped_by = 0
+        if self.progress.step < last_step(self.progress, self.options):
+            # Without a signal of its own: some other process got one.
+            stopped_by = self.signal or signal.SIGTERM
         return Outcome(
-            self.progress, self.scores, self.loss, self.options.output / LAST, self.signal
+            self.progress, self.scores, self.loss, self.options.output / LAST, stopped_by
         )
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
+        now = time.monotonic()
+        if not self.signal:
+            self.signal, self._asked_at = number, now
+        elif now - self._asked_at > _ECHO_SECONDS:
             raise KeyboardInterrupt  # the second time, at once
-        self.signal = number
+
+    def _evaluation_is_due(self) -> bool:
+        progress = self.progress
+        recipe, images = progress.recipe, progress.images
+        return progress.step == total_steps(recipe, images) or (
+            epoch_ends(progress.step - 1, recipe.batch_size, images)
+            and int(progress.epoch) % self.options.evaluate_every == 0
+        )
 
     _bar: tqdm[Any] | None = None
 
     def _open(self) -> None:
         folder, progress = self.options.output, self.progress
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".*.safetensors.*"):
-            shutil.rmtree(left)  # what a killed run was writing
+        for name in ("*.safetensors", _RUN, _LOG):
+            for left in folder.glob(f".{name}.*"):
+                shutil.rmtree(left)  # what a killed run was writing
         self._record_session()
-        log = folder / "log.jsonl"
+        log = folder / _LOG
         # What was done behind the checkpoint is done again, and must not stand there twice.
         kept = [line for line in _lines(log) if _step(line) <= progress.step]
         write_atomically(log, lambda path: path.write_text("".join(kept), encoding="utf-8"))
@@ -327,7 +382,7 @@ class Run:
         )  # fmt: skip
 
     def _record_session(self) -> None:
-        path = self.options.output / "run.json"
+        path = self.options.output / _RUN
         session = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "from_step": self.progress.step,
@@ -377,13 +432,27 @@ class Run:
                 if key not in ("kind", "step", "images"):
                     self._board.add_scalar(f"{record['kind']}/{key}", value, record["step"])
 
-    def _tell(self, message: str) -> None:
-        if self.writes:
-            tqdm.write(message, file=sys.stderr)
+    def _tell_skipped(self, messages: tuple[str, ...]) -> None:
+        # Each process of its own images, and once of each.
+        for message in messages:
+            if message not in self._told:
+                self._told.add(message)
+                self._tell(f"skipped: {message}", everyone=True)
 
-    def _last(self) -> str:
+    def _tell(self, message: str, everyone: bool = False) -> None:
+        if self.writes or everyone:
+            # A run goes on when nobody reads its messages any more.
+            with suppress(OSError):
+                tqdm.write(message, file=sys.stderr)
+
+    def _failed(self, what: str) -> str:
         path = self.options.output / LAST
-        return str(path) if path.exists() else "none"
+        return (
+            f"{what} at step {self.progress.step} (epoch {self.progress.epoch:.2f}, learning rate "
+            f"{self._rate:.3g}): training stops here; a lower rate (--set "
+            "schedule.learning_rate=...) or float32 may help. The last checkpoint is "
+            f"{path if path.exists() else 'none'}"
+        )
 
 
 def _lines(path: Path) -> list[str]:

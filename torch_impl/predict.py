@@ -56,6 +56,7 @@ def set_device(device: str) -> None:
         raise ValueError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
     try:
         if device == "cuda":
+            torch.cuda.init()
             # Started by torchrun, the processes of a machine have a card each.
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         torch.empty(1, device=device)
