@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from tinynet.documents import write_atomically
 
 from parity.evidence import Evidence, Report, Rung, report_document
-from parity.report_page import render_page
+from parity.report_page import Figure, render_page
 from parity.wording import (
     SHOWN_FAILURES,
     bound,
@@ -52,12 +53,13 @@ def format_report(report: Report) -> str:
     return "\n".join(lines)
 
 
-def write_html(report: Report, folder: Path) -> Path:
+def write_html(report: Report, folder: Path, figures: Sequence[Figure] = ()) -> Path:
     """Writes ``parity.html``, which needs nothing beside it, and ``parity.json``.
 
     Args:
         report: what was found.
         folder: where to; created if it does not exist.
+        figures: of what else was run.
 
     Returns:
         The path of the page.
@@ -66,7 +68,9 @@ def write_html(report: Report, folder: Path) -> Path:
     page = folder / "parity.html"
     text = json.dumps(report_document(report), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "parity.json", lambda path: path.write_text(text, encoding="utf-8"))
-    write_atomically(page, lambda path: path.write_text(render_page(report), encoding="utf-8"))
+    write_atomically(
+        page, lambda path: path.write_text(render_page(report, figures), encoding="utf-8")
+    )
     return page
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import math
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -23,12 +26,22 @@ from parity.wording import (
 )
 
 
-def render_page(report: Report) -> str:
-    """The whole page."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture for the page: SVG, a title, and what a reader should see in it."""
+
+    title: str
+    caption: str
+    svg: str
+
+
+def render_page(report: Report, figures: Sequence[Figure] = ()) -> str:
+    """The whole page, with figures of what else was run in front of the ladder."""
     template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     sections = [
         _header(report),
         *_first_divergence(report),
+        *map(_figure, figures),
         _ladder(report),
         *(_failures(report, rung) for rung in report.rungs if not rung.passed),
         *_plots(report),
@@ -71,6 +84,16 @@ def _first_divergence(report: Report) -> list[Element]:
     if item.note:
         facts["Note"] = item.note
     return [_section("Look here first", _facts(facts), _class="alarm")]
+
+
+def _figure(figure: Figure) -> Element:
+    # As an image and not inline, so that its styles and identifiers stay its own.
+    data = base64.b64encode(figure.svg.encode()).decode()
+    return _section(
+        figure.title,
+        element("p", figure.caption, _class="muted"),
+        element("img", src=f"data:image/svg+xml;base64,{data}", alt=figure.title, _class="figure"),
+    )
 
 
 def _ladder(report: Report) -> Element:
