@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -104,13 +105,14 @@ def _torch(options: argparse.Namespace) -> dict[str, Step]:
         step.average(0.9999)
 
     try:
-        import timm
-        from timm.optim import RMSpropTF
+        # By name, since it is no dependency and has no types.
+        timm: Any = importlib.import_module("timm")
+        optim: Any = importlib.import_module("timm.optim")
     except ImportError:
         print("timm is not installed: pip install timm", file=sys.stderr)
     else:
         net: Any = timm.create_model(options.spec).train()
-        rmsprop: Any = RMSpropTF(net.parameters(), lr=1e-6, momentum=0.9, weight_decay=1e-5)
+        rmsprop: Any = optim.RMSpropTF(net.parameters(), lr=1e-6, momentum=0.9, weight_decay=1e-5)
         batch = _batch(options)
         images = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float().div(255).contiguous()
         labels = torch.from_numpy(batch.labels).long()
