@@ -4,7 +4,9 @@ by msrun.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 from mindspore_impl.predict import set_device
 
 Device = str
+
+_PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
 
 
 class Group(NamedTuple):
@@ -39,6 +43,8 @@ def join(device: str) -> Group:
     set_device(device)
     if int(os.environ.get("MS_WORKER_NUM", "1")) == 1:
         return Group(0, 1, device)
+    # Ended by a signal, msrun leaves its processes behind. They are told, and write a checkpoint.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     dist.init()
     return Group(dist.get_rank(), dist.get_group_size(), device)
 

@@ -93,9 +93,11 @@ def main(argv: list[str] | None = None) -> int:
         outcome = Outcome(state.progress, None, math.nan, resumed, 0)
     else:
         outcome = twin.train.train(state, data, how)
-    if _is_first():
-        report = _report(outcome, options)
-        print(json.dumps(report) if options.json else _describe(outcome, options))
+    if not _is_first():
+        # A launcher ends the others as soon as one fails, and the first may still be writing.
+        return 0
+    report = _report(outcome, options)
+    print(json.dumps(report) if options.json else _describe(outcome, options))
     return 128 + outcome.stopped_by if outcome.stopped_by else 0
 
 
