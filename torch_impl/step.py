@@ -241,7 +241,7 @@ def _shared(net: TinyNet, group: Group) -> nn.Module:
     if group.size == 1:
         return net
     devices = [torch.cuda.current_device()] if group.device.type == "cuda" else None
-    return DistributedDataParallel(net, device_ids=devices, broadcast_buffers=False)
+    return DistributedDataParallel(net, device_ids=devices, forward_sync_buffers=False)
 
 
 @torch.no_grad()
