@@ -40,6 +40,7 @@ def open_runtime(
     spec: Spec | None = None,
     device: str = "cpu",
     compiled: bool = True,
+    ema: bool = False,
 ) -> Runtime:
     """Makes a net ready to answer.
 
@@ -51,6 +52,7 @@ def open_runtime(
         device: what the runtime calls it; ONNX Runtime has ``cpu`` only.
         compiled: take a twin's fastest mode, which may compile for seconds at the first batch;
             not worth it for a few images.
+        ema: take the averaged weights of a file that has both; an ONNX file has one set only.
 
     Raises:
         RuntimeMissingError: no such runtime or device, or it is not installed.
@@ -62,9 +64,11 @@ def open_runtime(
     if name == "onnx":
         if device != "cpu":
             raise RuntimeMissingError(f'device is "{device}", expected "cpu" for ONNX Runtime')
+        if ema:
+            raise RuntimeMissingError(f"{weights}: an ONNX file has one set of weights (no EMA)")
         predictor = load_onnx_file().OnnxPredictor(weights, spec)
         return Runtime(name, predictor.spec, predictor)
-    checkpoint = load_checkpoint(weights, spec)
+    checkpoint = load_checkpoint(weights, spec, ema)
     predict = load_twin(name).predict
     mode = predict.MODES[-1 if compiled else 0]
     predictor = predict.Predictor(checkpoint.spec, checkpoint.state, device, mode)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _command import Parser, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tinynet.datasets import ImageFolder
     from tinynet.evaluation import Evaluation
+    from tinynet.sources import Source
 
 DESCRIPTION = """\
 Evaluates weights on a folder of labelled images: top-1, top-5 and mean cross-entropy, every image
@@ -21,15 +20,17 @@ counted exactly once. The pixels are the same bits in every runtime.
 
 DATA has a folder of images for each class, as ImageNet's validation set: named after the classes
 (WordNet ids for ImageNet's), any subset of them; or any names, as many as the net has classes,
-numbered in sorted order.
+numbered in sorted order. Or it is what train.py takes, and the images to validate on are meant.
 
-For onnx, FILE is an .onnx file of export.py; otherwise any file that convert.py reads.
+For onnx, FILE is an .onnx file of export.py; otherwise any file that convert.py reads, a training
+checkpoint too: its weights as they were trained, or with --ema the averaged ones.
 """
 
 EXAMPLES = """\
 examples:
   evaluate.py --framework torch --weights tinynet_c.safetensors --data imagenet/val
   evaluate.py --framework mindspore --weights tinynet_c.ckpt --data imagenet/val --device ascend
+  evaluate.py --framework torch --weights runs/digits/best.safetensors --ema --data digits
   evaluate.py --framework onnx --weights tinynet_c.onnx --data val --predictions val.jsonl
 
 --predictions writes one JSON object a line and image: file (in DATA), label (class number), top5
@@ -43,9 +44,10 @@ def main(argv: list[str] | None = None) -> None:
     # Imported here, so that --help answers at once.
     from tqdm import tqdm
 
-    from tinynet.datasets import find_images
+    from tinynet.data import open_validation
     from tinynet.documents import check_destination, write_atomically
     from tinynet.evaluation import evaluate
+    from tinynet.sources import Prepared
     from tinynet.spec import load_spec
 
     from parity.runtimes import RUNTIMES, open_runtime
@@ -53,8 +55,11 @@ def main(argv: list[str] | None = None) -> None:
     if options.predictions is not None:
         check_destination(options.predictions)
     spec = load_spec(options.spec) if options.spec else None
-    runtime = open_runtime(options.framework, options.weights, spec, options.device)
-    dataset = find_images(options.data, runtime.spec)
+    runtime = open_runtime(
+        options.framework, options.weights, spec, options.device, ema=options.ema
+    )
+    source = open_validation(options.data, runtime.spec)
+    dataset = Prepared(source, runtime.spec)
     # disable=None: no bar where nobody looks, in a file or a pipe.
     with tqdm(total=len(dataset), unit=" images", disable=None, leave=False) as progress:
         result = evaluate(
@@ -63,10 +68,12 @@ def main(argv: list[str] | None = None) -> None:
             options.batch_size,
             options.workers,
             on_batch=progress.update,
-            image_name=lambda index: dataset.samples[index][0],
+            image_name=source.name,
         )
     if options.predictions is not None:
-        write_atomically(options.predictions, lambda file: _write(file, dataset, result))
+        write_atomically(
+            options.predictions, lambda file: _write(file, options.data, source, result)
+        )
     report = {
         "framework": runtime.name,
         "spec": runtime.spec.name,
@@ -90,7 +97,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(DESCRIPTION, EXAMPLES)
     parser.add_argument("--framework", required=True, choices=("torch", "mindspore", "onnx"))
     parser.add_argument("--weights", required=True, metavar="FILE", help="the file of weights")
-    parser.add_argument("--data", required=True, metavar="DATA", help="the folder of images")
+    parser.add_argument("--data", required=True, metavar="DATA", help="the images")
+    parser.add_argument(
+        "--ema", action="store_true", help="the averaged weights, where FILE has both"
+    )
     parser.add_argument("--spec", help="name (tinynet_c) or .json file, if not the file's own")
     parser.add_argument(
         "--device",
@@ -110,12 +120,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _write(file: Path, dataset: ImageFolder, result: Evaluation) -> None:
+def _write(file: Path, root: str, source: Source, result: Evaluation) -> None:
     with file.open("w", encoding="utf-8") as lines:
-        for (path, label), classes, probabilities in zip(dataset.samples, *result.top, strict=True):
+        for index, (classes, probabilities) in enumerate(zip(*result.top, strict=True)):
+            name = source.name(index)
             line = {
-                "file": os.path.relpath(path, dataset.root),
-                "label": label,
+                "file": os.path.relpath(name, root) if Path(root).is_dir() else name,
+                "label": source.label(index),
                 "top5": classes.tolist(),
                 "probabilities": probabilities.tolist(),
             }

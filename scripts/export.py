@@ -23,6 +23,7 @@ EXAMPLES = """\
 examples:
   export.py --framework torch --weights tinynet_c.safetensors tinynet_c.onnx
   export.py --framework mindspore --weights tinynet_c.ckpt tinynet_c.onnx
+  export.py --framework torch --weights runs/c/best.safetensors --ema tinynet_c.onnx
 """
 
 
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
     check_destination(options.destination)
     spec = load_spec(options.spec) if options.spec else None
-    checkpoint = load_checkpoint(options.weights, spec)
+    checkpoint = load_checkpoint(options.weights, spec, options.ema)
     onnx_file = load_onnx_file()
     difference = onnx_file.export_checked(
         options.framework, checkpoint.spec, checkpoint.state, options.destination
@@ -63,6 +64,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("destination", metavar="OUT.onnx", help="the file to write")
     parser.add_argument("--framework", required=True, choices=("torch", "mindspore"))
     parser.add_argument("--weights", required=True, metavar="FILE", help="what convert.py reads")
+    parser.add_argument(
+        "--ema", action="store_true", help="the averaged weights, where FILE has both"
+    )
     parser.add_argument("--spec", help="name (tinynet_c) or .json file, if not the file's own")
     parser.add_argument("--json", action="store_true", help="report as one JSON object")
     options = parser.parse_args(argv)

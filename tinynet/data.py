@@ -15,6 +15,7 @@ from tinynet.spec import Spec
 from tinynet.subset import TRAIN_FOLDERS, VALIDATION_FOLDERS, load_subset, split_folder
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_SPLITS = (TRAIN_FOLDERS, VALIDATION_FOLDERS)
 _CURE = "--classes-from-data gives the net a new classifier for the classes of the data"
 
 
@@ -58,6 +59,29 @@ def open_data(text: str, spec: Spec, classes_from_data: bool = False) -> Data:
         f'{text}: no such data, expected "digits", a folder with train/ and val/, a .json file of '
         "make_subset.py, or package.module:function"
     )
+
+
+def open_validation(text: str, spec: Spec) -> Source:
+    """Opens the images to evaluate a net on.
+
+    Args:
+        text: as for :func:`open_data`, whose images to validate on these are; or a folder that is
+            itself in ImageNet's layout, without ``train`` and ``val``.
+        spec: the net, whose classes the data must have.
+
+    Raises:
+        DatasetError: there is no such data, or it does not fit the net.
+        DocumentError: a .json file that cannot be read.
+    """
+    root = Path(text)
+    is_no_folder = text == "digits" or text.endswith(".json") or _FUNCTION.fullmatch(text)
+    has_splits = all(any((root / name).is_dir() for name in names) for names in _SPLITS)
+    if not (is_no_folder or has_splits):
+        return find_images(root, spec)
+    data = open_data(text, spec)
+    if data.spec.labels != spec.labels:
+        raise DatasetError(f"{text}: its classes are not those of {spec.name}")
+    return data.validation
 
 
 def _open_folder(root: Path, spec: Spec, classes_from_data: bool) -> Data:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tinynet.data import open_data
+from tinynet.data import open_data, open_validation
 from tinynet.datasets import DatasetError, ImageFolder, find_images
 from tinynet.images import ImageError, load_input, preprocess
 from tinynet.labels import wordnet_ids
@@ -525,3 +525,27 @@ def test_classes_of_a_function(module):
 def test_functions_that_give_no_data(module, text, message):
     with pytest.raises(DatasetError, match=f"^{text}: {message}"):
         open_data(text, GREY)
+
+
+# What evaluate.py takes
+
+
+def test_what_is_evaluated_is_the_validation_part(tmp_path):
+    spec = load_spec("tinynet_digits")
+    assert open_validation("digits", spec).name(0) == open_data("digits", spec).validation.name(0)
+    for split, count in (("train", 2), ("val", 1)):
+        for label in spec.labels:
+            folder = tmp_path / split / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("L", (8, 8)).save(folder / f"{split}{index}.png")
+    whole = open_validation(str(tmp_path), spec)
+    assert {Path(whole.name(index)).name for index in range(len(whole))} == {"val0.png"}
+    alone = open_validation(str(tmp_path / "train"), spec)
+    assert len(alone) == 20
+
+
+def test_what_is_evaluated_has_the_classes_of_the_net():
+    spec = load_spec("tinynet_digits").with_classes(10, tuple("abcdefghij"))
+    with pytest.raises(DatasetError, match="digits: its classes are not those of tinynet_digits"):
+        open_validation("digits", spec)

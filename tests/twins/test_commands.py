@@ -18,7 +18,9 @@ from tinynet.initialise import initial_state
 from tinynet.labels import class_names, wordnet_ids
 from tinynet.manifest import CLASSIFIER_KEYS
 from tinynet.randomness import normal
+from tinynet.recipe import load_recipe
 from tinynet.spec import format_spec, load_spec, parse_spec
+from tinynet.training_state import initial_training_state, save_training_state
 
 import mindspore_impl.export
 from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -415,3 +417,22 @@ def test_a_missing_runtime_is_named_with_its_cure(run_script, weights, crops, mo
     status, out, err = run_script("classify", crops / "b", "--weights", weights["onnx"])
     assert (status, out) == (2, "")
     assert re.fullmatch(r"error: .*onnxruntime.*pip install -e '\.\[onnx\]'\n", err)
+
+
+def test_a_training_checkpoint_is_evaluated_raw_or_averaged(run_script, tmp_path):
+    spec = load_spec("tinynet_digits")
+    recipe = load_recipe("digits")
+    start = initial_training_state(spec, recipe, 0, 1437, "")
+    averaged = {**start.ema, "classifier.bias": np.arange(10, dtype=np.float32) * 100}
+    save_training_state(tmp_path / "run.safetensors", dataclasses.replace(start, ema=averaged))
+    for option, expected in (((), False), (("--ema",), True)):
+        status, out, _ = run_script(
+            "evaluate", "--framework", "torch", "--weights", tmp_path / "run.safetensors", *option,
+            "--data", "digits", "--json", "--predictions", tmp_path / "p.jsonl",
+        )  # fmt: skip
+        assert status == 0
+        assert json.loads(out)["images"] == 360
+        lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+        # The averaged net answers 9 whatever it sees.
+        assert all(line["top5"][0] == 9 for line in lines) == expected
+        assert lines[0]["file"].startswith("digits ")
