@@ -19,6 +19,7 @@ from tinynet.images import ImageError, load_input, preprocess
 from tinynet.labels import wordnet_ids
 from tinynet.sources import Digits, Prepared, PythonSource, Share, fingerprint
 from tinynet.spec import Preprocessing, load_spec
+from tinynet.subset import draw_subset, format_subset
 
 COLOR = dataclasses.replace(load_spec("tinynet_e").with_classes(3), input_size=(3, 8, 8))
 GREY = dataclasses.replace(COLOR, input_size=(1, 8, 8), preprocessing=Preprocessing((0.0,), (1.0,)))
@@ -545,7 +546,15 @@ def test_what_is_evaluated_is_the_validation_part(tmp_path):
     assert len(alone) == 20
 
 
-def test_what_is_evaluated_has_the_classes_of_the_net():
-    spec = load_spec("tinynet_digits").with_classes(10, tuple("abcdefghij"))
-    with pytest.raises(DatasetError, match="digits: its classes are not those of tinynet_digits"):
-        open_validation("digits", spec)
+def test_what_is_evaluated_has_the_classes_of_the_net(tmp_path):
+    spec = load_spec("tinynet_digits")
+    for split in ("train", "val"):
+        for label in spec.labels:
+            (tmp_path / split / label).mkdir(parents=True)
+            Image.new("L", (8, 8)).save(tmp_path / split / label / "0.png")
+    subset = tmp_path / "half.json"
+    subset.write_text(format_subset(draw_subset(tmp_path, 5, 1, 0)))
+    with pytest.raises(DatasetError, match=r"half\.json: its classes are not those of tinynet_"):
+        open_validation(str(subset), spec)
+    halved = open_data(str(subset), spec).spec
+    assert len(open_validation(str(subset), halved)) == 5
