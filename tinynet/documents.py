@@ -90,6 +90,33 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise DocumentError(f"{path}: not UTF-8 text (byte {error.start})") from None
 
 
+def list_documents(folder: Path) -> list[str]:
+    """Names of the documents that are shipped in a folder, in alphabetical order."""
+    return sorted(path.stem for path in folder.glob("*.json") if ".schema" not in path.name)
+
+
+def read_document(name_or_path: str | os.PathLike[str], folder: Path, kind: str) -> str:
+    """Reads a document that is shipped in a folder, by its name, or any by the path of its file.
+
+    Args:
+        name_or_path: which one.
+        folder: where those with names are.
+        kind: what to call such a document in errors.
+
+    Raises:
+        DocumentError: there is none, or it cannot be read.
+    """
+    text = os.fspath(name_or_path)
+    is_path = text.endswith(".json") or os.sep in text
+    path = Path(text) if is_path else folder / f"{text}.json"
+    if not is_path and not path.is_file():
+        known = ", ".join(list_documents(folder))
+        raise DocumentError(
+            f"{text}: no such {kind}, expected the path of a .json file or one of {known}"
+        )
+    return read_text(path)
+
+
 def check_destination(path: str | os.PathLike[str]) -> Path:
     """Refuses a place where no file can be, before long work ends there.
 

@@ -14,8 +14,9 @@ from tinynet.documents import (
     DocumentError,
     check_document,
     format_path,
+    list_documents,
     parse_document,
-    read_text,
+    read_document,
 )
 from tinynet.spec import Spec
 
@@ -165,7 +166,7 @@ def training_spec(spec: Spec, recipe: Recipe) -> Spec:
 
 def list_recipes() -> list[str]:
     """Names of the recipes that are shipped, in alphabetical order."""
-    return sorted(p.stem for p in RECIPE_DIRECTORY.glob("*.json") if ".schema" not in p.name)
+    return list_documents(RECIPE_DIRECTORY)
 
 
 def load_recipe(name_or_path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Recipe:
@@ -179,16 +180,9 @@ def load_recipe(name_or_path: str | os.PathLike[str], changes: Sequence[str] = (
     Raises:
         RecipeError: no such recipe, a file that is not a valid one, or a change that is none.
     """
-    text = os.fspath(name_or_path)
-    is_path = text.endswith(".json") or os.sep in text
-    path = Path(text) if is_path else RECIPE_DIRECTORY / f"{text}.json"
-    if not is_path and not path.is_file():
-        known = ", ".join(list_recipes())
-        raise RecipeError(
-            f"{text}: no such recipe, expected the path of a .json file or one of {known}"
-        )
     try:
-        return parse_recipe(read_text(path), text, changes)
+        text = read_document(name_or_path, RECIPE_DIRECTORY, "recipe")
+        return parse_recipe(text, os.fspath(name_or_path), changes)
     except RecipeError:
         raise
     except DocumentError as error:

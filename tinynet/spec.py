@@ -15,7 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from tinynet.documents import DocumentError, check_document, parse_document, read_text
+from tinynet.documents import (
+    DocumentError,
+    check_document,
+    list_documents,
+    parse_document,
+    read_document,
+)
 
 SPEC_DIRECTORY = Path(__file__).parent / "specs"
 
@@ -216,7 +222,7 @@ class Spec:
 
 def list_specs() -> list[str]:
     """Names of the specs that are shipped, in alphabetical order."""
-    return sorted(p.stem for p in SPEC_DIRECTORY.glob("*.json") if ".schema" not in p.name)
+    return list_documents(SPEC_DIRECTORY)
 
 
 def load_spec(name_or_path: str | os.PathLike[str]) -> Spec:
@@ -225,16 +231,9 @@ def load_spec(name_or_path: str | os.PathLike[str]) -> Spec:
     Raises:
         SpecError: no such spec, or a file that is not a valid one.
     """
-    text = os.fspath(name_or_path)
-    is_path = text.endswith(".json") or os.sep in text
-    path = Path(text) if is_path else SPEC_DIRECTORY / f"{text}.json"
-    if not is_path and not path.is_file():
-        known = ", ".join(list_specs())
-        raise SpecError(
-            f"{text}: no such spec, expected the path of a .json file or one of {known}"
-        )
     try:
-        return parse_spec(read_text(path), source=text)
+        text = read_document(name_or_path, SPEC_DIRECTORY, "spec")
+        return parse_spec(text, source=os.fspath(name_or_path))
     except SpecError:
         raise
     except DocumentError as error:
