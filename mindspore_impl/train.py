@@ -10,7 +10,15 @@ import numpy as np
 from tinynet.data import Data
 from tinynet.evaluation import Tally, tally
 from tinynet.loading import load_batches
-from tinynet.run import Options, Outcome, Run, Scores, after_step, last_step
+from tinynet.run import (
+    Options,
+    Outcome,
+    Run,
+    Scores,
+    after_step,
+    check_same_start,
+    last_step,
+)
 from tinynet.sampling import accumulation, epoch_ends
 from tinynet.schedule import ema_decay, learning_rate
 from tinynet.sources import Prepared, Share
@@ -29,7 +37,7 @@ def train(state: TrainingState, data: Data, options: Options) -> Outcome:
         options: how to go about it.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or the processes start from different states.
         ValueError: a device, precision or batch that cannot be, or an image that cannot be read.
     """
     group = join(options.device)
@@ -42,6 +50,7 @@ def train(state: TrainingState, data: Data, options: Options) -> Outcome:
 def _train(state: TrainingState, data: Data, options: Options, group: Group) -> Outcome:
     # What there is to do
     progress = state.progress
+    check_same_start(progress, group.size, lambda numbers: total(numbers, group))
     spec, recipe, images = progress.spec, progress.recipe, progress.images
     first, last = progress.step, last_step(progress, options)
     parts = accumulation(recipe.batch_size, group.size, options.micro_batch)
@@ -94,9 +103,7 @@ def evaluate(step: TrainStep, data: Data, options: Options) -> Scores:
     size = step.recipe.batch_size // (step.group.size * step.accumulation)
 
     def scores(ema: bool) -> Tally:
-        own = tally(
-            step.predictor(ema), share, size, options.workers, image_name=share.name
-        )
+        own = tally(step.predictor(ema), share, size, options.workers, image_name=share.name)
         return Tally.of_sums(total(np.array(own, np.float64), step.group))
 
     raw, averaged = scores(ema=False), scores(ema=True) if step.average else None

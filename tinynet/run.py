@@ -6,6 +6,7 @@ Everything about a run that is not the training itself, and so the same for both
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -23,6 +25,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from tinynet.documents import DocumentError, parse_document, read_text, write_atomically
@@ -142,6 +146,34 @@ def check_resumed(found: Progress, asked: Progress, source: str) -> None:
         raise TrainingError(
             f"{source}: was made on {found.images} other images than the {asked.images} of the "
             "data named (their names or labels differ)"
+        )
+
+
+def check_same_start(
+    progress: Progress,
+    processes: int,
+    total: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+) -> None:
+    """Refuses to train with processes that would go on from different places.
+
+    Args:
+        progress: where this process starts.
+        processes: how many there are.
+        total: sums numbers over all of them.
+
+    Raises:
+        TrainingError: in at least one of the processes, where they differ.
+    """
+    text = json.dumps([
+        spec_document(progress.spec), recipe_document(progress.recipe), progress.seed,
+        progress.data_sha256, progress.step,
+    ])  # fmt: skip
+    # Three bytes: a sum of them is exact even in the float32 of some devices.
+    mark = int.from_bytes(hashlib.sha256(text.encode()).digest()[:3], "big")
+    if total(np.array([mark], np.float64))[0] != processes * mark:
+        raise TrainingError(
+            "the processes that train together have different checkpoints, data or settings: give "
+            "all of them the same command, and an --output and data that all of them share"
         )
 
 
