@@ -63,6 +63,9 @@ class TrainStep:
         self.accumulation = accumulation
         self.precision = precision
         self.mode = "graph" if compiled else "pynative"
+        if not compiled:
+            # One by one operations take half the time that they take from PyNative's queue.
+            ms.runtime.launch_blocking()
         self.loss_scale = first_loss_scale(precision, state.progress.loss_scale)
         self.good_steps = state.progress.good_steps
         self.net = _in_precision(TinyNet(training_spec(spec, recipe), state.weights), precision)
