@@ -125,7 +125,7 @@ class TrainStep:
             ema: with the averaged weights and statistics.
         """
         tensors = self.average.averages if ema else self.tensors
-        write_state(self._predictor.net, _arrays(self.keys, tensors))
+        write_state(self._predictor.net, self._singles(tensors))
         return self._predictor
 
     def synchronise(self) -> None:
@@ -163,7 +163,11 @@ class TrainStep:
 
     @cached_property
     def _predictor(self) -> Predictor:
-        return Predictor(self.spec, _arrays(self.keys, self.tensors), self.group.device.type)
+        state = self._singles(self.tensors)
+        return Predictor(self.spec, state, self.group.device.type)
+
+    def _singles(self, tensors: Sequence[torch.Tensor]) -> State:
+        return _arrays(self.keys, [tensor.float() for tensor in tensors])
 
     def _backward(self, batches: Sequence[TrainingBatch]) -> torch.Tensor:
         losses = []
