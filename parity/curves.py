@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 # The report's palette; greys that can be read on its light and on its dark page.
-_COLOURS = ("#8494a8", "#1c64d8", "#c9630a", "#0a8577")
+COLOURS = ("#8494a8", "#1c64d8", "#c9630a", "#0a8577")
 _INK, _GRID = "#7b8694", "#8494a855"
 
 
@@ -72,10 +72,10 @@ def draw_curves(reference: Curve, parts: Sequence[Curve]) -> str:
             2, 1, figsize=(10.5, 5.6), sharex=True, height_ratios=(3, 2), layout="constrained"
         )
         upper.plot(
-            reference.steps, reference.losses, color=_COLOURS[0], linewidth=4, alpha=0.5,
+            reference.steps, reference.losses, color=COLOURS[0], linewidth=4, alpha=0.5,
             label=reference.label,
         )  # fmt: skip
-        for part, colour in zip(parts, _COLOURS[1:], strict=False):
+        for part, colour in zip(parts, COLOURS[1:], strict=False):
             upper.plot(part.steps, part.losses, color=colour, linewidth=1.1, label=part.label)
             # A logarithm has no zero: where nothing differs there is no point.
             apart = {

@@ -107,12 +107,15 @@ def _torch(options: argparse.Namespace) -> dict[str, Step]:
     try:
         # By name, since it is no dependency and has no types.
         timm: Any = importlib.import_module("timm")
-        optim: Any = importlib.import_module("timm.optim")
     except ImportError:
-        print("timm is not installed: pip install timm", file=sys.stderr)
+        timm = None
+    if timm is None or not timm.is_model(options.spec):
+        why = "is not installed: pip install timm" if timm is None else f"has no {options.spec}"
+        print(f"without a peer: timm {why}", file=sys.stderr)
     else:
         net: Any = timm.create_model(options.spec).train()
-        rmsprop: Any = optim.RMSpropTF(net.parameters(), lr=1e-6, momentum=0.9, weight_decay=1e-5)
+        optim: Any = importlib.import_module("timm.optim")
+        rmsprop = optim.RMSpropTF(net.parameters(), lr=1e-6, momentum=0.9, weight_decay=1e-5)
         batch = _batch(options)
         images = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float().div(255).contiguous()
         labels = torch.from_numpy(batch.labels).long()

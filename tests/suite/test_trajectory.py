@@ -143,8 +143,8 @@ def changed(state, **fields):
 @pytest.mark.parametrize(
     "fault",
     [
-        eps_ten_times_too_large, smoothing_left_out, statistics_too_slow, weight_decay_ten_times_too_large,
-        another_seed, slots_forgotten, average_forgotten,
+        eps_ten_times_too_large, weight_decay_ten_times_too_large, smoothing_left_out,
+        statistics_too_slow, another_seed, slots_forgotten, average_forgotten,
     ],
     ids=lambda fault: fault.__name__,
 )  # fmt: skip
