@@ -1,5 +1,6 @@
 """The report, from the outside in: what a person reads when twins agree and when they do not."""
 
+import base64
 import dataclasses
 import json
 import math
@@ -12,6 +13,7 @@ import pytest
 
 from parity.evidence import Evidence, Report, Rung
 from parity.report import format_report, format_rung, write_html
+from parity.report_page import Figure
 
 LAYERS = ("conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0", "conv_head", "classifier")
 SUBJECTS = ("mindspore pynative", "mindspore graph")
@@ -193,6 +195,17 @@ def test_page_of_a_failing_report_has_the_numbers_of_the_failure(failing_report,
         "shape (2, 10), expected (2, 1000)", "--levels layers-chained",
     ):  # fmt: skip
         assert expected in page.text
+
+
+def test_a_figure_stands_in_the_page_itself(failing_report, tmp_path):
+    figure = Figure("Two runs", "One & the other.", "<svg xmlns='...'><text>ä</text></svg>")
+    page = Page(write_html(failing_report, tmp_path, [figure]).read_text(encoding="utf-8"))
+    assert "Two runs" in page.text
+    assert "One & the other." in page.text
+    ((_, image),) = [(tag, attributes) for tag, attributes in page.tags if tag == "img"]
+    head, _, data = image["src"].partition(",")
+    assert head == "data:image/svg+xml;base64"
+    assert base64.b64decode(data).decode() == figure.svg
 
 
 def test_page_loads_nothing(failing_report, tmp_path):
