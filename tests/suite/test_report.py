@@ -17,7 +17,7 @@ from parity.report_page import Figure
 
 LAYERS = ("conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0", "conv_head", "classifier")
 SUBJECTS = ("mindspore pynative", "mindspore graph")
-VOID = {"meta", "line", "rect", "path", "br", "link"}
+VOID = {"meta", "img", "line", "rect", "path", "br", "link"}
 
 
 class Page(HTMLParser):
