@@ -102,7 +102,7 @@ def _torch(options: argparse.Namespace) -> dict[str, Step]:
 
     def update() -> None:
         step.optimizer(gradients, 1e-6)
-        step.average(0.9999)
+        step.average(1e-4)
 
     try:
         # By name, since it is no dependency and has no types.
