@@ -34,10 +34,12 @@ class Normalise(nn.Module):
         super().__init__()
         self.mean = _per_channel(preprocessing.mean)
         self.std = _per_channel(preprocessing.std)
+        # A tensor, since CUDA multiplies by the reciprocal of a number, which rounds otherwise.
+        self.white = torch.tensor(255.0)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         # The permuted view is channels-last in memory, which the convolutions like best.
-        brightness = images.permute(0, 3, 1, 2).float() / 255
+        brightness = images.permute(0, 3, 1, 2).float() / self.white.to(images.device)
         return (brightness - self.mean.to(images.device)) / self.std.to(images.device)
 
 
