@@ -12,7 +12,7 @@ usage: [PROCESSES=8] [PORT=8118] [LOGS=DIR] msrun_node.sh ARGUMENTS OF train.py
 
 example:
   scripts/launch/msrun_node.sh --spec tinynet_c --recipe imagenet --data imagenet \
-      --output runs/c --device ascend --resume auto
+      --output runs/c --device ascend --workers 11 --resume auto
 USAGE
     exit 2
 fi

@@ -19,14 +19,14 @@ the process with rank 0. The python that runs is the first on PATH.
 
 example, on the second of two machines:
   NODES=2 NODE=1 HEAD=node01 scripts/launch/msrun_nodes.sh --spec tinynet_c --recipe imagenet \
-      --data imagenet --output /shared/runs/c --device ascend --resume auto
+      --data imagenet --output /shared/runs/c --device ascend --workers 11 --resume auto
 USAGE
     exit 2
 fi
 
 processes=${PROCESSES:-8}
-# SIGTERM would end msrun and its scheduler but not the training processes, which lead sessions of
-# their own. So those two ignore it, as does whatever they start until it says otherwise, as
+# SIGTERM would end msrun, and its scheduler, under the training processes, which then could not
+# finish. So those two ignore it, as does all that msrun starts until it says otherwise, which
 # train.py does once it trains.
 (
     trap '' TERM
@@ -42,7 +42,7 @@ processes=${PROCESSES:-8}
 ) &
 msrun=$!
 
-# And they are passed the one that this shell gets.
+# The training processes are passed the one that this shell gets.
 trap 'pkill -TERM --parent "$msrun" || true' TERM
 
 # A trapped signal ends the first wait early.

@@ -11,7 +11,7 @@ usage: [PROCESSES=N] [GRACE=SECONDS] torchrun_node.sh ARGUMENTS OF train.py
 
 example:
   scripts/launch/torchrun_node.sh --spec tinynet_c --recipe imagenet --data imagenet \
-      --output runs/c --device cuda --resume auto
+      --output runs/c --device cuda --workers 11 --resume auto
 USAGE
     exit 2
 fi

@@ -21,7 +21,7 @@ whichever process has rank 0.
 
 example, on each of two machines:
   NODES=2 HEAD=node01 scripts/launch/torchrun_nodes.sh --spec tinynet_c --recipe imagenet \
-      --data imagenet --output /shared/runs/c --device cuda --resume auto
+      --data imagenet --output /shared/runs/c --device cuda --workers 11 --resume auto
 USAGE
     exit 2
 fi

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tinynet.recipe import RECIPE_DIRECTORY, list_recipes, load_recipe, parse_recipe
 from tinynet.rounding import round_resolution
 from tinynet.spec import SPEC_DIRECTORY, list_specs, load_spec, parse_spec
 
@@ -45,6 +46,13 @@ def commands(page):
         for text in (*fenced, *INLINE.findall(prose(page)))
         if re.match(r"(\.venv/bin/)?python scripts/", text)
     ]
+
+
+def launches(page):
+    """Every command line in fences that starts a launcher: its name and train.py's arguments."""
+    fenced = [line for _, block in FENCE.findall(page.read_text()) for line in block.splitlines()]
+    found = [re.search(r"scripts/launch/(\S+) (.+)", line) for line in fenced]
+    return [(match[1], shlex.split(match[2])) for match in found if match]
 
 
 @cache
@@ -103,6 +111,16 @@ def test_options_of_commands_exist(page):
     for words in commands(page):
         known = usage(words[1])
         options = [word for word in words[2:] if word.startswith("-")]
+        unknown = [option for option in options if not re.search(rf"{option}\b", known)]
+        assert unknown == [], shlex.join(words)
+
+
+@EACH_PAGE
+def test_options_of_launched_commands_exist(page):
+    known = usage("scripts/train.py")
+    for name, words in launches(page):
+        assert (ROOT / "scripts/launch" / name).is_file()
+        options = [word for word in words if word.startswith("-")]
         unknown = [option for option in options if not re.search(rf"{option}\b", known)]
         assert unknown == [], shlex.join(words)
 
@@ -182,6 +200,51 @@ def test_every_field_of_a_spec_is_explained():
     stage = schema["properties"]["stages"]["items"]
     explained = set(INLINE.findall(page))
     assert set(schema["properties"]) | set(stage["properties"]) <= explained
+
+
+def test_every_field_of_a_recipe_is_explained():
+    schema = json.loads((RECIPE_DIRECTORY / "recipe.schema.json").read_text())
+
+    def fields(properties, prefix=""):
+        for name, field in properties.items():
+            inner = field.get("properties")
+            yield from fields(inner, f"{prefix}{name}.") if inner else [prefix + name]
+
+    explained = set(INLINE.findall((ROOT / "docs/training.md").read_text()))
+    assert [name for name in fields(schema["properties"]) if name not in explained] == []
+
+
+def test_the_recipe_that_is_shown_is_the_one_that_is_shipped():
+    (shown,) = (block for kind, block in FENCE.findall((ROOT / "docs/training.md").read_text())
+                if kind == "json" and "recipe_version" in block)  # fmt: skip
+    assert shown == (RECIPE_DIRECTORY / "imagenet.json").read_text()
+    assert parse_recipe(shown) == load_recipe("imagenet")
+
+
+@pytest.mark.parametrize("recipe", list_recipes())
+def test_every_recipe_has_a_section_with_its_commands(recipe):
+    page = ROOT / "docs/training.md"
+    assert f"\n### {recipe}\n" in page.read_text()
+    shown = [(words[1], words[2:]) for words in commands(page)] + launches(page)
+    places = {
+        (name, named(words, "--device"))
+        for name, words in shown
+        if named(words, "--recipe") == recipe
+    }
+    one_device = ("scripts/train.py", None if recipe == "digits" else "cuda")
+    assert {one_device, ("torchrun_node.sh", "cuda"), ("msrun_node.sh", "ascend")} <= places
+
+
+def named(words, option):
+    return words[words.index(option) + 1] if option in words else None
+
+
+def test_steps_that_the_recipes_take():
+    from tinynet.schedule import total_steps
+
+    page = (ROOT / "docs/training.md").read_text()
+    for name, images in [("imagenet", 1_281_167), ("imagenet100", 50_000)]:
+        assert f"{total_steps(load_recipe(name), images):,}" in page
 
 
 def test_input_sides_in_the_rounding_table():
