@@ -356,10 +356,8 @@ class Run:
             try:
                 save_training_state(self.options.output / name, state)
             except StateError as error:
-                problem = str(error).partition(";")[0]
-                raise TrainingError(
-                    f"{self._failed('the net is not finite')} ({problem})"
-                ) from None
+                what = f"the net is not finite ({str(error).partition(';')[0]})"
+                raise TrainingError(self._failed(what)) from None
 
     def outcome(self) -> Outcome:
         """How it ended."""
