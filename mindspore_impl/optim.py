@@ -30,7 +30,7 @@ class RMSProp(nn.Cell):
         settings: the recipe's.
 
     Source: ``tf.train.RMSPropOptimizer``, as timm's ``RMSpropTF`` carries it over.
-    ``nn.RMSProp`` is another formula.
+    ``torch.optim.RMSprop`` is another formula, and ``mindspore.nn.RMSProp`` has another on CPUs.
     """
 
     def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
@@ -44,7 +44,7 @@ class RMSProp(nn.Cell):
         self.decay, self.eps, self.m = settings.decay, settings.eps, settings.momentum
 
     def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
-        """Updates all parameters; ``gradients`` are in their order."""
+        """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
         for index in range(len(self.trained)):
             parameter, gradient = self.trained[index], gradients[index]
             mean_square, momentum = self.mean_square[index], self.momentum[index]
@@ -68,7 +68,7 @@ class SGD(nn.Cell):
         decayed: for each parameter, whether weight decay applies.
         settings: the recipe's.
 
-    Source: ``torch.optim.SGD`` without dampening, ``nn.SGD`` of MindSpore.
+    Source: ``torch.optim.SGD`` without dampening, ``mindspore.nn.SGD``.
     """
 
     def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
@@ -81,7 +81,7 @@ class SGD(nn.Cell):
         self.m = settings.momentum
 
     def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
-        """Updates all parameters; ``gradients`` are in their order."""
+        """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
         for index in range(len(self.trained)):
             parameter, gradient = self.trained[index], gradients[index]
             momentum = self.momentum[index]

@@ -41,7 +41,7 @@ class TrainStep:
         group: the processes that train together, and the device.
         accumulation: parts of a batch that pass through the net one after the other.
         precision: one of :data:`PRECISIONS`.
-        compiled: compile the step before it runs first (graph mode).
+        compiled: compile the step before it runs first (torch.compile, graph mode).
 
     Raises:
         StateError: the state does not fit its spec.

@@ -28,7 +28,7 @@ def join(device: str) -> Group:
     """Joins the processes that the launcher started, or stays alone without one.
 
     Args:
-        device: one of :data:`torch_impl.predict.DEVICES`.
+        device: one of the ``DEVICES`` of predict.
 
     Raises:
         ValueError: no such device here.

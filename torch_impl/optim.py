@@ -30,7 +30,7 @@ class RMSProp(nn.Module):
         settings: the recipe's.
 
     Source: ``tf.train.RMSPropOptimizer``, as timm's ``RMSpropTF`` carries it over.
-    ``torch.optim.RMSprop`` is another formula.
+    ``torch.optim.RMSprop`` is another formula, and ``mindspore.nn.RMSProp`` has another on CPUs.
     """
 
     def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
@@ -45,7 +45,7 @@ class RMSProp(nn.Module):
 
     @torch.no_grad()
     def forward(self, gradients: Tensors, learning_rate: float) -> None:
-        """Updates all parameters; ``gradients`` are in their order and are overwritten."""
+        """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
         settings, mean_square, momentum = self.settings, *self.slots.values()
         _decay_weights(gradients, self.trained, self.decayed, settings.weight_decay)
         squares = torch._foreach_mul(gradients, gradients)
@@ -68,7 +68,7 @@ class SGD(nn.Module):
         decayed: for each parameter, whether weight decay applies.
         settings: the recipe's.
 
-    Source: ``torch.optim.SGD`` without dampening, ``nn.SGD`` of MindSpore.
+    Source: ``torch.optim.SGD`` without dampening, ``mindspore.nn.SGD``.
     """
 
     def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
@@ -82,7 +82,7 @@ class SGD(nn.Module):
 
     @torch.no_grad()
     def forward(self, gradients: Tensors, learning_rate: float) -> None:
-        """Updates all parameters; ``gradients`` are in their order and are overwritten."""
+        """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
         settings, momentum = self.settings, self.slots["momentum"]
         _decay_weights(gradients, self.trained, self.decayed, settings.weight_decay)
         torch._foreach_mul_(momentum, settings.momentum)

@@ -16,6 +16,7 @@ FRAMEWORKS = {"torch", "torchvision", "timm", "mindspore"}
 
 # MindSpore's word for a thing -> PyTorch's. All by which the signatures of a pair may differ.
 VOCABULARY = {
+    r"\b(learning_rate|share): ms\.Tensor\b": r"\1: float",  # or a graph would have it built in
     r"\bms\.Tensor\b": "torch.Tensor",
     r"\bnn\.Cell\b": "nn.Module",
     r"\bconstruct\b": "forward",
@@ -68,7 +69,9 @@ def docstrings(node, prefix=""):
     """Qualified name -> docstring of every public class and function."""
     found = {}
     for child in node.body:
-        if isinstance(child, ast.FunctionDef | ast.ClassDef) and not child.name.startswith("_"):
+        if not isinstance(child, ast.FunctionDef | ast.ClassDef):
+            continue
+        if not child.name.startswith("_") or child.name == "__call__":
             found[prefix + child.name] = ast.get_docstring(child)
             if isinstance(child, ast.ClassDef):
                 found |= docstrings(child, f"{prefix}{child.name}.")
