@@ -8,7 +8,8 @@ usage: NODES=N HEAD=HOST [PORT=29500] [RUN=NAME] [PROCESSES=N] [RESTARTS=N] [GRA
        torchrun_nodes.sh ARGUMENTS OF train.py
 
   NODES      how many machines
-  HEAD       name of one of them, where all meet (c10d rendezvous)
+  HEAD       host name of one of them, where all meet (c10d rendezvous); it must be the name that
+             machine has for itself, and all must find it by that
   PORT       free on that machine (default: 29500)
   RUN        tells runs apart that meet at the same place (default: tinynet)
   PROCESSES  how many to start on each machine (default: one for each GPU)
