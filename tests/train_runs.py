@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,16 @@ def start(*command, **settings):
 def script():
     """The command that starts train.py."""
     return [sys.executable, str(SCRIPTS / "train.py")]
+
+
+def wait_for_steps(steps, process, output, seconds=60):
+    """Waits until a run that was started has done so many steps; one that does not is ended."""
+    deadline = time.monotonic() + seconds
+    while not (output / "log.jsonl").exists() or len(log_of(output, "train")) < steps:
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"no step {steps}: {process.communicate(timeout=10)}")
+        time.sleep(0.005)
 
 
 def free_port():

@@ -24,6 +24,10 @@ class EvaluationError(ValueError):
     """An evaluation that has no result. The message is one line."""
 
 
+class NotFiniteError(EvaluationError):
+    """Logits that rank nothing. The message is one line."""
+
+
 class TopClasses(NamedTuple):
     """The most probable classes of some images, best first.
 
@@ -126,11 +130,11 @@ def check_finite(logits: Logits, names: Sequence[str]) -> None:
         names: what to call the N images.
 
     Raises:
-        EvaluationError: naming the first image with a NaN or an infinity.
+        NotFiniteError: naming the first image with a NaN or an infinity.
     """
     for name, finite in zip(names, np.isfinite(logits).all(axis=1), strict=True):
         if not finite:
-            raise EvaluationError(f"{name}: the net's logits hold a NaN or an infinity")
+            raise NotFiniteError(f"{name}: the net's logits hold a NaN or an infinity")
 
 
 def evaluate(

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tinynet.documents import DocumentError, parse_document, read_text, write_atomically
-from tinynet.evaluation import Tally
+from tinynet.evaluation import NotFiniteError, Tally
 from tinynet.manifest import StateError
 from tinynet.recipe import describe_difference, recipe_document
 from tinynet.sampling import epoch_ends
@@ -215,6 +215,8 @@ class Run:
         rank: number of this process.
         ranks: how many there are.
 
+    An error inside about numbers that are not finite becomes a TrainingError that says where.
+
     Example:
         >>> with Run(options, progress, rank, ranks) as run: ...
     """
@@ -245,8 +247,12 @@ class Run:
             self._open()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._stack.close()
+        if isinstance(error, StateError | NotFiniteError):
+            # Whoever reads the net checks all of it; all but the numbers was right at the start.
+            what = f"the net is not finite ({str(error).partition(';')[0]})"
+            raise TrainingError(self._failed(what)) from None
 
     @property
     def asked_to_stop(self) -> bool:
@@ -341,7 +347,7 @@ class Run:
         """Writes the last checkpoint, and the best and those to keep where they are due.
 
         Raises:
-            TrainingError: a number of the state is not finite.
+            StateError: a number of the state is not finite.
         """
         if not self.writes:
             return
@@ -353,11 +359,7 @@ class Run:
             names.append(BEST)
         # The last one last: a run that is killed here does again what is missing.
         for name in (*names, LAST):
-            try:
-                save_training_state(self.options.output / name, state)
-            except StateError as error:
-                what = f"the net is not finite ({str(error).partition(';')[0]})"
-                raise TrainingError(self._failed(what)) from None
+            save_training_state(self.options.output / name, state)
 
     def outcome(self) -> Outcome:
         """How it ended."""

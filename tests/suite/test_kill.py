@@ -16,7 +16,7 @@ import pytest
 
 from tinynet.training_state import load_training_state
 
-from train_runs import arguments, log_of, script, start, write_files
+from train_runs import arguments, log_of, script, start, wait_for_steps, write_files
 
 TRIALS = os.environ.get("KILL_TRIALS")
 LEFT = ["best.safetensors", "last.safetensors", "log.jsonl", "run.json", "tensorboard"]
@@ -35,12 +35,6 @@ def begin(framework, files, output, *more):
     return start(*script(), *arguments(framework, files, output, *settings, *compiled, *more))
 
 
-def wait_for_a_step(process, output):
-    while not (output / "log.jsonl").exists() or not (output / "log.jsonl").read_text():
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.005)
-
-
 def finish(process):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -50,10 +44,9 @@ def finish(process):
 def test_a_killed_run_ends_as_the_same_run(framework, usual, files, tmp_path):
     whole = tmp_path / "whole"
     process = begin(framework, files, whole)
-    wait_for_a_step(process, whole)
+    wait_for_steps(1, process, whole)
     began = time.monotonic()
-    while len(log_of(whole, "train")) < STEPS:
-        time.sleep(0.005)
+    wait_for_steps(STEPS, process, whole)
     seconds = time.monotonic() - began
     finish(process)
     losses = [line["loss"] for line in log_of(whole, "train")]
@@ -64,7 +57,7 @@ def test_a_killed_run_ends_as_the_same_run(framework, usual, files, tmp_path):
         moment = np.random.default_rng(number).uniform(0, seconds)
         output = tmp_path / f"trial{number}"
         process = begin(framework, files, output)
-        wait_for_a_step(process, output)
+        wait_for_steps(1, process, output)
         time.sleep(moment)
         process.kill()
         process.communicate(timeout=30)

@@ -505,11 +505,14 @@ def test_half_precision(train, framework, precision, tmp_path):
     )
 
 
+@pytest.mark.parametrize("evaluate_every", [2, 100])
 @pytest.mark.parametrize("framework", TWINS)
-def test_a_loss_that_is_not_finite_ends_the_run(train, framework, tmp_path):
+def test_what_is_not_finite_ends_the_run(train, framework, evaluate_every, tmp_path):
+    # Found in the loss of a step, in an evaluation, or when a checkpoint is to be written.
     diverging = (
         "--set", "optimizer.kind=sgd", "--set", "schedule.learning_rate=100",
-        "--set", "schedule.warmup_epochs=0", "--set", "epochs=100", "--evaluate-every", 100,
+        "--set", "schedule.warmup_epochs=0", "--set", "epochs=100",
+        "--evaluate-every", evaluate_every,
     )  # fmt: skip
     status, report, err = train(framework, "run", *diverging)
     assert (status, report) == (2, None)

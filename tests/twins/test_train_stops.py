@@ -7,7 +7,16 @@ import time
 
 import pytest
 
-from train_runs import STEPS, arguments, last_of, log_of, script, start, write_files
+from train_runs import (
+    STEPS,
+    arguments,
+    last_of,
+    log_of,
+    script,
+    start,
+    wait_for_steps,
+    write_files,
+)
 
 # The same images for both, at a pace that leaves time to send a signal.
 DATA_SETS = """
@@ -46,17 +55,13 @@ def files(tmp_path, monkeypatch):
 
 
 def run_until(steps, framework, files, *more, data="slow"):
-    """Starts a run and waits until so many steps are done."""
+    """Starts a run and gives it when so many steps are done."""
     output = files / "run"
     command = arguments(
         framework, files, output, "--data", f"squares_of_stops:{data}", "--json", *more
     )
     process = start(*script(), *command)
-    deadline = time.monotonic() + 60
-    while not (output / "log.jsonl").exists() or len(log_of(output, "train")) < steps:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for_steps(steps, process, output)
     return process
 
 
