@@ -46,8 +46,8 @@ examples:
 The recipe's batch is that of one optimizer step over all processes. Where it does not fit,
 --micro-batch passes it through in parts, with one update.
 
-exit status: 0 when the recipe or --stop-after is done, 128 + the signal when a signal ended it,
-2 for a wrong argument or file, or a loss that is not finite.
+exit status: 0 when the recipe or --stop-after is done, 128 + the signal when a signal ended it
+(MindSpore makes a SIGTERM of Ctrl-C), 2 for a wrong argument or file, or a loss that is not finite.
 """
 
 
@@ -229,8 +229,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="most images that pass through the net of one process at once (default: all)",
     )  # fmt: skip
     how.add_argument(
-        "--workers", type=_natural, default=max(1, (os.cpu_count() or 1) - 1), metavar="N",
-        help="processes that prepare images, 0 for none (default: one a core but one)",
+        "--workers", type=_natural, default=_usual_workers(), metavar="N",
+        help="processes that prepare images, 0 for none (default: one a core, shared by the processes of a machine, but one)",
     )  # fmt: skip
     how.add_argument(
         "--corrupt", choices=("stop", "skip"), default="stop",
@@ -252,6 +252,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     if options.weights and options.resume not in (None, "auto"):
         parser.error("--weights starts a run, and --resume goes on with one")
     return options
+
+
+def _usual_workers() -> int:
+    # torchrun's and msrun's number of processes on a machine; msrun tells only that of all.
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("MS_WORKER_NUM", "1")))
+    return max(1, len(os.sched_getaffinity(0)) // processes - 1)
 
 
 def _positive(text: str) -> int:

@@ -10,17 +10,11 @@ import hashlib
 import json
 import math
 import os
-import platform
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
-from importlib import import_module, metadata
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -29,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from tinynet.documents import DocumentError, parse_document, read_text, write_atomically
 from tinynet.evaluation import NotFiniteError, Tally
 from tinynet.manifest import StateError
 from tinynet.recipe import describe_difference, recipe_document
@@ -40,11 +33,9 @@ from tinynet.spec import spec_document
 from tinynet.training_state import Best, Progress, TrainingState, save_training_state
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-_RUN, _LOG = "run.json", "log.jsonl"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The terminal sends Ctrl-C to every process, and a launcher sends it on: the same one once more.
 _ECHO_SECONDS = 1.0
-_PACKAGES = ("tinynet-twins", "torch", "mindspore", "numpy", "pillow", "safetensors")
 
 
 class TrainingError(ValueError):
@@ -233,18 +224,21 @@ class Run:
         self._asked_at = 0.0
         self._stops = False
         self._told: set[str] = set()
-        self._pending: tuple[Progress, float, Report] | None = None
+        self._pending: tuple[Progress, float, Report, float] | None = None
         self._losses: list[float] = []
         self._rate = 0.0
         self._since = (time.perf_counter(), progress.step)
         self._stack = ExitStack()
-        self._board: Any = None
+        self._journal: Journal | None = None
+        self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Run:
-        for number in _SIGNALS:
-            self._stack.callback(signal.signal, number, signal.signal(number, self._asked))
-        if self.writes:
-            self._open()
+        with self._stack as stack:
+            for number in _SIGNALS:
+                stack.callback(signal.signal, number, signal.signal(number, self._asked))
+            if self.writes:
+                self._open()
+            self._stack = stack.pop_all()  # to be closed at the exit, and not yet
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -279,7 +273,7 @@ class Run:
         """
         self.settle()
         self.progress = progress
-        self._pending = (progress, learning_rate, report)
+        self._pending = (progress, learning_rate, report, time.perf_counter())
         self.skipped += len(skipped)
         self._tell_skipped(skipped)
         # All processes stop behind the same step: one alone need not ask the others.
@@ -293,7 +287,7 @@ class Run:
         """
         if self._pending is None:
             return
-        progress, rate, report = self._pending
+        progress, rate, report, now = self._pending
         self._pending = None
         loss, stop = report.tolist()
         self.progress, self._rate = progress, rate
@@ -305,7 +299,7 @@ class Run:
             self._bar.update(progress.recipe.batch_size)
             self._bar.set_postfix_str(f"loss={loss:.4f}, lr={rate:.3g}", refresh=False)
         if progress.step % self.options.log_every == 0:
-            self._log_training(progress)
+            self._log_training(progress, now)
         self._stops = self._stops or stop > 0
 
     def evaluated(self, scores: Scores) -> Progress:
@@ -375,8 +369,8 @@ class Run:
         now = time.monotonic()
         if not self.signal:
             self.signal, self._asked_at = number, now
-        elif now - self._asked_at > _ECHO_SECONDS:
-            raise KeyboardInterrupt  # the second time, at once
+        elif number == signal.SIGINT and now - self._asked_at > _ECHO_SECONDS:
+            raise KeyboardInterrupt  # a person's second Ctrl-C: at once
 
     def _evaluation_is_due(self) -> bool:
         progress = self.progress
@@ -386,25 +380,14 @@ class Run:
             and int(progress.epoch) % self.options.evaluate_every == 0
         )
 
-    _bar: tqdm[Any] | None = None
-
     def _open(self) -> None:
-        folder, progress = self.options.output, self.progress
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("*.safetensors", _RUN, _LOG):
-            for left in folder.glob(f".{name}.*"):
-                shutil.rmtree(left)  # what a killed run was writing
-        self._record_session()
-        log = folder / _LOG
-        # What was done behind the checkpoint is done again, and must not stand there twice.
-        kept = [line for line in _lines(log) if _step(line) <= progress.step]
-        write_atomically(log, lambda path: path.write_text("".join(kept), encoding="utf-8"))
-        self._log = self._stack.enter_context(log.open("a", encoding="utf-8"))
-        if find_spec("tensorboardX") is not None:
-            writer: Any = import_module("tensorboardX").SummaryWriter  # which has no types
-            self._board = writer(str(folder / "tensorboard"), purge_step=progress.step + 1)
-            self._stack.callback(self._board.close)
-        batch, last = progress.recipe.batch_size, last_step(progress, self.options)
+        options, progress = self.options, self.progress
+        how = dataclasses.asdict(options)
+        del how["output"], how["command"]
+        self._journal = self._stack.enter_context(
+            Journal(options.output, progress, options.command, {"processes": self.ranks, **how})
+        )
+        batch, last = progress.recipe.batch_size, last_step(progress, options)
         # disable=None: no bar where nobody looks, in a file or a pipe.
         self._bar = self._stack.enter_context(
             tqdm(
@@ -413,36 +396,8 @@ class Run:
             )
         )  # fmt: skip
 
-    def _record_session(self) -> None:
-        path = self.options.output / _RUN
-        session = {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "from_step": self.progress.step,
-            "command": self.options.command,
-            "git_commit": _git_commit(),
-            "versions": _versions(),
-            "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-            "processes": self.ranks,
-            **{
-                key: value
-                for key, value in dataclasses.asdict(self.options).items()
-                if key not in ("output", "command")
-            },
-        }
-        sessions = _sessions(path) if self.progress.step else []
-        document = {
-            "spec": spec_document(self.progress.spec),
-            "recipe": recipe_document(self.progress.recipe),
-            "seed": self.progress.seed,
-            "images": self.progress.images,
-            "data_sha256": self.progress.data_sha256,
-            "sessions": [*sessions, session],
-        }
-        text = json.dumps(document, indent=2) + "\n"
-        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-    def _log_training(self, progress: Progress) -> None:
-        now, (since, step) = time.perf_counter(), self._since
+    def _log_training(self, progress: Progress, now: float) -> None:
+        since, step = self._since
         self._since = (now, progress.step)
         seen = (progress.step - step) * progress.recipe.batch_size
         self._write(
@@ -455,14 +410,8 @@ class Run:
         self._losses.clear()
 
     def _write(self, record: dict[str, Any]) -> None:
-        if not self.writes:
-            return
-        self._log.write(json.dumps(record) + "\n")
-        self._log.flush()
-        if self._board is not None:
-            for key, value in record.items():
-                if key not in ("kind", "step", "images"):
-                    self._board.add_scalar(f"{record['kind']}/{key}", value, record["step"])
+        if self._journal is not None:
+            self._journal.write(record)
 
     def _tell_skipped(self, messages: tuple[str, ...]) -> None:
         # Each process of its own images, and once of each.
@@ -485,47 +434,3 @@ class Run:
             "schedule.learning_rate=...) or float32 may help. The last checkpoint is "
             f"{path if path.exists() else 'none'}"
         )
-
-
-def _lines(path: Path) -> list[str]:
-    # A line that a killed run left unfinished has no end.
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("\n")]
-
-
-def _step(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return 0
-
-
-def _sessions(path: Path) -> list[Any]:
-    try:
-        return list(parse_document(read_text(path), str(path))["sessions"])
-    except (DocumentError, KeyError, TypeError):
-        return []
-
-
-def _git_commit() -> str | None:
-    # Of the code, which need not be where the command was given.
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

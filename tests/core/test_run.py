@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -98,6 +99,41 @@ def test_processes_that_start_from_different_places_are_refused(state):
     for other in others:
         with pytest.raises(TrainingError, match="different checkpoints, data or settings"):
             start(one, other)
+
+
+# Signals
+
+
+def test_a_signal_is_asked_for_once_and_echoed(state, tmp_path, monkeypatch):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with Run(options(tmp_path), state.progress, 0, 1) as run:
+        assert not run.step_done(at(state.progress, 1), 0.1, Report(2.0, 0.0), ())
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert run.asked_to_stop
+        clock[0] += 0.9
+        os.kill(os.getpid(), signal.SIGINT)
+        assert run.step_done(at(state.progress, 2), 0.1, Report(2.0, 0.0), ())
+        assert run.outcome().stopped_by == signal.SIGTERM
+        clock[0] += 0.2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OSError, match="file"),
+        Run(options(tmp_path / "file"), state.progress, 0, 1),
+    ):
+        pass
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_a_signal_in_the_last_step_leaves_a_run_that_is_done(state, tmp_path):
+    with Run(options(tmp_path, stop_after=1), state.progress, 0, 1) as run:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert run.step_done(at(state.progress, 1), 0.1, Report(2.0, 0.0), ())
+        assert run.outcome().stopped_by == 0
 
 
 # What is best
