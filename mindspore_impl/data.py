@@ -43,8 +43,12 @@ class Normalise(nn.Cell):
 
 def to_device(batch: TrainingBatch, device: Device) -> Tensors:
     """Copies a batch to the device, in the background where it can be."""
-    arrays = (batch.images, batch.labels, batch.dropout, batch.drop_path)
-    return Tensors(*(None if array is None else _tensor(array) for array in arrays))
+    return Tensors(
+        _tensor(batch.images),
+        _tensor(batch.labels),
+        None if batch.dropout is None else _tensor(batch.dropout),
+        None if batch.drop_path is None else _tensor(batch.drop_path),
+    )
 
 
 def _tensor(array: NDArray[Any]) -> ms.Tensor:

@@ -107,4 +107,4 @@ class Average(nn.Cell):
             ops.assign_add(average, share * (self.tensors[index] - average))
 
 
-OPTIMIZERS: dict[str, type[nn.Cell]] = {"rmsprop": RMSProp, "sgd": SGD}
+OPTIMIZERS: dict[str, type[RMSProp] | type[SGD]] = {"rmsprop": RMSProp, "sgd": SGD}

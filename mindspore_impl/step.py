@@ -131,7 +131,8 @@ class TrainStep:
         Args:
             ema: with the averaged weights and statistics.
         """
-        tensors = self.average.averages if ema else self.tensors
+        averages = self.average.averages if self.average else self.tensors
+        tensors = averages if ema else self.tensors
         write_state(self._predictor.net, _arrays(self.keys, tensors))
         return self._predictor
 
@@ -148,6 +149,10 @@ class TrainStep:
             pairs = zip(self.keys, self.average.averages, strict=True)
             seen += [tensor for key, tensor in pairs if key not in self.trained_keys]
         average(seen, self.group)
+        if self.part is not None:
+            # The next step's parts start from here too.
+            for before, tensor in zip(self.part.before, self.statistics, strict=True):
+                before.set_data(tensor.copy())
 
     def read(self, progress: Progress) -> TrainingState:
         """Copies everything out, in the precision it is kept in.

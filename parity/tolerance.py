@@ -4,7 +4,7 @@ A bound is a factor times float32 rounding noise. The noise is measured in the s
 PyTorch twin in float32 against the same mathematics in float64, on the same inputs. Where a
 measured noise happens to be smaller than a few roundings could explain (a layer that computes
 little, a lucky sum), a floor in units of float32 roundoff takes its place. "Measured at most" is
-the worst multiple of the noise over the seven shipped specs, weights from seed 0, on one kind of
+the worst multiple of the noise over the eight shipped specs, weights from seed 0, on one kind of
 processor (AMD EPYC with AVX-512): `make parity` measures it again.
 """
 

@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     files = [file for image in options.images for file in list_images(image)]
     spec = load_spec(options.spec) if options.spec else None
     name = options.framework or usual_runtime(options.weights)
-    runtime = open_runtime(name, options.weights, spec, options.device, compiled=False)
+    runtime = open_runtime(
+        name, options.weights, spec, options.device, compiled=False, ema=options.ema
+    )
     names = class_names(runtime.spec)
     answers: list[dict[str, Any]] = []
     for file in files:
@@ -72,6 +74,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--framework",
         choices=("torch", "mindspore", "onnx"),
         help="(default: by the suffix of FILE, torch where any would do)",
+    )
+    parser.add_argument(
+        "--ema", action="store_true", help="the averaged weights, where FILE has both"
     )
     parser.add_argument("--spec", help="name (tinynet_c) or .json file, if not the file's own")
     parser.add_argument(

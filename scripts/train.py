@@ -230,7 +230,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     how.add_argument(
         "--workers", type=_natural, default=_usual_workers(), metavar="N",
-        help="processes that prepare images, 0 for none (default: one a core, shared by the processes of a machine, but one)",
+        help="processes that prepare images, 0 for none (default: this one's share of the cores, "
+        "but one)",
     )  # fmt: skip
     how.add_argument(
         "--corrupt", choices=("stop", "skip"), default="stop",

@@ -175,7 +175,7 @@ def load_recipe(name_or_path: str | os.PathLike[str], changes: Sequence[str] = (
     Args:
         name_or_path: which one.
         changes: values to replace before the schema is checked, such as
-            ``"schedule.learning_rate=0.1"``; the value is JSON.
+            ``"schedule.learning_rate=0.1"``; the value is JSON, and null takes the key away.
 
     Raises:
         RecipeError: no such recipe, a file that is not a valid one, or a change that is none.
@@ -261,7 +261,10 @@ def _apply(document: dict[str, Any], change: str) -> None:
             place = format_path(steps[: depth + 1])
             raise DocumentError(f'change "{change}": {place} holds no other keys')
         target = cast(dict[str, Any], target)
-    target[steps[-1]] = value
+    if value is None:
+        target.pop(steps[-1], None)
+    else:
+        target[steps[-1]] = value
 
 
 @cache

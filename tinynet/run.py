@@ -24,6 +24,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tinynet.evaluation import NotFiniteError, Tally
+from tinynet.journal import Journal
 from tinynet.manifest import StateError
 from tinynet.recipe import describe_difference, recipe_document
 from tinynet.sampling import epoch_ends

@@ -45,8 +45,12 @@ class Normalise(nn.Module):
 
 def to_device(batch: TrainingBatch, device: Device) -> Tensors:
     """Copies a batch to the device, in the background where it can be."""
-    arrays = (batch.images, batch.labels, batch.dropout, batch.drop_path)
-    return Tensors(*(None if array is None else _tensor(array, device) for array in arrays))
+    return Tensors(
+        _tensor(batch.images, device),
+        _tensor(batch.labels, device),
+        None if batch.dropout is None else _tensor(batch.dropout, device),
+        None if batch.drop_path is None else _tensor(batch.drop_path, device),
+    )
 
 
 def _tensor(array: NDArray[Any], device: Device) -> torch.Tensor:

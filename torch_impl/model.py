@@ -77,8 +77,8 @@ class TinyNet(nn.Module):
 
     def _scaled_blocks(self, x: torch.Tensor, drop_path: torch.Tensor) -> torch.Tensor:
         index = 0
-        for stage in self.blocks:
-            for block in stage:
+        for stage in self.blocks.children():
+            for block in stage.children():
                 x = block(x, drop_path[:, index])
                 index += 1
         return x

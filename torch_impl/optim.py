@@ -8,13 +8,17 @@ whole update to a few percent of a step.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from tinynet.recipe import Optimizer
 
-Tensors = Sequence[torch.Tensor]
+Tensors = list[torch.Tensor]
+
+# torch.optim is made of these functions for whole lists, which torch exports without types.
+_torch: Any = torch
 
 
 class RMSProp(nn.Module):
@@ -48,13 +52,13 @@ class RMSProp(nn.Module):
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
         settings, mean_square, momentum = self.settings, *self.slots.values()
         _decay_weights(gradients, self.trained, self.decayed, settings.weight_decay)
-        squares = torch._foreach_mul(gradients, gradients)
-        torch._foreach_lerp_(mean_square, squares, 1.0 - settings.decay)
-        roots = torch._foreach_add(mean_square, settings.eps)
-        torch._foreach_sqrt_(roots)
-        torch._foreach_mul_(momentum, settings.momentum)
-        torch._foreach_addcdiv_(momentum, gradients, roots, value=learning_rate)
-        torch._foreach_sub_(self.trained, momentum)
+        squares = _torch._foreach_mul(gradients, gradients)
+        _torch._foreach_lerp_(mean_square, squares, 1.0 - settings.decay)
+        roots = _torch._foreach_add(mean_square, settings.eps)
+        _torch._foreach_sqrt_(roots)
+        _torch._foreach_mul_(momentum, settings.momentum)
+        _torch._foreach_addcdiv_(momentum, gradients, roots, value=learning_rate)
+        _torch._foreach_sub_(self.trained, momentum)
 
 
 class SGD(nn.Module):
@@ -85,9 +89,9 @@ class SGD(nn.Module):
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
         settings, momentum = self.settings, self.slots["momentum"]
         _decay_weights(gradients, self.trained, self.decayed, settings.weight_decay)
-        torch._foreach_mul_(momentum, settings.momentum)
-        torch._foreach_add_(momentum, gradients)
-        torch._foreach_add_(self.trained, momentum, alpha=-learning_rate)
+        _torch._foreach_mul_(momentum, settings.momentum)
+        _torch._foreach_add_(momentum, gradients)
+        _torch._foreach_add_(self.trained, momentum, alpha=-learning_rate)
 
 
 class Average(nn.Module):
@@ -101,10 +105,10 @@ class Average(nn.Module):
     @torch.no_grad()
     def forward(self, share: float) -> None:
         """Goes a share of the way, from 0 to 1, to the tensors as they are now."""
-        torch._foreach_lerp_(self.averages, self.tensors, share)
+        _torch._foreach_lerp_(self.averages, self.tensors, share)
 
 
-OPTIMIZERS: dict[str, type[nn.Module]] = {"rmsprop": RMSProp, "sgd": SGD}
+OPTIMIZERS: dict[str, type[RMSProp] | type[SGD]] = {"rmsprop": RMSProp, "sgd": SGD}
 
 
 def _decay_weights(
@@ -112,6 +116,6 @@ def _decay_weights(
 ) -> None:
     if weight_decay and any(decayed):
         chosen = [index for index, decays in enumerate(decayed) if decays]
-        torch._foreach_add_(
+        _torch._foreach_add_(
             [gradients[i] for i in chosen], [parameters[i] for i in chosen], alpha=weight_decay
         )

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,9 @@ from torch_impl.state import write_state
 
 # float64 is for a judge. The others compute convolutions and the classifier in that precision
 # and keep weights, statistics and loss in float32.
+# As in optim.py: functions for whole lists, which torch exports without types.
+_torch: Any = torch
+
 PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 # Compiling takes a minute or more and pays on a GPU, and in long runs, only.
 COMPILED = False
@@ -65,7 +69,11 @@ class TrainStep:
         self.good_steps = state.progress.good_steps
         dtype = torch.float64 if precision == "float64" else torch.float32
         self.net = TinyNet(training_spec(spec, recipe), state.weights)
-        self.net.to(group.device, dtype, memory_format=torch.channels_last)
+        self.net.to(group.device, dtype)
+        # Documented, but not in its types.
+        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        # Float32 is float32: by default PyTorch lets CUDA convolve with ten bits of it.
+        torch.backends.cudnn.allow_tf32 = precision != "float32"
         entries = manifest(spec)
         tensors = self.net.state_dict(keep_vars=True)
         self.keys = list(entries)
@@ -114,7 +122,7 @@ class TrainStep:
         gradients = [parameter.grad for parameter in self.trained]
         if self._unscale(gradients):
             self.optimizer(gradients, learning_rate)
-        if self.average is not None:
+        if self.average is not None and ema_decay is not None:
             self.average(1.0 - ema_decay)
         return report
 
@@ -124,7 +132,8 @@ class TrainStep:
         Args:
             ema: with the averaged weights and statistics.
         """
-        tensors = self.average.averages if ema else self.tensors
+        averages = self.average.averages if self.average else self.tensors
+        tensors = averages if ema else self.tensors
         write_state(self._predictor.net, self._singles(tensors))
         return self._predictor
 
@@ -196,8 +205,8 @@ class TrainStep:
     def _unscale(self, gradients: list[torch.Tensor]) -> bool:
         if self.precision != "float16":
             return True
-        torch._foreach_mul_(gradients, 1.0 / self.loss_scale)
-        finite = bool(torch.stack(torch._foreach_norm(gradients)).sum().isfinite())
+        _torch._foreach_mul_(gradients, 1.0 / self.loss_scale)
+        finite = bool(torch.stack(_torch._foreach_norm(gradients)).sum().isfinite())
         self.loss_scale, self.good_steps = next_loss_scale(self.loss_scale, self.good_steps, finite)
         return finite
 
@@ -231,12 +240,12 @@ class _Statistics:
         self.sums = [torch.zeros_like(tensor) for tensor in statistics]
 
     def fold(self) -> None:
-        torch._foreach_add_(self.sums, self.statistics)
-        torch._foreach_copy_(self.statistics, self.before)
+        _torch._foreach_add_(self.sums, self.statistics)
+        _torch._foreach_copy_(self.statistics, self.before)
 
     def finish(self, parts: int) -> None:
-        torch._foreach_div_(self.sums, parts)
-        torch._foreach_copy_(self.statistics, self.sums)
+        _torch._foreach_div_(self.sums, parts)
+        _torch._foreach_copy_(self.statistics, self.sums)
 
 
 def _shared(net: TinyNet, group: Group) -> nn.Module:

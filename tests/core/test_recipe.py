@@ -91,7 +91,7 @@ def test_the_paper_s_recipe():
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("imagenet100", {}),
+        ("imagenet100", {"ema": Ema(0.9999, warmup=True)}),
         ("imagenet_drop_path", {"drop_path_rate": 0.1}),
         (
             "imagenet_randaugment",
@@ -586,3 +586,10 @@ def test_the_ends_of_every_range():
                 else:
                     found = f"{'.'.join(steps)} is {schema[bound]}, expected"
                     assert found in refusal(json.dumps(other))
+
+
+def test_null_takes_a_key_away():
+    assert load_recipe("imagenet", ["ema=null"]) == dataclasses.replace(IMAGENET, ema=None)
+    assert load_recipe("imagenet", ["source=null"]).source == ""
+    with pytest.raises(RecipeError, match='the key "epochs" is missing'):
+        load_recipe("imagenet", ["epochs=null"])
