@@ -53,7 +53,7 @@ def _train(state: TrainingState, data: Data, options: Options, group: Group) -> 
     check_same_start(progress, group.size, lambda numbers: total(numbers, group))
     spec, recipe, images = progress.spec, progress.recipe, progress.images
     first, last = progress.step, last_step(progress, options)
-    parts = accumulation(recipe.batch_size, group.size, options.micro_batch)
+    parts = accumulation(spec, recipe.batch_size, group.size, options.micro_batch)
     step = TrainStep(state, group, parts, options.precision, options.compiled)
     batches = load_batches(
         data.train, spec, recipe, progress.seed,

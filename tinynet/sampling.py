@@ -9,13 +9,16 @@ by its step alone.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from tinynet.complexity import layers
 from tinynet.randomness import uniform
+from tinynet.spec import Spec
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,16 +70,18 @@ def epoch_ends(step: int, batch_size: int, images: int) -> bool:
     return (step + 1) * batch_size // images > step * batch_size // images
 
 
-def accumulation(batch_size: int, ranks: int, micro_batch: int | None) -> int:
+def accumulation(spec: Spec, batch_size: int, ranks: int, micro_batch: int | None) -> int:
     """How many parts each rank accumulates for one step.
 
     Args:
+        spec: the net.
         batch_size: images of one optimizer step over all ranks.
         ranks: how many processes share it.
         micro_batch: the most images a rank may pass through the net at once, None for no limit.
 
     Raises:
-        BatchingError: the batch cannot be split into equal parts of that size.
+        BatchingError: the batch cannot be split into equal parts of that size, or a part would
+            leave some batch norm with a single number a channel, which has no variance.
     """
     if batch_size % ranks:
         raise BatchingError(
@@ -90,6 +95,12 @@ def accumulation(batch_size: int, ranks: int, micro_batch: int | None) -> int:
             f"--micro-batch is {micro_batch}, expected a divisor of {share}, the images that each "
             f"of {ranks} processes has of a batch of {batch_size}"
         )
+    for layer in layers(spec):
+        if layer.op == "batch_norm" and size * math.prod(layer.output_shape[1:]) == 1:
+            raise BatchingError(
+                f"one image at a time leaves {layer.key} of {spec.name} with one number a channel, "
+                "which has no variance to normalise by: take a larger batch or --micro-batch"
+            )
     return share // size
 
 

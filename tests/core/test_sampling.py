@@ -14,7 +14,9 @@ from tinynet.sampling import (
     part_positions,
     samples_at,
 )
+from tinynet.spec import load_spec
 
+NET = load_spec("tinynet_e")  # whose last map has 4 x 4 places
 SIZES = [1, 2, 3, 7, 10, 64]
 
 
@@ -145,7 +147,7 @@ def test_parts_make_up_the_batch(batch_size, parts, step):
 
 def test_two_ranks_see_the_parts_that_one_accumulates():
     def parts(ranks, micro_batch):
-        times = accumulation(24, ranks, micro_batch)
+        times = accumulation(NET, 24, ranks, micro_batch)
         return [
             part_positions(5, 24, times * ranks, time * ranks + rank)
             for time in range(times)
@@ -174,7 +176,7 @@ def test_two_ranks_see_the_parts_that_one_accumulates():
     ],
 )
 def test_accumulation(batch_size, ranks, micro_batch, expected):
-    assert accumulation(batch_size, ranks, micro_batch) == expected
+    assert accumulation(NET, batch_size, ranks, micro_batch) == expected
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,14 @@ def test_accumulation(batch_size, ranks, micro_batch, expected):
 )  # fmt: skip
 def test_a_batch_that_cannot_be_split(batch_size, ranks, micro_batch, message):
     with pytest.raises(BatchingError) as caught:
-        accumulation(batch_size, ranks, micro_batch)
+        accumulation(NET, batch_size, ranks, micro_batch)
     assert isinstance(caught.value, ValueError)
     assert str(caught.value) == message
+
+
+def test_batch_norm_needs_two_numbers():
+    digits = load_spec("tinynet_digits")  # whose last map has one place
+    assert accumulation(digits, 8, 2, 2) == 2
+    assert accumulation(NET, 8, 2, 1) == 4
+    with pytest.raises(BatchingError, match=r"leaves blocks\.5\.0\.bn2 of tinynet_digits with one"):
+        accumulation(digits, 8, 2, 1)
