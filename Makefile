@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: setup
 	$(BIN)/python scripts/demo.py
 
+# One thread a process: two that each spin on all cores wait for each other.
 test: setup
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=15
 
 # The whole ladder of every shipped member in both modes of MindSpore, with a report for each.
 parity: setup
