@@ -58,10 +58,14 @@ def golden_images(spec):
 def main():
     import torch
 
-    for name in ("nms", "qnms"):  # torchvision, which timm imports, may be of another build
-        torch.library.define(
-            f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
+    try:
+        import torchvision  # noqa: F401 (timm imports it)
+    except RuntimeError:  # of another build than torch, it misses its own operators
+        for name in ("nms", "qnms"):
+            torch.library.define(
+                f"torchvision::{name}",
+                "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+            )
     import timm
 
     golden = {"versions": {"timm": timm.__version__, "torch": torch.__version__}, "logits": {}}
