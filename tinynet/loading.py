@@ -18,10 +18,12 @@ import threading
 import types
 from collections import deque
 from collections.abc import Generator, Iterator
+from concurrent import futures
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
@@ -193,7 +195,7 @@ def _prepared_ahead(
                     pending.append(pool.submit(_work, samples))
             if not pending:
                 return
-            yield pending.popleft().result()
+            yield _result(pending.popleft())
     except BrokenProcessPool:
         raise LoadingError(
             "a process that prepares images ended unexpectedly (killed, perhaps for lack of "
@@ -201,6 +203,38 @@ def _prepared_ahead(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[TrainingBatch]) -> TrainingBatch:
+    while True:
+        with _interrupts_held():
+            if futures.wait([future], timeout=0.5).done:
+                return future.result()
+
+
+@contextmanager
+def _interrupts_held() -> Generator[None, None, None]:
+    """Ctrl-C in here is heard at the end.
+
+    Raised where the pool holds a lock, KeyboardInterrupt could leave that locked, and the end of
+    the pool would wait for it for ever. Blocking the signal is not enough: another thread of the
+    process (NumPy's BLAS has some) would take it, and Python raise it in the main one all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where Python raises nothing
+        return
+    held: list[tuple[int, FrameType | None]] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        held.append((number, frame))
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held and callable(before):
+            before(*held[0])
 
 
 @contextmanager
@@ -217,7 +251,8 @@ def _isolated() -> Generator[None, None, None]:
     sys.modules["__main__"] = types.ModuleType("__main__")
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS_SIGNALS)
     try:
-        yield
+        with _interrupts_held():
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         sys.modules["__main__"] = main
