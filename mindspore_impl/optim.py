@@ -35,7 +35,6 @@ class RMSProp(nn.Cell):
 
     def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
         super().__init__(auto_prefix=False)
-        self.settings = settings
         self.trained = ms.ParameterTuple(parameters)
         self.decays = tuple(settings.weight_decay if decays else 0.0 for decays in decayed)
         self.mean_square = self.trained.clone("mean_square", "ones")
@@ -73,7 +72,6 @@ class SGD(nn.Cell):
 
     def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
         super().__init__(auto_prefix=False)
-        self.settings = settings
         self.trained = ms.ParameterTuple(parameters)
         self.decays = tuple(settings.weight_decay if decays else 0.0 for decays in decayed)
         self.momentum = self.trained.clone("momentum", "zeros")
