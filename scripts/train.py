@@ -120,20 +120,20 @@ def _start(
 ) -> TrainingState:
     from tinynet.run import TrainingError, check_resumed
     from tinynet.sources import fingerprint
-    from tinynet.training_state import initial_training_state
+    from tinynet.training_state import Progress, initial_training_state
 
     from parity.checkpoint import load_checkpoint, load_training
 
-    weights = None
-    if options.weights and not resumed:
-        weights = load_checkpoint(options.weights, data.spec, options.ema).state
     seed = 0 if options.seed is None else options.seed
     images, sha256 = len(data.train), fingerprint(data.train)
-    fresh = initial_training_state(data.spec, recipe, seed, images, sha256, weights)
     if resumed is None:
-        return fresh
+        weights = None
+        if options.weights:
+            weights = load_checkpoint(options.weights, data.spec, options.ema).state
+        return initial_training_state(data.spec, recipe, seed, images, sha256, weights)
     found = load_training(resumed)
-    check_resumed(found.progress, fresh.progress, str(resumed))
+    asked = Progress(data.spec, recipe, seed, images, sha256)
+    check_resumed(found.progress, asked, str(resumed))
     if options.seed not in (None, found.progress.seed):
         raise TrainingError(
             f"{resumed}: has seed {found.progress.seed}, expected {options.seed} as named"

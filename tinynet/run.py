@@ -10,11 +10,13 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -23,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from tinynet.documents import write_atomically
 from tinynet.evaluation import NotFiniteError, Tally
 from tinynet.journal import Journal
 from tinynet.manifest import StateError
@@ -254,6 +257,16 @@ class Run:
         """Whether this process got a signal to."""
         return bool(self.signal)
 
+    @property
+    def evaluation_is_due(self) -> bool:
+        """Whether the recipe or ``evaluate_every`` asks for one behind the last step."""
+        progress = self.progress
+        recipe, images = progress.recipe, progress.images
+        return progress.step == total_steps(recipe, images) or (
+            epoch_ends(progress.step - 1, recipe.batch_size, images)
+            and int(progress.epoch) % self.options.evaluate_every == 0
+        )
+
     def step_done(
         self, progress: Progress, learning_rate: float, report: Report, skipped: tuple[str, ...]
     ) -> bool:
@@ -313,9 +326,9 @@ class Run:
             The progress, with the best score so far in it.
         """
         self.scores = scores
-        metric, value = ("ema_top1", scores.ema.top1) if scores.ema else ("top1", scores.raw.top1)
+        metric, value = "ema_top1" if scores.ema else "top1", scores.best.top1
         best, progress = self.progress.best, self.progress
-        if self._evaluation_is_due() and (best is None or value > best.value):
+        if self.evaluation_is_due and (best is None or value > best.value):
             best = Best(metric, value, progress.step)
             self.progress = dataclasses.replace(progress, best=best)
         record: dict[str, Any] = {
@@ -353,8 +366,11 @@ class Run:
         if progress.best is not None and progress.best.step == progress.step:
             names.append(BEST)
         # The last one last: a run that is killed here does again what is missing.
-        for name in (*names, LAST):
-            save_training_state(self.options.output / name, state)
+        first, *others = (self.options.output / name for name in (*names, LAST))
+        save_training_state(first, state)
+        for path in others:
+            # The same bytes, without packing and hashing them again.
+            write_atomically(path, partial(shutil.copyfile, first))
 
     def outcome(self) -> Outcome:
         """How it ended."""
@@ -372,14 +388,6 @@ class Run:
             self.signal, self._asked_at = number, now
         elif number == signal.SIGINT and now - self._asked_at > _ECHO_SECONDS:
             raise KeyboardInterrupt  # a person's second Ctrl-C: at once
-
-    def _evaluation_is_due(self) -> bool:
-        progress = self.progress
-        recipe, images = progress.recipe, progress.images
-        return progress.step == total_steps(recipe, images) or (
-            epoch_ends(progress.step - 1, recipe.batch_size, images)
-            and int(progress.epoch) % self.options.evaluate_every == 0
-        )
 
     def _open(self) -> None:
         options, progress = self.options, self.progress

@@ -75,7 +75,7 @@ def _train(state: TrainingState, data: Data, options: Options, group: Group) -> 
             # The end of an epoch, or of all
             ends = epoch_ends(number, recipe.batch_size, images)
             done = progress.step == last
-            if done or (ends and int(progress.epoch) % options.evaluate_every == 0):
+            if done or run.evaluation_is_due:
                 run.settle()
                 progress = run.evaluated(evaluate(step, data, options))
 
