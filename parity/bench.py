@@ -15,9 +15,8 @@ from tinynet.spec import Spec
 
 from parity import inputs, onnx_file
 from parity.compare import Array
-from parity.twins import Twin, load_twin
+from parity.twins import JUDGE, Twin, load_twin
 
-JUDGE = "torch"
 # The paper's recipe trains with it, so the loss is proved with it.
 LABEL_SMOOTHING = 0.1
 # The noise is the largest error of so many float32 runs: one on the pixels, the others on pixels

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tinynet.initialise import initial_state
 from tinynet.manifest import State, manifest
-from tinynet.randomness import uniform
+from tinynet.randomness import Key, uniform
 from tinynet.spec import Spec
 
 from parity.twins import Twin
@@ -49,10 +49,13 @@ def pixels(spec: Spec, count: int, seed: int) -> NDArray[np.float32]:
 
 def jitter(images: NDArray[np.float32], sample: int, seed: int) -> NDArray[np.float32]:
     """The same pixels, each moved by up to one float32 rounding; sample 0 is not moved."""
-    if sample == 0:
-        return images
-    shift = 2.0 * uniform(images.shape, seed, "jitter", sample) - 1.0
-    return (images * (1.0 + 2.0**-24 * shift)).astype(np.float32)
+    return images if sample == 0 else moved(images, seed, "jitter", sample)
+
+
+def moved(values: NDArray[np.float32], *key: Key) -> NDArray[np.float32]:
+    """Numbers, each moved by up to one float32 rounding; ``key`` names the random ones."""
+    shift = 2.0 * uniform(values.shape, *key) - 1.0
+    return (values * (1.0 + 2.0**-24 * shift)).astype(np.float32)
 
 
 def labels(spec: Spec, count: int, seed: int) -> NDArray[np.int64]:

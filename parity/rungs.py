@@ -24,12 +24,13 @@ from tinynet.manifest import TRAINED_ROLES, manifest
 from tinynet.spec import Spec, format_spec, list_specs, load_spec, parse_spec, spec_document
 
 from parity import inputs, onnx_file
-from parity.bench import JUDGE, Bench, Subject
+from parity.bench import Bench, Subject
 from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parity.compare import Array, compare_bits, compare_values, norm
 from parity.convert import convert
 from parity.evidence import Evidence
 from parity.tolerance import BOUNDS, Bound
+from parity.twins import JUDGE
 
 # A norm below this share of the whole gradient's is rounding of an analytically zero gradient,
 # such as a bias's whose output goes into a batch norm.

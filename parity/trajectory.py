@@ -16,7 +16,6 @@ import numpy as np
 
 from tinynet.loading import load_batches
 from tinynet.manifest import TRAINED_ROLES, State, manifest
-from tinynet.randomness import uniform
 from tinynet.run import after_step
 from tinynet.schedule import ema_decay, learning_rate
 from tinynet.sources import Source
@@ -24,10 +23,9 @@ from tinynet.training_state import TrainingState
 
 from parity.compare import Array, compare_values
 from parity.evidence import Evidence
+from parity.inputs import moved
 from parity.tolerance import BOUNDS
-from parity.twins import load_twin
-
-JUDGE = "torch"
+from parity.twins import JUDGE, load_twin
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -140,8 +138,5 @@ def _joined(arrays: State, keys: list[str]) -> Array:
 def _moved(start: TrainingState, sample: int) -> TrainingState:
     if sample == 0:
         return start
-    weights: State = {}
-    for key, array in start.weights.items():
-        shift = 2.0 * uniform(array.shape, "envelope", sample, key) - 1.0
-        weights[key] = (array * (1.0 + 2.0**-24 * shift)).astype(np.float32)
+    weights = {k: moved(array, "envelope", sample, k) for k, array in start.weights.items()}
     return dataclasses.replace(start, weights=weights)
