@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import mindspore as ms
@@ -12,15 +13,20 @@ from numpy.typing import NDArray
 
 from tinynet.manifest import State, mindspore_keys
 from tinynet.spec import Spec
+from tinynet.training_state import TrainingState
 
+from mindspore_impl.distributed import join
 from mindspore_impl.loss import cross_entropy
 from mindspore_impl.model import TinyNet
-from mindspore_impl.modes import MODES, running
+from mindspore_impl.modes import MODES, in_precision, running
+from mindspore_impl.predict import DEVICES, set_device
 from mindspore_impl.state import read_state
+from mindspore_impl.step import TrainStep
 
 Array = NDArray[Any]
 
-DTYPES = ("float32",)
+# bfloat16 and float16 hold for convolutions and the classifier, as in training.
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 # A probe reads back all it computes; PyNative's queue would only cost, twice the time in all.
 ms.runtime.launch_blocking()
@@ -31,6 +37,21 @@ class Activation(NamedTuple):
 
     input: Array
     output: Array
+
+
+class Flow(NamedTuple):
+    """What one named layer was given and returned in training, and d loss / d what it returned."""
+
+    input: Array
+    output: Array
+    gradient: Array
+
+
+class Backward(NamedTuple):
+    """One layer's gradients: for its input, and for its own parameters by canonical key."""
+
+    input: Array
+    parameters: dict[str, Array]
 
 
 class Gradients(NamedTuple):
@@ -46,18 +67,31 @@ class Gradients(NamedTuple):
     statistics: dict[str, Array]
 
 
-def build(spec: Spec, state: State, dtype: str = DTYPES[0], exact_gates: bool = False) -> TinyNet:
+def build(
+    spec: Spec,
+    state: State,
+    precision: str = PRECISIONS[0],
+    exact_gates: bool = False,
+    device: str = DEVICES[0],
+) -> TinyNet:
     """Builds a net to probe.
 
     Args:
         spec: what to build.
         state: canonical state.
-        dtype: one of :data:`DTYPES`; everything is computed in it.
+        precision: one of :data:`PRECISIONS`.
         exact_gates: compute sigmoid and SiLU in float64 and round the result.
+        device: one of the ``DEVICES`` of predict.
+
+    Raises:
+        StateError: the state does not fit the spec.
+        ValueError: no such precision, or no such device here.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    set_device(device)
     net = TinyNet(spec, state)
+    in_precision(net, precision)
     if exact_gates:
         for _, parent in list(net.cells_and_names()):
             for name, child in list(parent.name_cells().items()):
@@ -158,6 +192,110 @@ def gradients(
     )
 
 
+def flow(
+    net: TinyNet,
+    images: Array,
+    labels: Array,
+    label_smoothing: float = 0.0,
+    mode: str = MODES[0],
+) -> dict[str, Flow]:
+    """Like :func:`gradients`, but records every named layer, and its output's gradient.
+
+    Args:
+        net: from :func:`build`.
+        images: (N, C, H, W).
+        labels: (N,), integers.
+        label_smoothing: from 0 to 1.
+        mode: one of :data:`MODES`.
+
+    Returns:
+        Layer name -> flow, in the order in which the layers finish.
+    """
+    # The shapes in between depend on the batch, and only running the net tells them.
+    shapes = trace(net, images)
+    cells = dict(net.cells_and_names())
+    taps = {name: _Tap(name, cells[name], shapes[name]) for name in shapes}
+    with _replaced(net, taps):
+        step = _GradientStep(net, [tap.tap for tap in taps.values()], label_smoothing)
+        with running(mode):
+            _, found = step.set_train(True)(_tensor(images), ms.Tensor(labels, ms.int32))
+    return {
+        name: Flow(_numpy(tap.given), _numpy(tap.returned), _numpy(gradient))
+        for (name, tap), gradient in zip(taps.items(), found[1], strict=True)
+    }
+
+
+def backward(
+    net: TinyNet, given: Mapping[str, tuple[Array, Array]], mode: str = MODES[0]
+) -> dict[str, Backward]:
+    """Runs each named layer alone, in training mode, forward and then back.
+
+    Args:
+        net: from :func:`build`; the batch-norm statistics of the layers move.
+        given: layer name -> its input, and the gradient of its output; no layer may lie within
+            another one.
+        mode: one of :data:`MODES`.
+
+    Returns:
+        Layer name -> gradients.
+    """
+    canonical = {native: key for key, native in mindspore_keys(net.spec).items()}
+    cells = dict(net.cells_and_names())
+    layers = [cells[name] for name in given]
+    own = [list(layer.trainable_params()) for layer in layers]
+    parameters = [parameter for layer in own for parameter in layer]
+    projection = _Projection(layers).set_train(True)
+    inputs = [_tensor(values) for values, _ in given.values()]
+    upstream = [_tensor(gradient) for _, gradient in given.values()]
+    positions = tuple(range(len(inputs)))
+    with running(mode):
+        if parameters:
+            gradient = ops.grad(projection, positions, ms.ParameterTuple(parameters))
+            of_inputs, of_parameters = gradient(*inputs, *upstream)
+        else:
+            of_inputs, of_parameters = ops.grad(projection, positions)(*inputs, *upstream), ()
+    if len(inputs) == 1 and not isinstance(of_inputs, tuple):
+        of_inputs = (of_inputs,)
+    named = {
+        canonical[parameter.name]: _numpy(found)
+        for parameter, found in zip(parameters, of_parameters, strict=True)
+    }
+    return {
+        name: Backward(_numpy(found), {canonical[p.name]: named[canonical[p.name]] for p in layer})
+        for name, found, layer in zip(given, of_inputs, own, strict=True)
+    }
+
+
+def update(
+    state: TrainingState,
+    gradients: Sequence[State],
+    learning_rates: Sequence[float],
+    ema_decays: Sequence[float],
+    precision: str = PRECISIONS[0],
+    device: str = DEVICES[0],
+) -> TrainingState:
+    """Takes optimizer steps on gradients that are given, each followed by the average.
+
+    Args:
+        state: where to start.
+        gradients: of each step, trained key -> gradient.
+        learning_rates: of each step.
+        ema_decays: of each step.
+        precision: "float32", or "float64" where the framework has it.
+        device: one of the ``DEVICES`` of predict.
+
+    Returns:
+        Weights, averages and slots behind the last step, with the progress of ``state``.
+    """
+    step = TrainStep(state, join(device), precision=precision, compiled=False)
+    for own, rate, decay in zip(gradients, learning_rates, ema_decays, strict=True):
+        tensors = tuple(_tensor(own[key]) for key in step.trained_keys)
+        step.optimizer(tensors, ms.Tensor(rate, ms.float32))
+        if step.average is not None:
+            step.average(ms.Tensor(1.0 - decay, ms.float32))
+    return step.read(state.progress)
+
+
 class _InFloat64(nn.Cell):
     def __init__(self, cell: nn.Cell):
         super().__init__()
@@ -180,6 +318,31 @@ class _Recorder(nn.Cell):
         ops.assign(self.given, x)
         ops.assign(self.returned, y)
         return y
+
+
+class _Tap(_Recorder):
+    # A gradient with respect to zeros that are added is one with respect to the sum.
+    def __init__(self, name: str, cell: nn.Cell, shapes: Activation):
+        super().__init__(name, cell, shapes)
+        zeros = _tensor(np.zeros_like(shapes.output))
+        self.tap = ms.Parameter(zeros, name=f"{name}.tap")
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return super().construct(x) + self.tap
+
+
+class _Projection(nn.Cell):
+    # Inputs, then upstream gradients: what this is differentiated to are vector-Jacobian products.
+    def __init__(self, cells: list[nn.Cell]):
+        super().__init__(auto_prefix=False)
+        self.layers = nn.CellList(cells, auto_prefix=False)
+
+    def construct(self, *arrays: ms.Tensor) -> ms.Tensor:
+        count = len(arrays) // 2
+        total = ms.Tensor(0.0, ms.float32)
+        for index, layer in enumerate(self.layers):
+            total = total + (layer(arrays[index]) * arrays[count + index]).sum()
+        return total
 
 
 class _SideBySide(nn.Cell):
@@ -219,33 +382,39 @@ def _trace_graph(
 ) -> dict[str, Activation]:
     cells = dict(net.cells_and_names())
     recorders = {name: _Recorder(name, cells[name], shapes[name]) for name in shapes}
-    # Putting a cell into another renames its parameters; names are what states go by.
-    named = [(parameter, parameter.name) for parameter in net.get_parameters()]
-    for recorder in recorders.values():
-        named += [(buffer, buffer.name) for buffer in (recorder.given, recorder.returned)]
-    _replace_cells(cells, recorders)
-    for parameter, name in named:
-        parameter.name = name
-    try:
-        with running("graph"):
-            net.set_train(False)(_tensor(images))
-    finally:
-        _replace_cells(cells, {name: cells[name] for name in shapes})
-        for parameter, name in named:
-            parameter.name = name
+    with _replaced(net, recorders), running("graph"):
+        net.set_train(False)(_tensor(images))
     return {
-        name: Activation(_numpy(recorders[name].given), _numpy(recorders[name].returned))
-        for name in shapes
+        name: Activation(_numpy(recorder.given), _numpy(recorder.returned))
+        for name, recorder in recorders.items()
     }
 
 
-def _replace_cells(cells: Mapping[str, nn.Cell], replacements: Mapping[str, nn.Cell]) -> None:
-    for path, replacement in replacements.items():
-        parent, _, name = path.rpartition(".")
-        if isinstance(cells[parent], nn.SequentialCell):
-            cells[parent][int(name)] = replacement
-        else:
-            setattr(cells[parent], name, replacement)
+@contextmanager
+def _replaced(net: TinyNet, replacements: Mapping[str, nn.Cell]) -> Iterator[None]:
+    cells = dict(net.cells_and_names())
+    # Putting a cell into another renames its parameters; names are what states go by.
+    named = [(parameter, parameter.name) for parameter in net.get_parameters()]
+    for name, replacement in replacements.items():
+        known = {id(parameter) for parameter in cells[name].get_parameters()}
+        own = (p for p in replacement.get_parameters() if id(p) not in known)
+        named += [(parameter, parameter.name) for parameter in own]
+
+    def replace(by: Mapping[str, nn.Cell]) -> None:
+        for path, replacement in by.items():
+            parent, _, name = path.rpartition(".")
+            if isinstance(cells[parent], nn.SequentialCell):
+                cells[parent][int(name)] = replacement
+            else:
+                setattr(cells[parent], name, replacement)
+        for parameter, name in named:
+            parameter.name = name
+
+    replace(replacements)
+    try:
+        yield
+    finally:
+        replace({name: cells[name] for name in replacements})
 
 
 def _buffer(name: str, like: Array) -> ms.Parameter:

@@ -21,7 +21,7 @@ from mindspore_impl.data import Normalise, to_device
 from mindspore_impl.distributed import Device, Group, average, broadcast, total
 from mindspore_impl.loss import cross_entropy
 from mindspore_impl.model import TinyNet
-from mindspore_impl.modes import running
+from mindspore_impl.modes import in_precision, running
 from mindspore_impl.optim import OPTIMIZERS, Average
 from mindspore_impl.predict import Predictor
 from mindspore_impl.state import write_state
@@ -68,7 +68,8 @@ class TrainStep:
             ms.runtime.launch_blocking()
         self.loss_scale = first_loss_scale(precision, state.progress.loss_scale)
         self.good_steps = state.progress.good_steps
-        self.net = _in_precision(TinyNet(training_spec(spec, recipe), state.weights), precision)
+        self.net = TinyNet(training_spec(spec, recipe), state.weights)
+        in_precision(self.net, precision)
         entries, names = manifest(spec), mindspore_keys(spec)
         tensors = dict(self.net.parameters_and_names())
         self.keys = list(entries)
@@ -379,16 +380,6 @@ class _Rest(nn.Cell):
         for values in self.sums:
             ops.assign(values, ops.zeros_like(values))
         return report
-
-
-def _in_precision(net: TinyNet, precision: str) -> TinyNet:
-    if precision != "float32":
-        for _, cell in net.cells_and_names():
-            if isinstance(cell, nn.Conv2d | nn.Dense):
-                cell.to_float(getattr(ms, precision))
-            elif isinstance(cell, nn.BatchNorm2d):
-                cell.to_float(ms.float32)
-    return net
 
 
 def _scalar(number: float) -> ms.Tensor:

@@ -83,7 +83,7 @@ class Bench:
     @cached_property
     def judge_net(self) -> Any:
         """The judge, in float64."""
-        return self.judge.probe.build(self.spec, self.state, dtype="float64")
+        return self.judge.probe.build(self.spec, self.state, precision="float64")
 
     @cached_property
     def reference_net(self) -> Any:
@@ -127,7 +127,7 @@ class Bench:
     @cached_property
     def judge_gradients(self) -> Any:
         """One training step in float64."""
-        net = self.judge.probe.build(self.spec, self.state, dtype="float64")
+        net = self.judge.probe.build(self.spec, self.state, precision="float64")
         return self.judge.probe.gradients(net, self.training_pixels, self.labels, LABEL_SMOOTHING)
 
     @cached_property

@@ -83,7 +83,7 @@ def sample_state(spec: Spec, seed: int, twin: Twin) -> State:
         elif entry.role in ("bn_bias", "conv_bias", "linear_bias"):
             state[key] = (0.5 * noise).astype(np.float32)
     images = pixels(spec, 4, seed)
-    net = twin.probe.build(spec, state, dtype="float64")
+    net = twin.probe.build(spec, state, precision="float64")
     moved = twin.probe.gradients(net, images, labels(spec, 4, seed)).statistics
     momentum = spec.batch_norm.momentum
     for key, value in moved.items():

@@ -103,7 +103,7 @@ def test_float32_gradients_of_a_kinked_net_are_far_from_float64(lite0):
         net = twin.probe.build(spec, state, **settings)
         return twin.probe.gradients(net, images, labels, 0.1).parameters
 
-    truth = gradients(TORCH, dtype="float64")
+    truth = gradients(TORCH, precision="float64")
     for twin in (TORCH, MINDSPORE):
         found = gradients(twin)
         median = np.median([relative_error(found[key], truth[key]) for key in truth])

@@ -64,7 +64,7 @@ def call(framework, function, images, mode):
 
 def exact(spec, images):
     """The judge: the PyTorch twin in float64."""
-    net = load_twin("torch").probe.build(spec, golden_state(spec), dtype="float64")
+    net = load_twin("torch").probe.build(spec, golden_state(spec), precision="float64")
     return answer("torch", spec, images, net)
 
 
@@ -198,7 +198,7 @@ def test_any_valid_spec_has_the_same_gradients(seed):
         net = twin.probe.build(spec, golden_state(spec), **settings)
         return twin.probe.gradients(net, images, labels, 0.1)
 
-    truth = gradients("torch", dtype="float64")
+    truth = gradients("torch", precision="float64")
     norm = math.sqrt(sum(np.sum(value**2) for value in truth.parameters.values()))
     assert list(truth.parameters) == [
         key for key, entry in manifest(spec).items() if entry.role in TRAINED_ROLES
