@@ -49,8 +49,19 @@ class Evidence:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Series:
+    """Numbers from step to step, such as a run's losses: one curve of a picture."""
+
+    label: str
+    values: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Rung:
-    """One rung of the ladder: a quantity, and all that was compared for it."""
+    """One rung of the ladder: a quantity, and all that was compared for it.
+
+    ``skipped`` says why a rung cannot be climbed with this spec at all; empty where it can.
+    """
 
     name: str
     title: str
@@ -58,11 +69,14 @@ class Rung:
     reason: str
     evidence: tuple[Evidence, ...]
     seconds: float
+    series: tuple[Series, ...] = ()
+    skipped: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether everything passed; a rung that compared nothing did not."""
-        return bool(self.evidence) and all(item.passed for item in self.evidence)
+        """Whether everything passed; a rung that compared nothing, and might have, did not."""
+        compared = bool(self.evidence) or bool(self.skipped)
+        return compared and all(item.passed for item in self.evidence)
 
     @property
     def worst(self) -> Evidence | None:
@@ -76,6 +90,39 @@ class Rung:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Divergence:
+    """Where a failure was traced to.
+
+    Attributes:
+        rung: the rung that failed.
+        where: the layer, key or file.
+        operation: what is computed there, such as "batch_norm in evaluation mode".
+        direction: the way in which numbers flow there.
+        framework: the twin that is off; "tinynet" where both go wrong alike, empty if not known.
+        file: of the source that answers for it.
+        definition: the class or function in that file.
+        error: distance from the truth.
+        noise: what the bound is a multiple of.
+        bound: the largest error that passes.
+        explanation: a sentence or two for a person.
+        script: a standalone Python script that shows the difference.
+    """
+
+    rung: str
+    where: str
+    operation: str
+    direction: Literal["forward", "backward", ""]
+    framework: str
+    file: str
+    definition: str
+    error: float
+    noise: float
+    bound: float
+    explanation: str
+    script: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Report:
     """A whole parity run. ``command`` repeats it, empty where it was no command."""
 
@@ -85,11 +132,13 @@ class Report:
     rungs: tuple[Rung, ...]
     environment: dict[str, str]
     seconds: float
+    divergence: Divergence | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether every rung passed, and there was at least one."""
-        return bool(self.rungs) and all(rung.passed for rung in self.rungs)
+        """Whether every rung passed, and at least one was climbed."""
+        climbed = [rung for rung in self.rungs if not rung.skipped]
+        return bool(climbed) and all(rung.passed for rung in climbed)
 
     @property
     def first_divergence(self) -> tuple[Rung, Evidence] | None:
@@ -109,7 +158,8 @@ def report_document(report: Report) -> dict[str, Any]:
 
     JSON has no infinity: an error that no number can say is null, and its kind says what it is.
     """
-    first = report.first_divergence
+    first, traced = report.first_divergence, report.divergence
+    source = {"file": traced.file, "definition": traced.definition} if traced else {}
     return {
         "passed": report.passed,
         "spec": report.spec,
@@ -117,13 +167,20 @@ def report_document(report: Report) -> dict[str, Any]:
         "command": report.command,
         "rungs": [_rung_document(rung) for rung in report.rungs],
         "first_divergence": first
-        and {"rung": first[0].name, **_evidence_document(first[1], first[0].unit)},
+        and {"rung": first[0].name, **_evidence_document(first[1], first[0].unit), **source},
+        "divergence": traced and _divergence_document(traced),
         "environment": report.environment,
         "seconds": round(report.seconds, 3),
     }
 
 
+def _divergence_document(divergence: Divergence) -> dict[str, Any]:
+    numbers = {name: _finite(getattr(divergence, name)) for name in ("error", "noise", "bound")}
+    return dataclasses.asdict(divergence) | numbers
+
+
 def _rung_document(rung: Rung) -> dict[str, Any]:
+    series = [dataclasses.asdict(curve) for curve in rung.series]
     return {
         "name": rung.name,
         "title": rung.title,
@@ -133,6 +190,8 @@ def _rung_document(rung: Rung) -> dict[str, Any]:
         "worst": rung.worst and _evidence_document(rung.worst, rung.unit),
         "failures": [_evidence_document(item, rung.unit) for item in rung.failures],
         "seconds": round(rung.seconds, 3),
+        **({"series": series} if series else {}),
+        **({"skipped": rung.skipped} if rung.skipped else {}),
     }
 
 
