@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +12,15 @@ from typing import Any
 import numpy as np
 
 from tinynet.manifest import State
+from tinynet.recipe import load_recipe
+from tinynet.sources import fingerprint
 from tinynet.spec import Spec
+from tinynet.training_state import TrainingState, initial_training_state
 
 from parity import inputs, onnx_file
+from parity.checkpoint import load_training, save_training
 from parity.compare import Array
+from parity.trajectory import Course, Trajectory, envelope, follow, train
 from parity.twins import JUDGE, Twin, load_twin
 
 # The paper's recipe trains with it, so the loss is proved with it.
@@ -22,6 +28,24 @@ LABEL_SMOOTHING = 0.1
 # The noise is the largest error of so many float32 runs: one on the pixels, the others on pixels
 # one rounding away from them. A tensor of few numbers may come out nearly right by luck once.
 NOISE_SAMPLES = 4
+# The stretch of training: so many steps on so many images, in batches that do not divide them.
+STEPS, IMAGES, BATCH = 8, 10, 4
+ENVELOPE_SAMPLES = 3
+# The paper's recipe with all that it has, so large a batch taken away and the rest made visible in
+# a few steps: the warm-up ends and two stairs come within them, and the average and the weight
+# decay move things by more than roundings.
+_RECIPE = (
+    "imagenet_drop_path",
+    f"batch_size={BATCH}", f"epochs={STEPS * BATCH / IMAGES}", "schedule.learning_rate=0.002",
+    "schedule.warmup_epochs=0.8", "schedule.decay_epochs=0.8", "optimizer.weight_decay=0.001",
+    "ema.decay=0.9",
+)  # fmt: skip
+# Optimizer -> the recipe that has it; the first one's average is what the rung ema looks at.
+_OPTIMIZERS = {"rmsprop": "imagenet", "sgd": "imagenet_resnet"}
+# Of the steps on gradients that are given.
+_RATES, _DECAYS = (0.01, 0.02, 0.005), (0.9, 0.5, 0.99)
+_GRADIENT_FACTORS = (1.0, -0.5, 0.25)
+NATIVE_SUFFIX = {"torch": ".pth", "mindspore": ".ckpt"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +88,11 @@ class Bench:
             raise ValueError(f"modes are {', '.join(modes)}, expected some of {', '.join(known)}")
         self.subjects = [Subject("mindspore", mode) for mode in modes or known]
         self.exact = Subject("mindspore", known[0], exact_gates=True)
+        self.reference = Subject(JUDGE, self.judge.modes.MODES[0])
+        self.kinked = spec.activation == "relu6"
+        self.can_train = spec.input_size[0] in (1, 3)
+        self.steps = STEPS
+        self.optimizers = tuple(_OPTIMIZERS)
         self.state = inputs.sample_state(spec, seed, self.judge) if state is None else state
         self.pixels = inputs.pixels(spec, 2, seed)
         self.training_pixels = inputs.pixels(spec, 4, seed + 1)
@@ -167,6 +196,134 @@ class Bench:
                 subject.mode,
             ),
         )
+
+    @cached_property
+    def judge_flow(self) -> dict[str, Any]:
+        """What each layer was given and returned in training, and its gradient, in float64."""
+        net = self.judge.probe.build(self.spec, self.state, precision="float64")
+        return self.judge.probe.flow(net, self.training_pixels, self.labels, LABEL_SMOOTHING)
+
+    @cached_property
+    def backward_inputs(self) -> dict[str, tuple[Array, Array]]:
+        """What each block, and each layer beside the blocks, is given alone: the judge's own input
+        and gradient, rounded to float32.
+        """
+        blocks = {block.key for block in self.spec.blocks()}
+        return {
+            name: (flow.input.astype(np.float32), flow.gradient.astype(np.float32))
+            for name, flow in self.judge_flow.items()
+            if name in blocks or "." not in name
+        }
+
+    @cached_property
+    def judge_backward(self) -> dict[str, Any]:
+        """Gradients of each block alone, in float64."""
+        net = self.judge.probe.build(self.spec, self.state, precision="float64")
+        return self.judge.probe.backward(net, self.backward_inputs)
+
+    @cached_property
+    def reference_backward(self) -> list[dict[str, Any]]:
+        """The same in float32: several samples of the noise."""
+        found: list[dict[str, Any]] = []
+        for sample in range(NOISE_SAMPLES):
+            given = {
+                name: (inputs.jitter(values, sample, self.seed), gradient)
+                for name, (values, gradient) in self.backward_inputs.items()
+            }
+            net = self.judge.probe.build(self.spec, self.state)
+            found.append(self.judge.probe.backward(net, given))
+        return found
+
+    def backward(self, subject: Subject) -> dict[str, Any]:
+        """Gradients of each block alone in a subject."""
+        net = self.build(subject)
+        names = set(self.twin(subject).probe.layer_names(net))
+        given = {name: pair for name, pair in self.backward_inputs.items() if name in names}
+        return self.twin(subject).probe.backward(net, given, subject.mode)
+
+    def judge_update(self, kind: str) -> TrainingState:
+        """Steps of an optimizer on gradients that are given, in float64."""
+        return self._update(JUDGE, kind, "float64")
+
+    def reference_update(self, kind: str) -> TrainingState:
+        """The same in float32, whose errors are the noise."""
+        return self._update(JUDGE, kind, "float32")
+
+    def update(self, kind: str) -> TrainingState:
+        """The same in the candidate."""
+        return self._update(self.candidate.name, kind, "float32")
+
+    def _update(self, framework: str, kind: str, precision: str) -> TrainingState:
+        def compute() -> TrainingState:
+            gradients = [
+                {
+                    key: (factor * value).astype(np.float32)
+                    for key, value in self.judge_gradients.parameters.items()
+                }
+                for factor in _GRADIENT_FACTORS
+            ]
+            start = inputs.training_state(self.spec, load_recipe(_OPTIMIZERS[kind]), self.state)
+            probe = load_twin(framework).probe
+            return probe.update(start, gradients, _RATES, _DECAYS, precision)
+
+        return self._once(("update", framework, kind, precision), compute)
+
+    @cached_property
+    def source(self) -> inputs.TrainingImages:
+        """The images of the stretch of training."""
+        return inputs.TrainingImages(self.spec, IMAGES, self.seed)
+
+    @cached_property
+    def start(self) -> TrainingState:
+        """Where the stretch of training begins."""
+        recipe = load_recipe(_RECIPE[0], _RECIPE[1:])
+        return initial_training_state(
+            self.spec, recipe, self.seed, len(self.source), fingerprint(self.source), self.state
+        )
+
+    @cached_property
+    def judge_course(self) -> Trajectory:
+        """The stretch of training in float64."""
+        return follow(JUDGE, self.start, self.source, STEPS, precision="float64")
+
+    @cached_property
+    def envelope(self) -> list[Trajectory]:
+        """The same in float32, from several starts: what rounding may do."""
+        return envelope(self.start, self.source, STEPS, ENVELOPE_SAMPLES)
+
+    def course(self, subject: Subject) -> Course:
+        """The stretch of training by a subject's own loop."""
+        return self._once(
+            ("course", subject),
+            lambda: train(
+                subject.framework, self.start, self.source,
+                self._folder("course"), compiled=subject.mode == "graph",
+            ),
+        )  # fmt: skip
+
+    def resumed(self, before: Subject, after: Subject) -> Course:
+        """The second half by a subject's own loop, from a checkpoint of another's first half.
+
+        Its trajectory has the losses of both halves.
+        """
+
+        def half() -> Course:
+            folder = self._folder("half")
+            return train(before.framework, self.start, self.source, folder, stop_after=STEPS // 2)
+
+        first = self._once(("half", before), half)
+        start = load_training(first.checkpoint)
+        if before.framework != after.framework:
+            # As a user moves it: in the file format of where it comes from.
+            path = self._folder("moved") / f"half{NATIVE_SUFFIX[before.framework]}"
+            save_training(path, start)
+            start = load_training(path)
+        second = train(after.framework, start, self.source, self._folder("rest"))
+        losses = np.concatenate([first.trajectory.losses, second.trajectory.losses])
+        return dataclasses.replace(second, trajectory=Trajectory(losses, second.trajectory.state))
+
+    def _folder(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
 
     def onnx_path(self, framework: str) -> Path:
         """An ONNX file exported from a twin."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from tinynet.images import image_mode
 from tinynet.initialise import initial_state
 from tinynet.manifest import State, manifest
 from tinynet.randomness import Key, uniform
+from tinynet.recipe import Recipe
 from tinynet.spec import Spec
+from tinynet.training_state import TrainingState, initial_training_state
 
 from parity.twins import Twin
 
@@ -34,17 +39,67 @@ def pixels(spec: Spec, count: int, seed: int) -> NDArray[np.float32]:
     The texture matters: in large flat areas every rounding goes the same way, and a batch norm
     that sums in float32 without compensation (MindSpore's on CPU) drifts 20 times farther.
     """
-    channels, height, width = spec.input_size
-    image = np.zeros((count, channels, height, width))
-    for cells, weight in ((3, 0.2), (11, 0.2), (max(height, width), 0.6)):
-        rows = np.arange(height) * min(cells, height) // height
-        columns = np.arange(width) * min(cells, width) // width
-        shape = (count, channels, min(cells, height), min(cells, width))
-        grid = uniform(shape, seed, "pixels", cells)
-        image += weight * grid[:, :, rows[:, None], columns[None, :]]
+    image = _brightness((count, *spec.input_size), seed, "pixels")
     mean = np.array(spec.preprocessing.mean)[:, None, None]
     std = np.array(spec.preprocessing.std)[:, None, None]
     return ((image - mean) / std).astype(np.float32)
+
+
+class TrainingImages:
+    """A few labelled images to train on, made and not read: a :class:`tinynet.sources.Source`.
+
+    They are a sixth larger than the net's input, so that crops move.
+
+    Args:
+        spec: the net, with 1 or 3 input channels.
+        count: how many.
+        seed: of pixels and labels.
+
+    Raises:
+        SpecError: the spec has another number of channels.
+    """
+
+    classes: tuple[str, ...] | None = None
+
+    def __init__(self, spec: Spec, count: int, seed: int):
+        self._mode = image_mode(spec)
+        channels, height, width = spec.input_size
+        shape = (count, channels, height + height // 6 + 1, width + width // 6 + 1)
+        brightness = np.rint(255 * _brightness(shape, seed, "training images"))
+        # Grey images have two axes in Pillow.
+        self._pixels = (
+            brightness.astype(np.uint8)
+            .transpose(0, 2, 3, 1)
+            .squeeze(axis=() if channels > 1 else 3)
+        )
+        self._labels = labels(spec, count, seed)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def image(self, index: int) -> Image.Image:
+        return Image.fromarray(self._pixels[index]).convert(self._mode)
+
+    def label(self, index: int) -> int:
+        return int(self._labels[index])
+
+    def name(self, index: int) -> str:
+        return f"made image {index}"
+
+    def identity(self, index: int) -> str:
+        return f"{self.name(index)} {self.label(index)}"
+
+
+def _brightness(shape: tuple[int, int, int, int], *key: Key) -> NDArray[np.float64]:
+    # From 0 to 1, (N, C, H, W).
+    count, channels, height, width = shape
+    image = np.zeros(shape)
+    for cells, weight in ((3, 0.2), (11, 0.2), (max(height, width), 0.6)):
+        rows = np.arange(height) * min(cells, height) // height
+        columns = np.arange(width) * min(cells, width) // width
+        grid = uniform((count, channels, min(cells, height), min(cells, width)), *key, cells)
+        image += weight * grid[:, :, rows[:, None], columns[None, :]]
+    return image
 
 
 def jitter(images: NDArray[np.float32], sample: int, seed: int) -> NDArray[np.float32]:
@@ -94,6 +149,27 @@ def sample_state(spec: Spec, seed: int, twin: Twin) -> State:
             batch = np.maximum(batch, 1e-2 * batch.mean())
         state[key] = batch.astype(np.float32)
     return state
+
+
+def training_state(spec: Spec, recipe: Recipe, weights: State) -> TrainingState:
+    """A run under way, with nothing trivial in it: averages away from the weights, full slots."""
+    start = initial_training_state(spec, recipe, 0, 1, "", weights)
+
+    averages = None
+    if start.ema is not None:
+        averages = {
+            key: (array * (0.9 + 0.2 * uniform(array.shape, "average", key))).astype(np.float32)
+            for key, array in start.ema.items()
+        }
+    slots: dict[str, State] = {}
+    for slot, arrays in start.slots.items():
+        draw = {name: uniform(array.shape, slot, name) for name, array in arrays.items()}
+        # Mean squares are positive, momenta small and of either sign.
+        low, high = (0.001, 0.1) if slot == "mean_square" else (-0.01, 0.01)
+        slots[slot] = {
+            name: (low + (high - low) * values).astype(np.float32) for name, values in draw.items()
+        }
+    return dataclasses.replace(start, ema=averages, slots=slots)
 
 
 def photographs() -> list[Path]:

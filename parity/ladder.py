@@ -19,9 +19,9 @@ from pathlib import Path
 from tinynet.manifest import State, manifest
 from tinynet.spec import Spec
 
-from parity import rungs
 from parity.bench import Bench
-from parity.evidence import Evidence, Report, Rung
+from parity.evidence import Evidence, Report, Rung, Series
+from parity.rungs import family, files, gradients, layers, metrics, training
 from parity.tolerance import BOUNDS
 
 
@@ -30,7 +30,8 @@ class _Level:
     title: str
     unit: str
     reason: str
-    climb: Callable[[Bench], Iterable[Evidence]]
+    climb: Callable[[Bench], Iterable[Evidence | Series]]
+    trains: bool = False
 
 
 _SHARE = "share of numbers that differ"
@@ -44,36 +45,64 @@ _IDENTICAL = "a copy has no rounding: identical bits"
 LEVELS: dict[str, _Level] = {
     "spec": _Level(
         "The spec is what it says it is", "relative difference",
-        "counts and derivation are integer arithmetic", rungs.spec,
+        "counts and derivation are integer arithmetic", family.spec,
     ),
     "parameters": _Level(
-        "Weights and statistics arrive in each twin", _SHARE, _IDENTICAL, rungs.parameters
+        "Weights and statistics arrive in each twin", _SHARE, _IDENTICAL, family.parameters
     ),
-    "pixels": _Level("Every runtime sees the same pixels", _SHARE, _IDENTICAL, rungs.pixels),
+    "pixels": _Level(
+        "Every runtime sees the same pixels", _SHARE, _IDENTICAL, family.pixels
+    ),
     "layers-isolated": _Level(
         "Each layer alone, fed the judge's own input", _RELATIVE,
-        _REASON_OF_LAYERS, rungs.layers_isolated,
+        _REASON_OF_LAYERS, layers.layers_isolated,
     ),
     "layers-chained": _Level(
         "Each layer within the whole net", _RELATIVE,
-        BOUNDS["chained"].reason, rungs.layers_chained,
+        BOUNDS["chained"].reason, layers.layers_chained,
     ),
-    "logits": _Level("Logits of the whole net", _RELATIVE, BOUNDS["logits"].reason, rungs.logits),
-    "loss": _Level("Training loss", "relative error", BOUNDS["loss"].reason, rungs.loss),
-    "gradients": _Level(
-        "Gradient of every parameter", _RELATIVE, _REASON_OF_GRADIENTS, rungs.gradients
+    "logits": _Level("Logits of the whole net", _RELATIVE, BOUNDS["logits"].reason, layers.logits),
+    "loss": _Level("Training loss", "relative error", BOUNDS["loss"].reason, gradients.loss),
+    "gradients-isolated": _Level(
+        "Gradients of each block alone", _RELATIVE,
+        BOUNDS["gradient, isolated"].reason, gradients.gradients_isolated,
+    ),
+    "gradients-chained": _Level(
+        "Gradient of every parameter", _RELATIVE, _REASON_OF_GRADIENTS,
+        gradients.gradients_chained,
     ),
     "statistics": _Level(
         "Batch-norm statistics after a step", _RELATIVE,
-        BOUNDS["statistics"].reason, rungs.statistics,
+        BOUNDS["statistics"].reason, gradients.statistics,
     ),
-    "onnx": _Level("ONNX files from both twins", _RELATIVE, BOUNDS["onnx"].reason, rungs.onnx),
-    "predictions": _Level(
-        "Top-1 of real photographs", "1 if another class",
-        "rounding flips no prediction of a photograph", rungs.predictions,
+    "schedule": _Level(
+        "Learning rates, decays and what is drawn", "relative error",
+        "one rounding to float32; what is drawn at random is the same for ever", family.schedule,
     ),
+    "optimizer": _Level(
+        "Weights and slots after steps on given gradients", _RELATIVE,
+        BOUNDS["optimizer"].reason, training.optimizer,
+    ),
+    "ema": _Level(
+        "The average of weights and statistics", _RELATIVE, BOUNDS["average"].reason, training.ema
+    ),
+    "trajectory": _Level(
+        "A stretch of training by each twin's own loop", "relative error",
+        BOUNDS["trajectory"].reason, training.trajectory, trains=True,
+    ),
+    "metrics": _Level(
+        "Classes, top-1, top-5 and loss on photographs", "1 if another class, points, or relative",
+        f"rounding flips no prediction of a photograph; the loss: {BOUNDS['metric loss'].reason}",
+        metrics.metrics,
+    ),
+    "onnx": _Level("ONNX files from both twins", _RELATIVE, BOUNDS["onnx"].reason, files.onnx),
     "checkpoints": _Level(
-        "Conversion in all six directions", _SHARE, _IDENTICAL, rungs.checkpoints
+        "Conversion in all six directions", _SHARE, _IDENTICAL, files.checkpoints
+    ),
+    "resume": _Level(
+        "Runs that stopped and went on", "share of numbers that differ, or relative error",
+        f"in one framework identical bits; moved: {BOUNDS['trajectory'].reason}",
+        training.resume, trains=True,
     ),
 }  # fmt: skip
 
@@ -137,12 +166,30 @@ def _climb_rung(name: str, bench: Bench) -> Rung:
     level = LEVELS[name]
     start = time.perf_counter()
     evidence: list[Evidence] = []
-    try:
-        evidence.extend(level.climb(bench))
-    except Exception as error:  # a broken twin can raise anything, and the report must say so
-        evidence.append(_from_error(error, bench.spec))
+    series: list[Series] = []
+    skipped = ""
+    if level.trains and not bench.can_train:
+        skipped = f"no image has {bench.spec.input_size[0]} channels to train on"
+    else:
+        try:
+            for item in level.climb(bench):
+                if isinstance(item, Series):
+                    series.append(item)
+                else:
+                    evidence.append(item)
+        except Exception as error:  # a broken twin can raise anything, and the report must say so
+            evidence.append(_from_error(error, bench.spec))
     seconds = time.perf_counter() - start
-    return Rung(name, level.title, level.unit, level.reason, tuple(evidence), seconds)
+    return Rung(
+        name,
+        level.title,
+        level.unit,
+        level.reason,
+        tuple(evidence),
+        seconds,
+        tuple(series),
+        skipped,
+    )
 
 
 def _from_error(error: Exception, spec: Spec) -> Evidence:

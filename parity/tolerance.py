@@ -67,6 +67,21 @@ BOUNDS: dict[str, Bound] = {
             "other side changes all gradients before it, and which do is chance. PyTorch's own "
             "float32 is 6e-3 from float64 in the median, MindSpore 9e-3 (Lite0)",
         ),
+        Bound(
+            "gradient, isolated",
+            8,
+            4,
+            f"per parameter, of one block fed the judge's own input and gradient. {_EXP}",
+        ),
+        Bound(
+            "gradient, kinked alone",
+            8,
+            2**12,
+            "per parameter, of one block. ReLU6's gradient jumps at 0 and 6, here within one block",
+        ),
+        Bound("optimizer", 4, 4, "a handful of roundings a step, in another order"),
+        Bound("average", 4, 2, "a product and a sum a step, in another order"),
+        Bound("metric loss", 20, 4, f"log-softmax in float64 over logits in float32. {_EXP}"),
         Bound("statistics", 8, 2, f"batch means and variances of activations. {_EXP}"),
         Bound(
             "trajectory",

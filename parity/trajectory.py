@@ -7,19 +7,23 @@ each from weights one rounding away from the start: that is the envelope.
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stderr
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinynet.data import Data
 from tinynet.loading import load_batches
 from tinynet.manifest import TRAINED_ROLES, State, manifest
-from tinynet.run import after_step
+from tinynet.run import Options, after_step
 from tinynet.schedule import ema_decay, learning_rate
 from tinynet.sources import Source
-from tinynet.training_state import TrainingState
+from tinynet.training_state import TrainingState, load_training_state
 
 from parity.compare import Array, compare_values
 from parity.evidence import Evidence
@@ -73,6 +77,61 @@ def follow(
             losses.append(report.tolist()[0])
             progress = after_step(progress)
     return Trajectory(np.array(losses), step.read(progress))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """A run by a twin's own training loop: what it did, the learning rates that its log tells, and
+    its last checkpoint.
+    """
+
+    trajectory: Trajectory
+    rates: tuple[float, ...]
+    checkpoint: Path
+
+
+def train(
+    framework: str,
+    start: TrainingState,
+    source: Source,
+    folder: Path,
+    stop_after: int | None = None,
+    compiled: bool = False,
+) -> Course:
+    """Trains by a twin's own loop, as ``train.py`` does: log, evaluation and checkpoints included.
+
+    Args:
+        framework: the twin.
+        start: where to begin.
+        source: the images, to train and to evaluate on.
+        folder: for what the run writes.
+        stop_after: the step behind which to stop, by default the recipe's last.
+        compiled: compile the step first.
+
+    Raises:
+        KeyboardInterrupt: a signal stopped it.
+        ValueError: what the loop raises.
+    """
+    first = start.progress.step
+    options = Options(
+        folder, "cpu", "float32", compiled, log_every=1, stop_after=stop_after,
+        evaluate_every=1_000_000, command="the parity ladder",
+    )  # fmt: skip
+    data = Data(source, source, start.progress.spec)
+    with redirect_stderr(io.StringIO()):  # the loop tells people what it does
+        outcome = load_twin(framework).train.train(start, data, options)
+    if outcome.stopped_by:
+        raise KeyboardInterrupt
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    steps = [r for r in records if r["kind"] == "train" and r["step"] > first]
+    return Course(
+        Trajectory(
+            np.array([record["loss"] for record in steps]), load_training_state(outcome.checkpoint)
+        ),
+        tuple(record["learning_rate"] for record in steps),
+        outcome.checkpoint,
+    )
 
 
 def envelope(

@@ -25,8 +25,9 @@ Without --weights, weights are made from a seed, with batch-norm statistics meas
 
 EXAMPLES = """\
 levels, in the ladder's order:
-  spec, parameters, pixels, layers-isolated, layers-chained, logits, loss, gradients, statistics,
-  onnx, predictions, checkpoints
+  spec, parameters, pixels, layers-isolated, layers-chained, logits, loss, gradients-isolated,
+  gradients-chained, statistics, schedule, optimizer, ema, trajectory, metrics, onnx, checkpoints,
+  resume
 
 examples:
   parity.py --spec tinynet_e                            all rungs

@@ -15,7 +15,8 @@ MEMBERS = [
 ]  # fmt: skip
 RUNGS = [
     "spec", "parameters", "pixels", "layers-isolated", "layers-chained", "logits", "loss",
-    "gradients", "statistics", "onnx", "predictions", "checkpoints",
+    "gradients-isolated", "gradients-chained", "statistics", "schedule", "optimizer", "ema",
+    "trajectory", "metrics", "onnx", "checkpoints", "resume",
 ]  # fmt: skip
 
 

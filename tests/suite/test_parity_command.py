@@ -64,7 +64,14 @@ def test_input_channels_that_no_photograph_has(tmp_path, run_script):
     path = tmp_path / "four.json"
     path.write_text(format_spec(spec))
     status, out, _ = run_script(
-        "parity", "--spec", path, "--levels", "logits,predictions", "--modes", "pynative", "--json"
+        "parity",
+        "--spec",
+        path,
+        "--levels",
+        "logits,metrics,trajectory",
+        "--modes",
+        "pynative",
+        "--json",
     )
     assert (status, json.loads(out)["passed"]) == (0, True)
 

@@ -1,0 +1,70 @@
+"""What training must be told from step to step, computed once more from the definitions.
+
+``tinynet.schedule`` and its neighbours are shared by both twins: a mistake in them moves both
+alike, and comparing the twins would never show it. So here are the same quantities by other
+arithmetic, and marks of what is drawn at random, which must never change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynet.recipe import Ema, Recipe
+from tinynet.spec import Spec
+
+
+def learning_rates(recipe: Recipe, images: int, steps: Sequence[int]) -> list[float]:
+    """The learning rates of some steps, in float64.
+
+    Args:
+        recipe: its schedule, batch size and epochs.
+        images: how many training images there are.
+        steps: counted from 0.
+
+    Source: the recipe's fields as docs/training.md defines them.
+    """
+    schedule = recipe.schedule
+    rates: list[float] = []
+    for step in steps:
+        # In images, not epochs: integers, and so exact but for the recipe's own decimals.
+        seen = step * recipe.batch_size
+        warmup = schedule.warmup_epochs * images
+        if seen < warmup - 1e-9 * images:
+            rise = (schedule.learning_rate - schedule.warmup_start) / warmup
+            rates.append(schedule.warmup_start + rise * seen)
+        elif schedule.kind == "staircase":
+            stair = schedule.decay_epochs * images
+            # A step that stands on a stair's edge belongs to the next one.
+            done = math.floor((seen - warmup) / stair + 1e-9)
+            rates.append(schedule.learning_rate * math.pow(schedule.decay_rate, done))
+        else:
+            share = min(1.0, (seen - warmup) / (recipe.epochs * images - warmup))
+            rates.append(schedule.learning_rate * math.cos(math.pi * share / 2.0) ** 2)
+    return rates
+
+
+def ema_decays(ema: Ema, updates: Sequence[int]) -> list[float]:
+    """The weight of the old average behind so many updates, in float64."""
+    if not ema.warmup:
+        return [ema.decay for _ in updates]
+    return [min(ema.decay, 1.0 - 9.0 / (10.0 + done)) for done in updates]
+
+
+def drop_path_rates(spec: Spec, rate: float) -> list[float]:
+    """Each block's probability to be left out, growing with its place; 0 without a skip."""
+    skips = [block.has_skip for stage in spec.blocks_by_stage() for block in stage]
+    step = rate / len(skips)
+    return [step * place * skip for place, skip in enumerate(skips)]
+
+
+def mark(*arrays: NDArray[np.generic]) -> str:
+    """A hash of arrays' bytes, to know them again by."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

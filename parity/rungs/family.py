@@ -1,0 +1,202 @@
+"""Rungs of what both twins share: the spec, the pixels, the numbers that change from step to step.
+
+A mistake here moves both twins alike, so these rungs hold it against something outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
+
+from tinynet.augment import augment
+from tinynet.complexity import count
+from tinynet.derive import derive
+from tinynet.documents import format_path
+from tinynet.images import preprocess
+from tinynet.masks import draw_masks
+from tinynet.recipe import Augmentation, Recipe, load_recipe
+from tinynet.sampling import Sample, samples_at
+from tinynet.schedule import drop_path_rates, ema_decay, learning_rate, total_steps
+from tinynet.spec import Spec, format_spec, list_specs, load_spec, parse_spec, spec_document
+
+from parity import oracles
+from parity.bench import Bench
+from parity.compare import Array, compare_bits
+from parity.evidence import Evidence
+from parity.tolerance import ROUNDOFF
+
+# SHA-256 of the float32 pixels of `_test_card` at TinyNet-E's preprocessing; equal to timm
+# 1.0.31's create_transform(is_training=False) on the same image.
+TEST_CARD_SHA256 = "cc807855a0bf10150414d847169f759ab7a3daa29b5153cbbc4a37e8ac25f5cb"
+# Marks of what else must never change: how four training images of the test card come out (equal to
+# torchvision's for the same drawn numbers, see tests/core/test_augment.py), in which order samples
+# come, and what dropout and drop-path leave out.
+TRAINING_CARD = "86ae4ac40210f18e"
+SAMPLE_ORDER = "96b28756cf7833cd"
+MASKS = "6131e7f493654465"
+_AUGMENTATION = Augmentation((0.08, 1.0), (3 / 4, 4 / 3), 0.5, 0.4)
+# ImageNet's: what makes the steps of the shipped recipes.
+_IMAGES = 1_281_167
+_SCHEDULES = ("imagenet", "imagenet_resnet", "digits")
+
+
+def spec(bench: Bench) -> Iterator[Evidence]:
+    """A spec survives its own JSON, counts to what it expects, and is what its twist makes."""
+    spec = bench.spec
+    yield _fields("JSON round trip", spec, parse_spec(format_spec(spec)))
+    if spec.expected is not None:
+        counted = count(spec)
+        for field in ("macs", "params"):
+            expected, found = getattr(spec.expected, field), getattr(counted, field)
+            note = "" if found == expected else f"the layers count to {found}, expected {expected}"
+            error = abs(found - expected) / expected
+            yield Evidence("layer table", f"expected.{field}", error, 0.0, note=note)
+    if spec.derivation is not None and spec.derivation.base in list_specs():
+        base = load_spec(spec.derivation.base)
+        derived = derive(base, spec.derivation.twist, spec.name)
+        yield _fields(f"derived from {base.name}", derived, spec)
+
+
+def _fields(subject: str, found: Spec, expected: Spec) -> Evidence:
+    has, wants = dict(_leaves(spec_document(found))), dict(_leaves(spec_document(expected)))
+    for path in {**wants, **has}:
+        if path != "source" and has.get(path) != wants.get(path):
+            note = f"{has.get(path)!r}, expected {wants.get(path)!r}"
+            return Evidence(subject, path, 1.0, 0.0, kind="bits", note=note)
+    return Evidence(subject, "every field", 0.0, 0.0, kind="bits")
+
+
+def _leaves(value: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[str, Any]]:
+    children: Iterable[tuple[str | int, Any]]
+    if isinstance(value, dict):
+        children = cast("dict[str, Any]", value).items()
+    elif isinstance(value, list):
+        children = enumerate(cast("list[Any]", value))
+    else:
+        yield format_path(steps), value
+        return
+    for step, child in children:
+        yield from _leaves(child, (*steps, step))
+
+
+def pixels(bench: Bench) -> Iterator[Evidence]:
+    """The pixel path gives timm's pixels, and every runtime's first layer sees the pixels given."""
+    card = preprocess(_test_card(), load_spec("tinynet_e"))
+    matches = hashlib.sha256(card.tobytes()).hexdigest() == TEST_CARD_SHA256
+    note = "" if matches else "not the pixels that timm's transform makes of the test card"
+    yield Evidence("pixel path", "test card", float(not matches), 0.0, kind="bits", note=note)
+    what = "not the crops, flips and colours that torchvision makes with the same numbers"
+    yield _marked("training images", "training card", _training_card(), TRAINING_CARD, what)
+    yield _stem_input("torch eager", bench.reference_trace, bench.pixels)
+    for subject in bench.subjects:
+        yield _stem_input(str(subject), bench.trace(subject), bench.pixels)
+
+
+def _training_card() -> str:
+    spec, card = load_spec("tinynet_e"), _test_card()
+    crops = [augment(card, spec, _AUGMENTATION, 5, Sample(0, index)) for index in range(4)]
+    return oracles.mark(*crops)
+
+
+def _marked(subject: str, where: str, found: str, expected: str, what: str) -> Evidence:
+    matches = found == expected
+    note = "" if matches else f"marked {found}, expected {expected}: {what}"
+    return Evidence(subject, where, float(not matches), 0.0, kind="bits", note=note)
+
+
+def _stem_input(subject: str, trace: dict[str, Any], truth: Array) -> Evidence:
+    found = trace["conv_stem"].input if "conv_stem" in trace else None
+    return compare_bits(subject, "input of conv_stem", found, truth)
+
+
+def _test_card() -> Image.Image:
+    # Every row, column and channel differs, so that no flip, shift or channel swap can hide.
+    rows, columns, channels = np.ogrid[0:150, 0:210, 0:3]
+    values = (rows * 3 + columns * (channels + 1) + rows * columns // 40 + channels * 60) % 256
+    return Image.fromarray(values.astype(np.uint8), "RGB")
+
+
+def parameters(bench: Bench) -> Iterator[Evidence]:
+    """Each twin, built from the state, gives the same state back."""
+    for subject in (bench.reference, bench.subjects[0]):
+        found = bench.twin(subject).state.read_state(bench.build(subject))
+        for key, truth in bench.state.items():
+            yield compare_bits(subject.framework, key, found.get(key), truth)
+
+
+def schedule(bench: Bench) -> Iterator[Evidence]:
+    """Learning rates, decays and what is drawn at random, held against oracles; and the rates that
+    each twin's own loop used.
+    """
+    for name in _SCHEDULES:
+        yield from _rates(name, load_recipe(name), _IMAGES)
+    for warmup in (False, True):
+        yield from _decays(warmup)
+    yield from _drop_path(bench.spec)
+    yield from _drawn()
+    if bench.can_train:
+        progress = bench.start.progress
+        expected = oracles.learning_rates(progress.recipe, progress.images, range(bench.steps))
+        peak = progress.recipe.schedule.learning_rate
+        for subject in (bench.reference, *bench.subjects):
+            for step, (found, truth) in enumerate(
+                zip(bench.course(subject).rates, expected, strict=True)
+            ):
+                yield _rate(f"{subject}, its loop", f"rate of step {step + 1}", found, truth, peak)
+
+
+def _rates(name: str, recipe: Recipe, images: int) -> Iterator[Evidence]:
+    epoch = images / recipe.batch_size
+    edges = [0, recipe.schedule.warmup_epochs, recipe.epochs]
+    edges += [recipe.schedule.warmup_epochs + n * recipe.schedule.decay_epochs for n in (1, 2, 7)]
+    last = total_steps(recipe, images) - 1
+    steps = {min(max(round(edge * epoch) + d, 0), last) for edge in edges for d in (-1, 0, 1, 2)}
+    steps |= {last * share // 17 for share in range(18)}
+    ordered = sorted(steps)
+    for step, truth in zip(ordered, oracles.learning_rates(recipe, images, ordered), strict=True):
+        found = learning_rate(recipe, step, images)
+        peak = recipe.schedule.learning_rate
+        yield _rate(f"recipe {name}", f"rate of step {step + 1}", found, truth, peak)
+    truth = recipe.epochs * epoch
+    error = abs(total_steps(recipe, images) - truth)
+    yield Evidence(f"recipe {name}", "number of steps", error, 1.0)
+
+
+def _decays(warmup: bool) -> Iterator[Evidence]:
+    ema = load_recipe("imagenet", [f"ema.warmup={str(warmup).lower()}"]).ema
+    assert ema is not None
+    updates = (0, 1, 9, 100, 100_000)
+    for done, truth in zip(updates, oracles.ema_decays(ema, updates), strict=True):
+        subject = f"average {'with' if warmup else 'without'} warm-up"
+        yield _rate(subject, f"decay after {done} updates", ema_decay(ema, done), truth)
+
+
+def _drop_path(spec: Spec) -> Iterator[Evidence]:
+    found, truth = drop_path_rates(spec, 0.2), oracles.drop_path_rates(spec, 0.2)
+    error = float(np.abs(np.subtract(found, truth)).max())
+    yield Evidence("drop-path", "rate of each block", error, 2 * ROUNDOFF, ROUNDOFF)
+
+
+def _drawn() -> Iterator[Evidence]:
+    order = [sample.index for sample in samples_at(range(30), 10, 0)]
+    what = "another order of samples than ever"
+    yield _marked("samples", "order", oracles.mark(np.array(order)), SAMPLE_ORDER, what)
+    spec, recipe = load_spec("tinynet_e"), load_recipe("imagenet_drop_path")
+    masks = draw_masks(spec, recipe, 0, samples_at(range(5), 10, 0))
+    found = oracles.mark(*(mask for mask in masks if mask is not None))
+    what = "dropout or drop-path leaves out others than ever"
+    yield _marked("masks", "dropout and drop-path", found, MASKS, what)
+
+
+def _rate(
+    subject: str, where: str, found: float, truth: float, scale: float | None = None
+) -> Evidence:
+    # A rate is rounded to float32 once. Where a cosine ends it is nearly nothing, and relative to
+    # itself it would be all rounding: so relative to the largest one.
+    error = abs(found - truth) / (scale or truth)
+    note = "" if error <= 2 * ROUNDOFF else f"is {found:.8g}, expected {truth:.8g}"
+    return Evidence(subject, where, error, 2 * ROUNDOFF, ROUNDOFF, note=note)

@@ -1,0 +1,45 @@
+"""Rungs of what leaves the twins: ONNX files and checkpoints."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from parity import onnx_file
+from parity.bench import Bench
+from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from parity.compare import compare_bits, compare_values
+from parity.convert import convert
+from parity.evidence import Evidence
+from parity.tolerance import BOUNDS
+from parity.twins import JUDGE
+
+
+def onnx(bench: Bench) -> Iterator[Evidence]:
+    """Logits of the ONNX files that both frameworks export."""
+    truth = bench.judge_trace["classifier"].output
+    references = bench.reference_outputs["classifier"]
+    for framework in (JUDGE, "mindspore"):
+        predict = onnx_file.OnnxPredictor(bench.onnx_path(framework), bench.spec)
+        found = predict(bench.pixels)
+        subject = f"{framework} to ONNX"
+        yield compare_values(subject, "classifier", found, truth, references, BOUNDS["onnx"])
+
+
+def checkpoints(bench: Bench) -> Iterator[Evidence]:
+    """A state survives each conversion between the three file formats."""
+    original = Checkpoint(bench.state, bench.spec)
+    for source, destination in itertools.permutations((".safetensors", ".pth", ".ckpt"), 2):
+        from_path = bench.folder / f"from{source}"
+        to_path = bench.folder / f"to{destination}"
+        subject = f"{source} to {destination}"
+        try:
+            save_checkpoint(from_path, original)
+            convert(from_path, to_path, bench.spec)
+            found = load_checkpoint(to_path, bench.spec).state
+        except ValueError as error:
+            yield Evidence(subject, "whole file", math.inf, 0.0, kind="error", note=str(error))
+            continue
+        for key, truth in bench.state.items():
+            yield compare_bits(subject, key, found.get(key), truth)

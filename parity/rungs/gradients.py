@@ -1,0 +1,90 @@
+"""Rungs of one training step up to the gradients: loss, gradients, batch-norm statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tinynet.manifest import TRAINED_ROLES, manifest
+
+from parity.bench import Bench
+from parity.compare import compare_values, norm
+from parity.evidence import Evidence
+from parity.tolerance import BOUNDS
+
+# A norm below this share of the whole gradient's is rounding of an analytically zero gradient,
+# such as a bias's whose output goes into a batch norm.
+ZERO_GRADIENT = 1e-6
+
+
+def loss(bench: Bench) -> Iterator[Evidence]:
+    """The training loss of one batch."""
+    truth = np.array(bench.judge_gradients.loss)
+    references = [np.array(item.loss) for item in bench.reference_gradients]
+    for subject in bench.subjects:
+        found = np.array(bench.gradients(subject).loss)
+        yield compare_values(str(subject), "loss", found, truth, references, BOUNDS["loss"])
+
+
+def gradients_isolated(bench: Bench) -> Iterator[Evidence]:
+    """Each block (and what stands beside the blocks) alone, in training, forward and then back.
+
+    It is fed what the judge's was given, and the gradient that reached the judge's output.
+    """
+    bound = BOUNDS["gradient, kinked alone" if bench.kinked else "gradient, isolated"]
+    references = bench.reference_backward
+    for subject in bench.subjects:
+        found = bench.backward(subject)
+        # From the loss back to the input, the way gradients flow.
+        for name, truth in reversed(bench.judge_backward.items()):
+            here = found.get(name)
+            whole = float(np.sqrt(sum(norm(value) ** 2 for value in truth.parameters.values())))
+            for key, value in reversed(truth.parameters.items()):
+                yield compare_values(
+                    str(subject), key, here and here.parameters.get(key), value,
+                    [item[name].parameters[key] for item in references], bound,
+                    scale=whole if norm(value) < ZERO_GRADIENT * whole else None,
+                )  # fmt: skip
+            yield compare_values(
+                str(subject), f"{name} input", here and here.input, truth.input,
+                [item[name].input for item in references], bound,
+            )  # fmt: skip
+
+
+def gradients_chained(bench: Bench) -> Iterator[Evidence]:
+    """The gradient of every parameter, from the loss back to the input."""
+    judge, references = bench.judge_gradients, bench.reference_gradients
+    entries = manifest(bench.spec).items()
+    trained = [key for key, entry in entries if entry.role in TRAINED_ROLES]
+    bound = BOUNDS["gradient, kinked" if bench.kinked else "gradient"]
+    whole = float(np.sqrt(sum(norm(value) ** 2 for value in judge.parameters.values())))
+    for subject in bench.subjects:
+        found = bench.gradients(subject)
+        # From the loss back to the input, the way gradients flow.
+        for key in reversed(trained):
+            truth = judge.parameters[key]
+            yield compare_values(
+                str(subject), key, found.parameters.get(key), truth,
+                [item.parameters[key] for item in references], bound,
+                scale=whole if norm(truth) < ZERO_GRADIENT * whole else None,
+            )  # fmt: skip
+        yield compare_values(
+            str(subject), "input", found.input, judge.input,
+            [item.input for item in references], bound,
+        )  # fmt: skip
+
+
+def statistics(bench: Bench) -> Iterator[Evidence]:
+    """Running means and variances behind one training step."""
+    judge, references = bench.judge_gradients.statistics, bench.reference_gradients
+    for subject in bench.subjects:
+        found = bench.gradients(subject).statistics
+        for key, truth in judge.items():
+            # A mean may be zero; what it is measured against is the spread of the values.
+            deviations = np.sqrt(judge[key.replace("running_mean", "running_var")])
+            yield compare_values(
+                str(subject), key, found.get(key), truth,
+                [item.statistics[key] for item in references], BOUNDS["statistics"],
+                scale=norm(deviations) if key.endswith("running_mean") else None,
+            )  # fmt: skip

@@ -1,0 +1,75 @@
+"""Rungs of training: the optimizer and the average alone, whole stretches of it, resuming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tinynet.manifest import TRAINED_ROLES, manifest
+
+from parity.bench import Bench
+from parity.compare import compare_bits, compare_values
+from parity.evidence import Evidence, Series
+from parity.tolerance import BOUNDS
+from parity.trajectory import compare_trajectories
+
+
+def optimizer(bench: Bench) -> Iterator[Evidence]:
+    """Weights and slots behind steps on gradients that are given, by each kind of optimizer."""
+    entries = manifest(bench.spec)
+    trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
+    for kind in bench.optimizers:
+        judge, reference = bench.judge_update(kind), bench.reference_update(kind)
+        found = bench.update(kind)
+        for slot in judge.slots:
+            for key in trained:
+                yield compare_values(
+                    f"mindspore {kind}", f"{slot} of {key}", found.slots[slot].get(key),
+                    judge.slots[slot][key], [reference.slots[slot][key]], BOUNDS["optimizer"],
+                )  # fmt: skip
+        for key in trained:
+            yield compare_values(
+                f"mindspore {kind}", key, found.weights.get(key),
+                judge.weights[key], [reference.weights[key]], BOUNDS["optimizer"],
+            )  # fmt: skip
+
+
+def ema(bench: Bench) -> Iterator[Evidence]:
+    """The average of every weight and every batch-norm statistic behind the same steps."""
+    kind = bench.optimizers[0]
+    judge, reference, found = (
+        update(kind).ema or {}
+        for update in (bench.judge_update, bench.reference_update, bench.update)
+    )
+    for key, truth in judge.items():
+        yield compare_values(
+            "mindspore", key, found.get(key), truth, [reference[key]], BOUNDS["average"]
+        )
+
+
+def trajectory(bench: Bench) -> Iterator[Evidence | Series]:
+    """Some steps by each twin's own training loop, inside the envelope of float32 runs."""
+    truth, references = bench.judge_course, bench.envelope
+    yield Series("float64 judge", tuple(truth.losses.tolist()))
+    for sample, run in enumerate(references):
+        yield Series(f"PyTorch float32, sample {sample}", tuple(run.losses.tolist()))
+    for subject in (bench.reference, *bench.subjects):
+        found = bench.course(subject).trajectory
+        yield Series(str(subject), tuple(found.losses.tolist()))
+        yield from compare_trajectories(str(subject), found, truth, references)
+
+
+def resume(bench: Bench) -> Iterator[Evidence]:
+    """A run that stopped and went on: the same bits in one framework, inside the envelope where it
+    moved to the other.
+    """
+    first = bench.subjects[0]
+    for subject in (bench.reference, first):
+        whole, resumed = bench.course(subject), bench.resumed(subject, subject)
+        expected, found = whole.trajectory.state.tensors, resumed.trajectory.state.tensors
+        for name, truth in expected.items():
+            yield compare_bits(f"{subject}, resumed", name, found.get(name), truth)
+    for before, after in ((bench.reference, first), (first, bench.reference)):
+        moved = bench.resumed(before, after).trajectory
+        yield from compare_trajectories(
+            f"{before} to {after}", moved, bench.judge_course, bench.envelope
+        )
