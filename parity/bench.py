@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from tinynet.spec import Spec
 from tinynet.training_state import TrainingState, initial_training_state
 
 from parity import inputs, onnx_file
+from parity.calibration import Setting, find_calibration, scaled
 from parity.checkpoint import load_training, save_training
 from parity.compare import Array
+from parity.tolerance import Bound
 from parity.trajectory import Course, Trajectory, envelope, follow, train
 from parity.twins import JUDGE, Twin, load_twin
 
@@ -50,14 +53,56 @@ NATIVE_SUFFIX = {"torch": ".pth", "mindspore": ".ckpt"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """One way to run the net: a twin, a mode, and whether its gates are computed in float64."""
+    """One way to run the net: a twin, a mode, a device, a precision, and whether its gates are
+    computed in float64.
+    """
 
     framework: str
     mode: str
+    device: str = "cpu"
+    precision: str = "float32"
     exact_gates: bool = False
 
     def __str__(self) -> str:
-        return f"{self.framework} {self.mode}{', exact gates' * self.exact_gates}"
+        words = [self.framework, self.mode]
+        words += [self.device] * (self.device != "cpu")
+        words += [self.precision] * (self.precision != "float32")
+        return " ".join(words) + ", exact gates" * self.exact_gates
+
+    @property
+    def setting(self) -> Setting:
+        """What its errors depend on."""
+        version = metadata.version(self.framework).partition("+")[0]
+        return Setting(self.framework, version, self.device, self.precision, self.mode)
+
+
+def subjects_of(
+    framework: str = "mindspore",
+    modes: Sequence[str] = (),
+    device: str = "cpu",
+    precision: str = "float32",
+) -> list[Subject]:
+    """The ways to run a framework that are to be proven.
+
+    Args:
+        framework: the twin.
+        modes: some of its ``MODES``; by default all.
+        device: one of its ``DEVICES``.
+        precision: one of its probe's ``PRECISIONS`` but float64.
+
+    Raises:
+        TwinError: no such framework, or it is not installed.
+        ValueError: no such mode, device or precision.
+    """
+    twin = load_twin(framework)
+    known: tuple[str, ...] = twin.modes.MODES
+    if not set(modes) <= set(known):
+        raise ValueError(f"modes are {', '.join(modes)}, expected some of {', '.join(known)}")
+    precisions = [name for name in twin.probe.PRECISIONS if name != "float64"]
+    if precision not in precisions:
+        raise ValueError(f"precision is {precision!r}, expected one of {', '.join(precisions)}")
+    twin.predict.set_device(device)
+    return [Subject(framework, mode, device, precision) for mode in modes or known]
 
 
 class Bench:
@@ -67,28 +112,37 @@ class Bench:
         spec: the net.
         state: canonical state, by default one made from ``seed``.
         seed: of pixels, labels and state.
-        modes: of the MindSpore twin; by default all it has.
+        subjects: what is to be proven; all of one framework, device and precision.
         folder: for the files that are written on the way.
+        calibrations: the folder of the calibrations that bounds are taken from, None for bounds
+            that nobody calibrated.
 
     Raises:
-        TwinError: a framework is not installed.
-        ValueError: no such mode.
+        TwinError: PyTorch, the judge, is not installed.
     """
 
     def __init__(
-        self, spec: Spec, state: State | None, seed: int, modes: Sequence[str], folder: Path
+        self,
+        spec: Spec,
+        state: State | None,
+        seed: int,
+        subjects: Sequence[Subject],
+        folder: Path,
+        calibrations: Path | None,
     ):
         self.spec = spec
         self.seed = seed
         self.folder = folder
+        self.calibrations = calibrations
+        self.subjects = list(subjects)
+        self.first = self.subjects[0]
         self.judge = load_twin(JUDGE)
-        self.candidate = load_twin("mindspore")
-        known: tuple[str, ...] = self.candidate.modes.MODES
-        if not set(modes) <= set(known):
-            raise ValueError(f"modes are {', '.join(modes)}, expected some of {', '.join(known)}")
-        self.subjects = [Subject("mindspore", mode) for mode in modes or known]
-        self.exact = Subject("mindspore", known[0], exact_gates=True)
+        self.candidate = load_twin(self.first.framework)
+        # It tells one cause from all others, and in a coarser precision there are others.
+        exact = dataclasses.replace(self.first, exact_gates=True)
+        self.exact = [exact] if self.first.precision == "float32" else []
         self.reference = Subject(JUDGE, self.judge.modes.MODES[0])
+        self.frameworks = tuple(dict.fromkeys((JUDGE, self.candidate.name)))
         self.kinked = spec.activation == "relu6"
         self.can_train = spec.input_size[0] in (1, 3)
         self.steps = STEPS
@@ -99,6 +153,14 @@ class Bench:
         self.labels = inputs.labels(spec, 4, seed)
         self._memory: dict[Any, Any] = {}
 
+    def bound(self, quantity: str, subject: Subject | None = None) -> Bound:
+        """The bound of a quantity for a subject, by default for the first one."""
+        setting = (subject or self.first).setting
+        found = None
+        if self.calibrations is not None:
+            found = find_calibration(setting, self.calibrations)
+        return found.bound(quantity, self.spec) if found else scaled(quantity, setting.precision)
+
     def twin(self, subject: Subject) -> Twin:
         """The twin a subject runs in."""
         return load_twin(subject.framework)
@@ -106,7 +168,7 @@ class Bench:
     def build(self, subject: Subject) -> Any:
         """A fresh net of a subject."""
         return self.twin(subject).probe.build(
-            self.spec, self.state, exact_gates=subject.exact_gates
+            self.spec, self.state, subject.precision, subject.exact_gates, subject.device
         )
 
     @cached_property
@@ -250,10 +312,12 @@ class Bench:
         return self._update(JUDGE, kind, "float32")
 
     def update(self, kind: str) -> TrainingState:
-        """The same in the candidate."""
-        return self._update(self.candidate.name, kind, "float32")
+        """The same in the candidate; weights and slots are float32 in every precision."""
+        return self._update(self.candidate.name, kind, "float32", self.first.device)
 
-    def _update(self, framework: str, kind: str, precision: str) -> TrainingState:
+    def _update(
+        self, framework: str, kind: str, precision: str, device: str = "cpu"
+    ) -> TrainingState:
         def compute() -> TrainingState:
             gradients = [
                 {
@@ -264,9 +328,9 @@ class Bench:
             ]
             start = inputs.training_state(self.spec, load_recipe(_OPTIMIZERS[kind]), self.state)
             probe = load_twin(framework).probe
-            return probe.update(start, gradients, _RATES, _DECAYS, precision)
+            return probe.update(start, gradients, _RATES, _DECAYS, precision, device)
 
-        return self._once(("update", framework, kind, precision), compute)
+        return self._once(("update", framework, kind, precision, device), compute)
 
     @cached_property
     def source(self) -> inputs.TrainingImages:
@@ -298,6 +362,7 @@ class Bench:
             lambda: train(
                 subject.framework, self.start, self.source,
                 self._folder("course"), compiled=subject.mode == "graph",
+                device=subject.device, precision=_training_precision(subject),
             ),
         )  # fmt: skip
 
@@ -307,18 +372,20 @@ class Bench:
         Its trajectory has the losses of both halves.
         """
 
-        def half() -> Course:
-            folder = self._folder("half")
-            return train(before.framework, self.start, self.source, folder, stop_after=STEPS // 2)
+        def run(subject: Subject, start: TrainingState, stop_after: int | None) -> Course:
+            return train(
+                subject.framework, start, self.source, self._folder("part"), stop_after,
+                device=subject.device, precision=_training_precision(subject),
+            )  # fmt: skip
 
-        first = self._once(("half", before), half)
+        first = self._once(("half", before), lambda: run(before, self.start, STEPS // 2))
         start = load_training(first.checkpoint)
         if before.framework != after.framework:
             # As a user moves it: in the file format of where it comes from.
             path = self._folder("moved") / f"half{NATIVE_SUFFIX[before.framework]}"
             save_training(path, start)
             start = load_training(path)
-        second = train(after.framework, start, self.source, self._folder("rest"))
+        second = run(after, start, None)
         losses = np.concatenate([first.trajectory.losses, second.trajectory.losses])
         return dataclasses.replace(second, trajectory=Trajectory(losses, second.trajectory.state))
 
@@ -339,3 +406,8 @@ class Bench:
         if key not in self._memory:
             self._memory[key] = compute()
         return self._memory[key]
+
+
+def _training_precision(subject: Subject) -> str:
+    # Training has no TF32: its float32 is float32.
+    return "float32" if subject.precision == "tf32" else subject.precision

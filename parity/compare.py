@@ -55,13 +55,15 @@ def compare_values(
         scale: what errors are relative to; by default the norm of ``truth``.
     """
     measured = max(relative_error(reference, truth, scale) for reference in references)
-    noise = bound.noise(measured)
+    noise = bound.noise(measured, where)
     obstacle = _obstacle(found, truth)
     if found is None or obstacle is not None:
         kind, note = obstacle or _MISSING
-        return Evidence(subject, where, math.inf, bound.factor * noise, noise, kind, note)
+        return Evidence(
+            subject, where, math.inf, bound.factor * noise, noise, kind, note, bound.quantity
+        )
     error = relative_error(found, truth, scale)
-    return Evidence(subject, where, error, bound.factor * noise, noise)
+    return Evidence(subject, where, error, bound.factor * noise, noise, quantity=bound.quantity)
 
 
 def compare_bits(subject: str, where: str, found: Array | None, truth: Array) -> Evidence:

@@ -21,6 +21,7 @@ class Evidence:
         noise: the float32 rounding noise that the bound is a multiple of; 0 where it is none.
         kind: what sort of difference it is, if it is one.
         note: what a person should know, such as an exception's message.
+        quantity: the row of :data:`parity.tolerance.BOUNDS` that the bound is from, if it is.
     """
 
     subject: str
@@ -30,6 +31,7 @@ class Evidence:
     noise: float = 0.0
     kind: Kind = "value"
     note: str = ""
+    quantity: str = ""
 
     @property
     def passed(self) -> bool:

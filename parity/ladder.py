@@ -19,7 +19,8 @@ from pathlib import Path
 from tinynet.manifest import State, manifest
 from tinynet.spec import Spec
 
-from parity.bench import Bench
+from parity.bench import Bench, Subject, subjects_of
+from parity.calibration import DIRECTORY
 from parity.evidence import Evidence, Report, Rung, Series
 from parity.rungs import family, files, gradients, layers, metrics, training
 from parity.tolerance import BOUNDS
@@ -114,7 +115,8 @@ def climb(
     command: str = "",
     levels: Sequence[str] = tuple(LEVELS),
     seed: int = 0,
-    modes: Sequence[str] = (),
+    subjects: Sequence[Subject] = (),
+    calibrations: Path | None = DIRECTORY,
     fail_fast: bool = False,
     progress: Callable[[Rung], None] = lambda rung: None,
 ) -> Report:
@@ -127,13 +129,16 @@ def climb(
         command: the command line that climbs again, for the report.
         levels: which rungs, of :data:`LEVELS`; they are climbed in the ladder's order.
         seed: of pixels, labels and state.
-        modes: of the MindSpore twin, "pynative" and "graph"; by default both.
+        subjects: what is to be proven, from :func:`parity.bench.subjects_of`; by default MindSpore
+            on the CPU in both modes.
+        calibrations: the folder of the calibrations that bounds are taken from, None for bounds
+            that nobody calibrated.
         fail_fast: stop behind the first rung that fails.
         progress: is given each rung when it is done.
 
     Raises:
         TwinError: a framework is not installed.
-        ValueError: no such level or mode, or no level at all.
+        ValueError: no such level, or no level at all.
     """
     unknown = sorted(set(levels) - set(LEVELS))
     if unknown or not levels:
@@ -142,7 +147,7 @@ def climb(
     start = time.perf_counter()
     climbed: list[Rung] = []
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(spec, state, seed, modes, Path(folder))
+        bench = Bench(spec, state, seed, subjects or subjects_of(), Path(folder), calibrations)
         for name in LEVELS:
             if name not in levels:
                 continue

@@ -1,33 +1,56 @@
 """Every bound of the parity ladder, in one table, each with its reason.
 
-A bound is a factor times float32 rounding noise. The noise is measured in the same run: the
-PyTorch twin in float32 against the same mathematics in float64, on the same inputs. Where a
-measured noise happens to be smaller than a few roundings could explain (a layer that computes
-little, a lucky sum), a floor in units of float32 roundoff takes its place. "Measured at most" is
-the worst multiple of the noise over the eight shipped specs, weights from seed 0, on one kind of
-processor (AMD EPYC with AVX-512): `make parity` measures it again.
+A bound is a factor times rounding noise. The noise is measured in the same run: the PyTorch twin in
+float32 against the same mathematics in float64, on the same inputs. Where a measured noise happens
+to be smaller than a few roundings could explain (a layer that computes little, a lucky sum), a
+floor in units of float32 roundoff takes its place.
+
+The factor is calibrated: twice the largest multiple of the noise that a framework's version was
+seen to make, on a device, in a precision and a mode, over many seeds and specs
+(:mod:`parity.calibration`). The factors here are for what nobody has calibrated, and they are
+limits: what needs more than that is no rounding.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 # Largest relative error of rounding a real number to float32.
 ROUNDOFF = 2.0**-24
+# And to the other precisions, by the bits of their significands.
+# Source: IEEE 754 for float16; 8 bits in bfloat16 and 11 in TF32 by NVIDIA's white paper on the
+# A100 architecture.
+ROUNDOFFS = {
+    "float32": ROUNDOFF, "tf32": 2.0**-11, "bfloat16": 2.0**-8, "float16": 2.0**-11,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bound:
-    """``factor`` times the measured noise, which counts as at least ``floor`` roundoffs."""
+    """``factor`` times the measured noise, which counts as at least ``floor`` roundoffs.
+
+    Attributes:
+        quantity: what is bounded.
+        factor: what the noise is multiplied by.
+        floor: the least noise, in float32 roundoffs.
+        reason: why.
+        scale: how many times coarser than float32 the precision rounds; noise grows with it.
+        typical: place -> noise of float32 as it usually is there, over many seeds. A noise that is
+            measured now and smaller was luck.
+    """
 
     quantity: str
     factor: float
     floor: float
     reason: str
+    scale: float = 1.0
+    typical: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
 
-    def noise(self, measured: float) -> float:
-        """The noise the bound is a multiple of: the measured one, or the floor."""
-        return max(measured, self.floor * ROUNDOFF)
+    def noise(self, measured: float, where: str = "") -> float:
+        """The noise the bound is a multiple of: the measured one, or what it is at least."""
+        least = max(self.floor * ROUNDOFF, self.typical.get(where, 0.0))
+        return max(measured, least) * self.scale
 
 
 _EXP = (

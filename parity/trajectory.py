@@ -28,7 +28,7 @@ from tinynet.training_state import TrainingState, load_training_state
 from parity.compare import Array, compare_values
 from parity.evidence import Evidence
 from parity.inputs import moved
-from parity.tolerance import BOUNDS
+from parity.tolerance import BOUNDS, Bound
 from parity.twins import JUDGE, load_twin
 
 
@@ -97,6 +97,8 @@ def train(
     folder: Path,
     stop_after: int | None = None,
     compiled: bool = False,
+    device: str = "cpu",
+    precision: str = "float32",
 ) -> Course:
     """Trains by a twin's own loop, as ``train.py`` does: log, evaluation and checkpoints included.
 
@@ -107,6 +109,8 @@ def train(
         folder: for what the run writes.
         stop_after: the step behind which to stop, by default the recipe's last.
         compiled: compile the step first.
+        device: what the framework calls it.
+        precision: of the twin's ``TrainStep``.
 
     Raises:
         KeyboardInterrupt: a signal stopped it.
@@ -114,7 +118,7 @@ def train(
     """
     first = start.progress.step
     options = Options(
-        folder, "cpu", "float32", compiled, log_every=1, stop_after=stop_after,
+        folder, device, precision, compiled, log_every=1, stop_after=stop_after,
         evaluate_every=1_000_000, command="the parity ladder",
     )  # fmt: skip
     data = Data(source, source, start.progress.spec)
@@ -145,7 +149,11 @@ def envelope(
 
 
 def compare_trajectories(
-    subject: str, found: Trajectory, truth: Trajectory, references: Sequence[Trajectory]
+    subject: str,
+    found: Trajectory,
+    truth: Trajectory,
+    references: Sequence[Trajectory],
+    bound: Bound = BOUNDS["trajectory"],
 ) -> Iterator[Evidence]:
     """Holds a run against the judge's, bounded by the envelope.
 
@@ -158,14 +166,15 @@ def compare_trajectories(
         found: the run under test.
         truth: the judge's.
         references: from :func:`envelope`.
+        bound: the factor and floor.
     """
-    bound = BOUNDS["trajectory"]
     distances = np.array([np.abs(run.losses - truth.losses) for run in references])
     widest = np.maximum.accumulate(distances.max(axis=0))
     for index, loss in enumerate(truth.losses):
-        noise = bound.noise(float(widest[index] / loss))
+        where = f"loss of step {index + 1}"
+        noise = bound.noise(float(widest[index] / loss), where)
         error = float(abs(found.losses[index] - loss) / loss)
-        yield Evidence(subject, f"loss of step {index + 1}", error, bound.factor * noise, noise)
+        yield Evidence(subject, where, error, bound.factor * noise, noise, quantity=bound.quantity)
     kinds = [_kinds(run.state) for run in references]
     found_kinds = _kinds(found.state)
     for name, values in _kinds(truth.state).items():

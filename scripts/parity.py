@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import shlex
 import sys
@@ -13,6 +14,9 @@ from _command import Parser, run
 
 if TYPE_CHECKING:
     from parity.evidence import Rung
+
+# Jobs beside the ladder itself: verb -> what it does. Each is scripts/_parity_VERB.py.
+VERBS: dict[str, str] = {}
 
 DESCRIPTION = """\
 Climbs the parity ladder for a spec: the same weights and pixels go through the PyTorch twin, the
@@ -44,10 +48,14 @@ exit status: 0 when every rung passed, 1 when one failed, 2 for a wrong argument
 def main(argv: list[str] | None = None) -> int:
     """Parses the arguments, climbs the ladder and reports it."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in VERBS:
+        return importlib.import_module(f"scripts._parity_{argv[0]}").main(argv[1:])
     options = _parse(argv)
     # Imported here, so that --help answers at once.
     from tinynet.spec import load_spec
 
+    from parity.bench import subjects_of
+    from parity.calibration import DIRECTORY
     from parity.checkpoint import load_checkpoint
     from parity.evidence import report_document
     from parity.ladder import LEVELS, climb
@@ -72,7 +80,13 @@ def main(argv: list[str] | None = None) -> int:
         command=shlex.join(["python", "scripts/parity.py", *argv]),
         levels=options.levels.split(",") if options.levels else tuple(LEVELS),
         seed=options.seed,
-        modes=options.modes.split(",") if options.modes else (),
+        subjects=subjects_of(
+            options.framework,
+            options.modes.split(",") if options.modes else (),
+            options.device,
+            options.precision,
+        ),
+        calibrations=Path(options.calibrations) if options.calibrations else DIRECTORY,
         fail_fast=options.fail_fast,
         progress=show,
     )
@@ -84,14 +98,29 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
+    jobs = "".join(f"  {verb:<12}{does}\n" for verb, does in VERBS.items())
+    parser = Parser(DESCRIPTION, f"{EXAMPLES}\nother jobs, each with a --help of its own:\n{jobs}")
     parser.add_argument("--spec", help="name of a shipped spec, or path of a JSON file")
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint; any that convert.py reads")
     parser.add_argument("--levels", help="comma-separated rungs to climb (default: all)")
     parser.add_argument(
         "--seed", type=int, default=0, help="of pixels, labels, weights (default 0)"
     )
-    parser.add_argument("--modes", help="of MindSpore: pynative, graph (default: both)")
+    parser.add_argument(
+        "--framework", choices=("mindspore", "torch"), default="mindspore",
+        help="what is held against the judge, PyTorch in float64 (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--modes", help="of the framework; MindSpore's are pynative, graph (default: all)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, gpu, ascend (default cpu)")
+    parser.add_argument(
+        "--precision", default="float32",
+        help="float32, tf32, bfloat16, float16, as far as the framework has it (default float32)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrations", metavar="DIR", help="where bounds are taken from (default: as shipped)"
+    )
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failing rung")
     parser.add_argument("--report", metavar="DIR", help="write parity.html and parity.json there")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

@@ -6,6 +6,7 @@ A mistake here moves both twins alike, so these rungs hold it against something 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -122,7 +123,7 @@ def _test_card() -> Image.Image:
 
 def parameters(bench: Bench) -> Iterator[Evidence]:
     """Each twin, built from the state, gives the same state back."""
-    for subject in (bench.reference, bench.subjects[0]):
+    for subject in dict.fromkeys((bench.reference, bench.first)):
         found = bench.twin(subject).state.read_state(bench.build(subject))
         for key, truth in bench.state.items():
             yield compare_bits(subject.framework, key, found.get(key), truth)
@@ -142,7 +143,7 @@ def schedule(bench: Bench) -> Iterator[Evidence]:
         progress = bench.start.progress
         expected = oracles.learning_rates(progress.recipe, progress.images, range(bench.steps))
         peak = progress.recipe.schedule.learning_rate
-        for subject in (bench.reference, *bench.subjects):
+        for subject in dict.fromkeys((bench.reference, *bench.subjects)):
             for step, (found, truth) in enumerate(
                 zip(bench.course(subject).rates, expected, strict=True)
             ):
@@ -161,9 +162,9 @@ def _rates(name: str, recipe: Recipe, images: int) -> Iterator[Evidence]:
         found = learning_rate(recipe, step, images)
         peak = recipe.schedule.learning_rate
         yield _rate(f"recipe {name}", f"rate of step {step + 1}", found, truth, peak)
-    truth = recipe.epochs * epoch
-    error = abs(total_steps(recipe, images) - truth)
-    yield Evidence(f"recipe {name}", "number of steps", error, 1.0)
+    found, expected = total_steps(recipe, images), math.ceil(recipe.epochs * epoch - 1e-9)
+    note = "" if found == expected else f"is {found}, expected {expected}"
+    yield Evidence(f"recipe {name}", "number of steps", abs(found - expected), 0.0, note=note)
 
 
 def _decays(warmup: bool) -> Iterator[Evidence]:

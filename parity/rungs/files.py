@@ -7,30 +7,29 @@ import math
 from collections.abc import Iterator
 
 from parity import onnx_file
-from parity.bench import Bench
+from parity.bench import NATIVE_SUFFIX, Bench
 from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parity.compare import compare_bits, compare_values
 from parity.convert import convert
 from parity.evidence import Evidence
-from parity.tolerance import BOUNDS
-from parity.twins import JUDGE
 
 
 def onnx(bench: Bench) -> Iterator[Evidence]:
     """Logits of the ONNX files that both frameworks export."""
     truth = bench.judge_trace["classifier"].output
     references = bench.reference_outputs["classifier"]
-    for framework in (JUDGE, "mindspore"):
+    for framework in bench.frameworks:
         predict = onnx_file.OnnxPredictor(bench.onnx_path(framework), bench.spec)
         found = predict(bench.pixels)
         subject = f"{framework} to ONNX"
-        yield compare_values(subject, "classifier", found, truth, references, BOUNDS["onnx"])
+        yield compare_values(subject, "classifier", found, truth, references, bench.bound("onnx"))
 
 
 def checkpoints(bench: Bench) -> Iterator[Evidence]:
-    """A state survives each conversion between the three file formats."""
+    """A state survives each conversion between the file formats there are."""
     original = Checkpoint(bench.state, bench.spec)
-    for source, destination in itertools.permutations((".safetensors", ".pth", ".ckpt"), 2):
+    suffixes = (".safetensors", *(NATIVE_SUFFIX[name] for name in bench.frameworks))
+    for source, destination in itertools.permutations(suffixes, 2):
         from_path = bench.folder / f"from{source}"
         to_path = bench.folder / f"to{destination}"
         subject = f"{source} to {destination}"

@@ -11,7 +11,6 @@ from tinynet.manifest import TRAINED_ROLES, manifest
 from parity.bench import Bench
 from parity.compare import compare_values, norm
 from parity.evidence import Evidence
-from parity.tolerance import BOUNDS
 
 # A norm below this share of the whole gradient's is rounding of an analytically zero gradient,
 # such as a bias's whose output goes into a batch norm.
@@ -24,7 +23,9 @@ def loss(bench: Bench) -> Iterator[Evidence]:
     references = [np.array(item.loss) for item in bench.reference_gradients]
     for subject in bench.subjects:
         found = np.array(bench.gradients(subject).loss)
-        yield compare_values(str(subject), "loss", found, truth, references, BOUNDS["loss"])
+        yield compare_values(
+            str(subject), "loss", found, truth, references, bench.bound("loss", subject)
+        )
 
 
 def gradients_isolated(bench: Bench) -> Iterator[Evidence]:
@@ -32,9 +33,10 @@ def gradients_isolated(bench: Bench) -> Iterator[Evidence]:
 
     It is fed what the judge's was given, and the gradient that reached the judge's output.
     """
-    bound = BOUNDS["gradient, kinked alone" if bench.kinked else "gradient, isolated"]
+    quantity = "gradient, kinked alone" if bench.kinked else "gradient, isolated"
     references = bench.reference_backward
     for subject in bench.subjects:
+        bound = bench.bound(quantity, subject)
         found = bench.backward(subject)
         # From the loss back to the input, the way gradients flow.
         for name, truth in reversed(bench.judge_backward.items()):
@@ -57,9 +59,10 @@ def gradients_chained(bench: Bench) -> Iterator[Evidence]:
     judge, references = bench.judge_gradients, bench.reference_gradients
     entries = manifest(bench.spec).items()
     trained = [key for key, entry in entries if entry.role in TRAINED_ROLES]
-    bound = BOUNDS["gradient, kinked" if bench.kinked else "gradient"]
+    quantity = "gradient, kinked" if bench.kinked else "gradient"
     whole = float(np.sqrt(sum(norm(value) ** 2 for value in judge.parameters.values())))
     for subject in bench.subjects:
+        bound = bench.bound(quantity, subject)
         found = bench.gradients(subject)
         # From the loss back to the input, the way gradients flow.
         for key in reversed(trained):
@@ -79,12 +82,13 @@ def statistics(bench: Bench) -> Iterator[Evidence]:
     """Running means and variances behind one training step."""
     judge, references = bench.judge_gradients.statistics, bench.reference_gradients
     for subject in bench.subjects:
+        bound = bench.bound("statistics", subject)
         found = bench.gradients(subject).statistics
         for key, truth in judge.items():
             # A mean may be zero; what it is measured against is the spread of the values.
             deviations = np.sqrt(judge[key.replace("running_mean", "running_var")])
             yield compare_values(
                 str(subject), key, found.get(key), truth,
-                [item.statistics[key] for item in references], BOUNDS["statistics"],
+                [item.statistics[key] for item in references], bound,
                 scale=norm(deviations) if key.endswith("running_mean") else None,
             )  # fmt: skip

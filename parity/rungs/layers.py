@@ -8,39 +8,39 @@ from collections.abc import Iterator
 from parity.bench import Bench
 from parity.compare import compare_values
 from parity.evidence import Evidence
-from parity.tolerance import BOUNDS, Bound
 
 
 def layers_isolated(bench: Bench) -> Iterator[Evidence]:
     """Each layer alone, fed the same input; a layer that only one side has fails."""
-    for subject in (*bench.subjects, bench.exact):
+    for subject in (*bench.subjects, *bench.exact):
         found, others = bench.layers(subject)
+        bounds = {name: bench.bound(name, subject) for name in ("layer", "gate layer")}
         for name in others:
             note = "the judge has no such layer"
             yield Evidence(str(subject), name, math.inf, 0.0, kind="unexpected", note=note)
         for name, truth in bench.judge_layers.items():
-            bound = BOUNDS["layer"] if subject.exact_gates else _layer_bound(name)
+            exp = _holds_exp(name) and not subject.exact_gates
+            bound = bounds["gate layer" if exp else "layer"]
             reference = bench.reference_layers[name]
             yield compare_values(str(subject), name, found.get(name), truth, [reference], bound)
 
 
-def _layer_bound(name: str) -> Bound:
+def _holds_exp(name: str) -> bool:
     # Convolutions, batch norms, pooling and classifier have no exp in them; activations, gates,
     # squeeze-excites and whole blocks have.
     leaf = name.rpartition(".")[2]
-    plain = leaf.startswith(("conv", "bn", "global_pool", "classifier"))
-    return BOUNDS["layer" if plain else "gate layer"]
+    return not leaf.startswith(("conv", "bn", "global_pool", "classifier"))
 
 
 def layers_chained(bench: Bench) -> Iterator[Evidence]:
     """Each layer within the whole net, with the errors of all before it."""
     for subject in bench.subjects:
-        found = bench.trace(subject)
+        found, bound = bench.trace(subject), bench.bound("chained", subject)
         for name, truth in bench.judge_trace.items():
             output = found[name].output if name in found else None
             yield compare_values(
                 str(subject), name, output, truth.output, bench.reference_outputs[name],
-                BOUNDS["chained"],
+                bound,
             )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def logits(bench: Bench) -> Iterator[Evidence]:
     """The whole net, and once more with sigmoid and SiLU computed in float64."""
     truth = bench.judge_trace["classifier"].output
     references = bench.reference_outputs["classifier"]
-    for subject in (*bench.subjects, bench.exact):
-        bound = BOUNDS["logits, exact gates" if subject.exact_gates else "logits"]
+    for subject in (*bench.subjects, *bench.exact):
+        bound = bench.bound("logits, exact gates" if subject.exact_gates else "logits", subject)
         found = bench.trace(subject)["classifier"].output
         yield compare_values(str(subject), "classifier", found, truth, references, bound)

@@ -15,7 +15,6 @@ from parity import inputs, onnx_file
 from parity.bench import Bench
 from parity.compare import Array, compare_values
 from parity.evidence import Evidence
-from parity.tolerance import BOUNDS
 from parity.twins import JUDGE
 
 # Which of the judge's classes, best first, each photograph is labelled with in turn: hits and
@@ -59,10 +58,14 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
     loss = _loss(logits, labelled.labels)
     reference: Predict = bench.judge.predict.Predictor(bench.spec, bench.state)
     noise = [_loss(reference(labelled.images), labelled.labels)]
-    mode = bench.subjects[0].mode
+    first = bench.first
+    candidate: Predict = bench.candidate.predict.Predictor(
+        bench.spec, bench.state, first.device, first.mode
+    )
     runtimes: dict[str, Predict] = {
-        "torch eager": reference,
-        f"mindspore {mode}": bench.candidate.predict.Predictor(bench.spec, bench.state, mode=mode),
+        str(bench.reference): reference,
+        # Whatever the precision of training, nets answer in float32.
+        str(dataclasses.replace(first, precision="float32")): candidate,
         "ONNX Runtime": onnx_file.OnnxPredictor(bench.onnx_path(JUDGE), bench.spec),
     }
     says = class_names(bench.spec)
@@ -76,7 +79,7 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
             note = f"is {counted:.2f} %, expected {percent:.2f} %" if counted != percent else ""
             # Percentages of the same counts, which may be rounded in another place.
             yield Evidence(runtime, name, abs(counted - percent), 1e-9, note=note)
-        bound = BOUNDS["onnx" if runtime == "ONNX Runtime" else "metric loss"]
+        bound = bench.bound("onnx" if runtime == "ONNX Runtime" else "metric loss")
         yield compare_values(runtime, "mean loss", np.array(found.loss), loss, noise, bound)
 
 

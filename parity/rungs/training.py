@@ -9,7 +9,6 @@ from tinynet.manifest import TRAINED_ROLES, manifest
 from parity.bench import Bench
 from parity.compare import compare_bits, compare_values
 from parity.evidence import Evidence, Series
-from parity.tolerance import BOUNDS
 from parity.trajectory import compare_trajectories
 
 
@@ -17,19 +16,20 @@ def optimizer(bench: Bench) -> Iterator[Evidence]:
     """Weights and slots behind steps on gradients that are given, by each kind of optimizer."""
     entries = manifest(bench.spec)
     trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
+    bound = bench.bound("optimizer")
     for kind in bench.optimizers:
         judge, reference = bench.judge_update(kind), bench.reference_update(kind)
         found = bench.update(kind)
         for slot in judge.slots:
             for key in trained:
                 yield compare_values(
-                    f"mindspore {kind}", f"{slot} of {key}", found.slots[slot].get(key),
-                    judge.slots[slot][key], [reference.slots[slot][key]], BOUNDS["optimizer"],
+                    f"{bench.first}, {kind}", f"{slot} of {key}", found.slots[slot].get(key),
+                    judge.slots[slot][key], [reference.slots[slot][key]], bound,
                 )  # fmt: skip
         for key in trained:
             yield compare_values(
-                f"mindspore {kind}", key, found.weights.get(key),
-                judge.weights[key], [reference.weights[key]], BOUNDS["optimizer"],
+                f"{bench.first}, {kind}", key, found.weights.get(key),
+                judge.weights[key], [reference.weights[key]], bound,
             )  # fmt: skip
 
 
@@ -40,10 +40,9 @@ def ema(bench: Bench) -> Iterator[Evidence]:
         update(kind).ema or {}
         for update in (bench.judge_update, bench.reference_update, bench.update)
     )
+    bound = bench.bound("average")
     for key, truth in judge.items():
-        yield compare_values(
-            "mindspore", key, found.get(key), truth, [reference[key]], BOUNDS["average"]
-        )
+        yield compare_values(str(bench.first), key, found.get(key), truth, [reference[key]], bound)
 
 
 def trajectory(bench: Bench) -> Iterator[Evidence | Series]:
@@ -52,24 +51,27 @@ def trajectory(bench: Bench) -> Iterator[Evidence | Series]:
     yield Series("float64 judge", tuple(truth.losses.tolist()))
     for sample, run in enumerate(references):
         yield Series(f"PyTorch float32, sample {sample}", tuple(run.losses.tolist()))
-    for subject in (bench.reference, *bench.subjects):
+    for subject in dict.fromkeys((bench.reference, *bench.subjects)):
         found = bench.course(subject).trajectory
         yield Series(str(subject), tuple(found.losses.tolist()))
-        yield from compare_trajectories(str(subject), found, truth, references)
+        bound = bench.bound("trajectory", subject)
+        yield from compare_trajectories(str(subject), found, truth, references, bound)
 
 
 def resume(bench: Bench) -> Iterator[Evidence]:
     """A run that stopped and went on: the same bits in one framework, inside the envelope where it
     moved to the other.
     """
-    first = bench.subjects[0]
-    for subject in (bench.reference, first):
+    first, bound = bench.first, bench.bound("trajectory")
+    for subject in dict.fromkeys((bench.reference, first)):
         whole, resumed = bench.course(subject), bench.resumed(subject, subject)
         expected, found = whole.trajectory.state.tensors, resumed.trajectory.state.tensors
         for name, truth in expected.items():
             yield compare_bits(f"{subject}, resumed", name, found.get(name), truth)
+    if first.framework == bench.reference.framework:
+        return
     for before, after in ((bench.reference, first), (first, bench.reference)):
         moved = bench.resumed(before, after).trajectory
         yield from compare_trajectories(
-            f"{before} to {after}", moved, bench.judge_course, bench.envelope
+            f"{before} to {after}", moved, bench.judge_course, bench.envelope, bound
         )

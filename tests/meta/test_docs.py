@@ -56,12 +56,17 @@ def launches(page):
 
 
 @cache
-def usage(script):
-    """The help text of a script, which lists its options."""
-    answer = subprocess.run(
-        [sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True
-    )
-    return answer.stdout
+def usage(script, verb=""):
+    """The help text of a script, or of one of its verbs, which lists its options."""
+    words = [sys.executable, ROOT / script, *([verb] if verb else []), "--help"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def usage_of(words):
+    """The help text that belongs to a command line."""
+    verbs = {path.stem.rpartition("_")[2] for path in (ROOT / "scripts").glob("_parity_*.py")}
+    verb = words[2] if words[1] == "scripts/parity.py" and words[2:3] and words[2] in verbs else ""
+    return usage(words[1], verb)
 
 
 def table(text, heading):
@@ -109,7 +114,7 @@ def test_targets_of_make_exist():
 @EACH_PAGE
 def test_options_of_commands_exist(page):
     for words in commands(page):
-        known = usage(words[1])
+        known = usage_of(words)
         options = [word for word in words[2:] if word.startswith("-")]
         unknown = [option for option in options if not re.search(rf"{option}\b", known)]
         assert unknown == [], shlex.join(words)
