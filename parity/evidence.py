@@ -6,6 +6,9 @@ import dataclasses
 import math
 from typing import Any, Literal
 
+# Of the JSON document; it changes when what reads one would misread the other.
+REPORT_VERSION = 1
+
 Kind = Literal["value", "bits", "shape", "missing", "unexpected", "not finite", "error"]
 
 
@@ -163,6 +166,7 @@ def report_document(report: Report) -> dict[str, Any]:
     first, traced = report.first_divergence, report.divergence
     source = {"file": traced.file, "definition": traced.definition} if traced else {}
     return {
+        "report_version": REPORT_VERSION,
         "passed": report.passed,
         "spec": report.spec,
         "weights": report.weights,

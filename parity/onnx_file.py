@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import version_converter
 
 from tinynet.documents import write_atomically
 from tinynet.labels import class_names
@@ -48,6 +46,10 @@ def export(framework: str, spec: Spec, state: State, path: str | os.PathLike[str
         OnnxError: the exporter wrote a file that does not pass ONNX's checker.
         DocumentError: the file cannot be placed there.
     """
+    # Imported here: who judges files that others wrote does not need it.
+    import onnx
+    from onnx import version_converter
+
     twin = load_twin(framework)
 
     def write(temporary: Path) -> None:
