@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,7 +14,7 @@ from tinynet.labels import class_names
 
 from parity import inputs, onnx_file
 from parity.bench import Bench
-from parity.compare import Array, compare_values
+from parity.compare import Array, compare_values, norm
 from parity.evidence import Evidence
 from parity.twins import JUDGE
 
@@ -55,9 +56,14 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
         "top-1": 100 * float(np.mean([rank < 1 for rank in ranks])),
         "top-5": 100 * float(np.mean([rank < 5 for rank in ranks])),
     }
-    loss = _loss(logits, labelled.labels)
+    own = _losses(logits, labelled.labels)
+    loss = own.mean()
     reference: Predict = bench.judge.predict.Predictor(bench.spec, bench.state)
-    noise = [_loss(reference(labelled.images), labelled.labels)]
+    # Of single photographs: in the mean errors may cancel, by luck.
+    errors = _losses(reference(labelled.images), labelled.labels) - own
+    noise = [loss + error for error in errors]
+    # The loss is a difference of logits, however small it is itself.
+    size = norm(logits) / math.sqrt(logits.size)
     first = bench.first
     candidate: Predict = bench.candidate.predict.Predictor(
         bench.spec, bench.state, first.device, first.mode
@@ -80,10 +86,9 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
             # Percentages of the same counts, which may be rounded in another place.
             yield Evidence(runtime, name, abs(counted - percent), 1e-9, note=note)
         bound = bench.bound("onnx" if runtime == "ONNX Runtime" else "metric loss")
-        yield compare_values(runtime, "mean loss", np.array(found.loss), loss, noise, bound)
+        yield compare_values(runtime, "mean loss", np.array(found.loss), loss, noise, bound, size)
 
 
-def _loss(logits: Array, labels: list[int]) -> Array:
+def _losses(logits: Array, labels: list[int]) -> Array:
     logits = logits.astype(np.float64)
-    own = logits[np.arange(len(labels)), labels]
-    return np.array((np.logaddexp.reduce(logits, axis=1) - own).mean())
+    return np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]
