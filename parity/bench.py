@@ -118,7 +118,8 @@ class Bench:
             that nobody calibrated.
 
     Raises:
-        TwinError: PyTorch, the judge, is not installed.
+        TwinError: the framework of the subjects is not installed. PyTorch, the judge, is needed
+            only for what it computes.
     """
 
     def __init__(
@@ -136,12 +137,10 @@ class Bench:
         self.calibrations = calibrations
         self.subjects = list(subjects)
         self.first = self.subjects[0]
-        self.judge = load_twin(JUDGE)
         self.candidate = load_twin(self.first.framework)
         # It tells one cause from all others, and in a coarser precision there are others.
         exact = dataclasses.replace(self.first, exact_gates=True)
         self.exact = [exact] if self.first.precision == "float32" else []
-        self.reference = Subject(JUDGE, self.judge.modes.MODES[0])
         self.frameworks = tuple(dict.fromkeys((JUDGE, self.candidate.name)))
         self.kinked = spec.activation == "relu6"
         self.can_train = spec.input_size[0] in (1, 3)
@@ -160,6 +159,16 @@ class Bench:
         if self.calibrations is not None:
             found = find_calibration(setting, self.calibrations)
         return found.bound(quantity, self.spec) if found else scaled(quantity, setting.precision)
+
+    @cached_property
+    def judge(self) -> Twin:
+        """The twin that is run in float64."""
+        return load_twin(JUDGE)
+
+    @cached_property
+    def reference(self) -> Subject:
+        """The judge's twin in float32, whose errors are the noise."""
+        return Subject(JUDGE, self.judge.modes.MODES[0])
 
     def twin(self, subject: Subject) -> Twin:
         """The twin a subject runs in."""
@@ -303,6 +312,12 @@ class Bench:
         given = {name: pair for name, pair in self.backward_inputs.items() if name in names}
         return self.twin(subject).probe.backward(net, given, subject.mode)
 
+    @cached_property
+    def given_gradients(self) -> State:
+        """What the optimizers are given: the judge's gradients, rounded to float32."""
+        found = self.judge_gradients.parameters
+        return {key: value.astype(np.float32) for key, value in found.items()}
+
     def judge_update(self, kind: str) -> TrainingState:
         """Steps of an optimizer on gradients that are given, in float64."""
         return self._update(JUDGE, kind, "float64")
@@ -320,10 +335,7 @@ class Bench:
     ) -> TrainingState:
         def compute() -> TrainingState:
             gradients = [
-                {
-                    key: (factor * value).astype(np.float32)
-                    for key, value in self.judge_gradients.parameters.items()
-                }
+                {key: np.float32(factor) * value for key, value in self.given_gradients.items()}
                 for factor in _GRADIENT_FACTORS
             ]
             start = inputs.training_state(self.spec, load_recipe(_OPTIMIZERS[kind]), self.state)

@@ -56,14 +56,38 @@ def compare_values(
     """
     measured = max(relative_error(reference, truth, scale) for reference in references)
     noise = bound.noise(measured, where)
+    limit = bound.factor * noise
+    return compare_within(subject, where, found, truth, noise, limit, bound.quantity, scale)
+
+
+def compare_within(
+    subject: str,
+    where: str,
+    found: Array | None,
+    truth: Array,
+    noise: float,
+    limit: float,
+    quantity: str,
+    scale: float | None = None,
+) -> Evidence:
+    """Holds an array against another one, bounded by a number that is known.
+
+    Args:
+        subject: what ``found`` came from.
+        where: the layer or key.
+        found: the array under test, None where there is none.
+        truth: what it should be.
+        noise: what ``limit`` is a multiple of.
+        limit: the largest error that passes.
+        quantity: the row of :data:`parity.tolerance.BOUNDS` that the limit is from.
+        scale: what errors are relative to; by default the norm of ``truth``.
+    """
     obstacle = _obstacle(found, truth)
     if found is None or obstacle is not None:
         kind, note = obstacle or _MISSING
-        return Evidence(
-            subject, where, math.inf, bound.factor * noise, noise, kind, note, bound.quantity
-        )
+        return Evidence(subject, where, math.inf, limit, noise, kind, note, quantity)
     error = relative_error(found, truth, scale)
-    return Evidence(subject, where, error, bound.factor * noise, noise, quantity=bound.quantity)
+    return Evidence(subject, where, error, limit, noise, quantity=quantity)
 
 
 def compare_bits(subject: str, where: str, found: Array | None, truth: Array) -> Evidence:

@@ -118,7 +118,9 @@ def labels(spec: Spec, count: int, seed: int) -> NDArray[np.int64]:
     return np.floor(uniform((count,), seed, "labels") * spec.num_classes).astype(np.int64)
 
 
-def sample_state(spec: Spec, seed: int, twin: Twin) -> State:
+def sample_state(
+    spec: Spec, seed: int, twin: Twin, precision: str = "float64", device: str = "cpu"
+) -> State:
     """A state with nothing trivial in it, for a spec that has no trained weights.
 
     Initial weights, but for scales and biases drawn at random and for batch-norm statistics
@@ -128,7 +130,9 @@ def sample_state(spec: Spec, seed: int, twin: Twin) -> State:
     Args:
         spec: the net.
         seed: any integer.
-        twin: a twin that computes in float64.
+        twin: measures the statistics.
+        precision: in which it does.
+        device: on which it does.
     """
     state = initial_state(spec, seed)
     for key, entry in manifest(spec).items():
@@ -138,7 +142,7 @@ def sample_state(spec: Spec, seed: int, twin: Twin) -> State:
         elif entry.role in ("bn_bias", "conv_bias", "linear_bias"):
             state[key] = (0.5 * noise).astype(np.float32)
     images = pixels(spec, 4, seed)
-    net = twin.probe.build(spec, state, precision="float64")
+    net = twin.probe.build(spec, state, precision, device=device)
     moved = twin.probe.gradients(net, images, labels(spec, 4, seed)).statistics
     momentum = spec.batch_norm.momentum
     for key, value in moved.items():

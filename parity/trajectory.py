@@ -168,22 +168,27 @@ def compare_trajectories(
         references: from :func:`envelope`.
         bound: the factor and floor.
     """
-    distances = np.array([np.abs(run.losses - truth.losses) for run in references])
-    widest = np.maximum.accumulate(distances.max(axis=0))
+    widest = loss_noise(truth, references)
     for index, loss in enumerate(truth.losses):
         where = f"loss of step {index + 1}"
-        noise = bound.noise(float(widest[index] / loss), where)
+        noise = bound.noise(float(widest[index]), where)
         error = float(abs(found.losses[index] - loss) / loss)
         yield Evidence(subject, where, error, bound.factor * noise, noise, quantity=bound.quantity)
-    kinds = [_kinds(run.state) for run in references]
-    found_kinds = _kinds(found.state)
-    for name, values in _kinds(truth.state).items():
+    kinds = [tensors_by_kind(run.state) for run in references]
+    found_kinds = tensors_by_kind(found.state)
+    for name, values in tensors_by_kind(truth.state).items():
         others = [run[name] for run in kinds]
         yield compare_values(subject, name, found_kinds[name], values, others, bound)
 
 
-def _kinds(state: TrainingState) -> dict[str, Array]:
-    # All tensors of a kind as one: what a single small one loses by chance is no measure.
+def loss_noise(truth: Trajectory, references: Sequence[Trajectory]) -> Array:
+    """The relative width of the envelope at each step: the widest so far."""
+    distances = np.array([np.abs(run.losses - truth.losses) for run in references])
+    return np.maximum.accumulate(distances.max(axis=0)) / truth.losses
+
+
+def tensors_by_kind(state: TrainingState) -> dict[str, Array]:
+    """All tensors of a kind as one: what a single small one loses by chance is no measure."""
     entries = manifest(state.progress.spec)
     trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
     statistics = [key for key in entries if key not in trained]

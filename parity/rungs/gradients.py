@@ -11,10 +11,7 @@ from tinynet.manifest import TRAINED_ROLES, manifest
 from parity.bench import Bench
 from parity.compare import compare_values, norm
 from parity.evidence import Evidence
-
-# A norm below this share of the whole gradient's is rounding of an analytically zero gradient,
-# such as a bias's whose output goes into a batch norm.
-ZERO_GRADIENT = 1e-6
+from parity.quantities import gradient_quantity, gradient_scale, statistic_scale, whole_norm
 
 
 def loss(bench: Bench) -> Iterator[Evidence]:
@@ -41,12 +38,12 @@ def gradients_isolated(bench: Bench) -> Iterator[Evidence]:
         # From the loss back to the input, the way gradients flow.
         for name, truth in reversed(bench.judge_backward.items()):
             here = found.get(name)
-            whole = float(np.sqrt(sum(norm(value) ** 2 for value in truth.parameters.values())))
+            whole = whole_norm(map(norm, truth.parameters.values()))
             for key, value in reversed(truth.parameters.items()):
                 yield compare_values(
                     str(subject), key, here and here.parameters.get(key), value,
                     [item[name].parameters[key] for item in references], bound,
-                    scale=whole if norm(value) < ZERO_GRADIENT * whole else None,
+                    scale=gradient_scale(norm(value), whole),
                 )  # fmt: skip
             yield compare_values(
                 str(subject), f"{name} input", here and here.input, truth.input,
@@ -59,8 +56,8 @@ def gradients_chained(bench: Bench) -> Iterator[Evidence]:
     judge, references = bench.judge_gradients, bench.reference_gradients
     entries = manifest(bench.spec).items()
     trained = [key for key, entry in entries if entry.role in TRAINED_ROLES]
-    quantity = "gradient, kinked" if bench.kinked else "gradient"
-    whole = float(np.sqrt(sum(norm(value) ** 2 for value in judge.parameters.values())))
+    quantity = gradient_quantity(bench.spec)
+    whole = whole_norm(map(norm, judge.parameters.values()))
     for subject in bench.subjects:
         bound = bench.bound(quantity, subject)
         found = bench.gradients(subject)
@@ -70,7 +67,7 @@ def gradients_chained(bench: Bench) -> Iterator[Evidence]:
             yield compare_values(
                 str(subject), key, found.parameters.get(key), truth,
                 [item.parameters[key] for item in references], bound,
-                scale=whole if norm(truth) < ZERO_GRADIENT * whole else None,
+                scale=gradient_scale(norm(truth), whole),
             )  # fmt: skip
         yield compare_values(
             str(subject), "input", found.input, judge.input,
@@ -85,10 +82,8 @@ def statistics(bench: Bench) -> Iterator[Evidence]:
         bound = bench.bound("statistics", subject)
         found = bench.gradients(subject).statistics
         for key, truth in judge.items():
-            # A mean may be zero; what it is measured against is the spread of the values.
-            deviations = np.sqrt(judge[key.replace("running_mean", "running_var")])
             yield compare_values(
                 str(subject), key, found.get(key), truth,
                 [item.statistics[key] for item in references], bound,
-                scale=norm(deviations) if key.endswith("running_mean") else None,
+                scale=statistic_scale(key, judge),
             )  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from parity.bench import Bench
 from parity.compare import compare_values
 from parity.evidence import Evidence
+from parity.quantities import layer_quantity
 
 
 def layers_isolated(bench: Bench) -> Iterator[Evidence]:
@@ -19,17 +20,9 @@ def layers_isolated(bench: Bench) -> Iterator[Evidence]:
             note = "the judge has no such layer"
             yield Evidence(str(subject), name, math.inf, 0.0, kind="unexpected", note=note)
         for name, truth in bench.judge_layers.items():
-            exp = _holds_exp(name) and not subject.exact_gates
-            bound = bounds["gate layer" if exp else "layer"]
+            bound = bounds["layer" if subject.exact_gates else layer_quantity(name)]
             reference = bench.reference_layers[name]
             yield compare_values(str(subject), name, found.get(name), truth, [reference], bound)
-
-
-def _holds_exp(name: str) -> bool:
-    # Convolutions, batch norms, pooling and classifier have no exp in them; activations, gates,
-    # squeeze-excites and whole blocks have.
-    leaf = name.rpartition(".")[2]
-    return not leaf.startswith(("conv", "bn", "global_pool", "classifier"))
 
 
 def layers_chained(bench: Bench) -> Iterator[Evidence]:

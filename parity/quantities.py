@@ -1,0 +1,61 @@
+"""Which bound holds for what is compared, and what its errors are relative to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from tinynet.spec import Spec
+
+from parity.compare import Array, norm
+
+# A norm below this share of the whole gradient's is rounding of an analytically zero gradient,
+# such as a bias's whose output goes into a batch norm.
+ZERO_GRADIENT = 1e-6
+
+
+def layer_quantity(name: str) -> str:
+    """The quantity of a layer alone: "gate layer" for one that holds a sigmoid or SiLU.
+
+    Convolutions, batch norms, pooling and classifier have no exp in them; activations, gates,
+    squeeze-excites and whole blocks have.
+    """
+    leaf = name.rpartition(".")[2]
+    exact = leaf.startswith(("conv", "bn", "global_pool", "classifier"))
+    return "layer" if exact else "gate layer"
+
+
+def gradient_quantity(spec: Spec) -> str:
+    """The quantity of the gradients of a whole net."""
+    return "gradient, kinked" if spec.activation == "relu6" else "gradient"
+
+
+def whole_norm(norms: Iterable[float]) -> float:
+    """The norm of a whole gradient, from those of its parts."""
+    return math.sqrt(sum(value**2 for value in norms))
+
+
+def gradient_scale(own: float, whole: float) -> float | None:
+    """What the error of a parameter's gradient is relative to, None for its own norm.
+
+    Args:
+        own: its norm.
+        whole: the norm of the whole gradient.
+    """
+    return whole if own < ZERO_GRADIENT * whole else None
+
+
+def statistic_scale(key: str, truths: Mapping[str, Array]) -> float | None:
+    """What the error of a running statistic is relative to, None for its own norm.
+
+    A mean may be zero; what it is measured against is the spread of the values.
+
+    Args:
+        key: of the statistic.
+        truths: all statistics.
+    """
+    if not key.endswith("running_mean"):
+        return None
+    return norm(np.sqrt(truths[key.replace("running_mean", "running_var")]))
