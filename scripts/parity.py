@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 
 from _command import Parser, run
 
+from scripts._subjects import add_subject_options, calibrations, subjects
+
 if TYPE_CHECKING:
     from parity.evidence import Rung
 
 # Jobs beside the ladder itself: verb -> what it does. Each is scripts/_parity_VERB.py.
-VERBS: dict[str, str] = {}
+VERBS = {
+    "gate": "judges whether every rung was climbed and passed, for CI",
+}
 
 DESCRIPTION = """\
 Climbs the parity ladder for a spec: the same weights and pixels go through the PyTorch twin, the
@@ -54,10 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     # Imported here, so that --help answers at once.
     from tinynet.spec import load_spec
 
-    from parity.bench import subjects_of
-    from parity.calibration import DIRECTORY
     from parity.checkpoint import load_checkpoint
     from parity.evidence import report_document
+    from parity.junit import report_suite, write_junit
     from parity.ladder import LEVELS, climb
     from parity.report import format_report, format_rung, write_html
 
@@ -80,13 +83,8 @@ def main(argv: list[str] | None = None) -> int:
         command=shlex.join(["python", "scripts/parity.py", *argv]),
         levels=options.levels.split(",") if options.levels else tuple(LEVELS),
         seed=options.seed,
-        subjects=subjects_of(
-            options.framework,
-            options.modes.split(",") if options.modes else (),
-            options.device,
-            options.precision,
-        ),
-        calibrations=Path(options.calibrations) if options.calibrations else DIRECTORY,
+        subjects=subjects(options),
+        calibrations=calibrations(options),
         fail_fast=options.fail_fast,
         progress=show,
     )
@@ -94,6 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.report:
         page = write_html(report, Path(options.report))
         print(f"report: {page}", file=sys.stderr if options.json else sys.stdout)
+    if options.junit:
+        write_junit(options.junit, [report_suite(report)])
     return 0 if report.passed else 1
 
 
@@ -106,23 +106,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=0, help="of pixels, labels, weights (default 0)"
     )
-    parser.add_argument(
-        "--framework", choices=("mindspore", "torch"), default="mindspore",
-        help="what is held against the judge, PyTorch in float64 (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--modes", help="of the framework; MindSpore's are pynative, graph (default: all)"
-    )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, gpu, ascend (default cpu)")
-    parser.add_argument(
-        "--precision", default="float32",
-        help="float32, tf32, bfloat16, float16, as far as the framework has it (default float32)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--calibrations", metavar="DIR", help="where bounds are taken from (default: as shipped)"
-    )
+    add_subject_options(parser)
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failing rung")
     parser.add_argument("--report", metavar="DIR", help="write parity.html and parity.json there")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each rung a test")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return parser.parse_args(argv)
 

@@ -1,0 +1,182 @@
+"""Known differences: what a gate lets pass although it fails, each with a bound and a reason.
+
+They are listed in a TOML file::
+
+    [[difference]]
+    id = "lite0-kinks-on-ascend"
+    spec = "efficientnet_lite0"
+    rung = "gradients-chained"
+    where = "blocks.*"
+    subject = "mindspore * ascend*"
+    bound = { noise = 12.0 }
+    reason = "ReLU6 rounds to the other side of a kink more often in float16"
+    link = "https://example.org/issues/17"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Collection
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from tinynet.documents import DocumentError, check_document, parse_document, read_text
+
+from parity.evidence import Evidence
+
+NOT_CLIMBED = "not climbed"
+
+
+class KnownDifferenceError(DocumentError):
+    """A file of known differences that is not what it must be. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KnownDifference:
+    """A failure that a gate lets pass.
+
+    Attributes:
+        id: what to call it.
+        spec: name of the spec, or a pattern with ``*``, as ``where`` and ``subject`` may be.
+        rung: the rung that fails.
+        where: the layer, key, file or photograph that differs.
+        subject: what differs from the judge, such as "mindspore graph".
+        unit: what ``bound`` counts: multiples of rounding noise, or the rung's own unit; or that
+            the rung is not climbed at all.
+        bound: the largest error that is let pass; 0 for a rung that is not climbed.
+        reason: why it differs.
+        link: where that is discussed.
+    """
+
+    id: str
+    spec: str
+    rung: str
+    where: str
+    subject: str
+    unit: Literal["noise", "error", "not climbed"]
+    bound: float
+    reason: str
+    link: str
+
+    def is_about_rung(self, spec: str, rung: str) -> bool:
+        """Whether it is about a rung that a spec cannot climb, or did not."""
+        return self.unit == NOT_CLIMBED and self._has(spec, rung)
+
+    def is_about(self, spec: str, rung: str, item: Evidence) -> bool:
+        """Whether it is about a comparison, however far that is off."""
+        return (
+            self.unit != NOT_CLIMBED
+            and self._has(spec, rung)
+            and _matches(item.where, self.where)
+            and _matches(item.subject, self.subject)
+        )
+
+    def excuses(self, item: Evidence) -> bool:
+        """Whether a comparison that it is about is within its bound."""
+        return item.error <= self.bound * (item.noise if self.unit == "noise" else 1.0)
+
+    def _has(self, spec: str, rung: str) -> bool:
+        return self.rung == rung and _matches(spec, self.spec)
+
+
+def load_known_differences(
+    path: str | os.PathLike[str], rungs: Collection[str]
+) -> tuple[KnownDifference, ...]:
+    """Reads a file of known differences.
+
+    Args:
+        path: a TOML file; one without any ``[[difference]]`` lists none.
+        rungs: the names there are.
+
+    Raises:
+        KnownDifferenceError: naming the file, the place in it, what was found and what was
+            expected.
+    """
+    source = os.fspath(path)
+    try:
+        content = tomllib.loads(read_text(path))
+        # As JSON, which has neither dates nor an infinite bound.
+        document = parse_document(json.dumps(content, default=str), source)
+        check_document(document, _SCHEMA, source)
+    except tomllib.TOMLDecodeError as error:
+        raise KnownDifferenceError(f"{source}: not valid TOML: {error}") from None
+    except DocumentError as error:
+        raise KnownDifferenceError(str(error)) from None
+    entries: list[dict[str, Any]] = document.get("difference", [])
+    for index, entry in enumerate(entries):
+        place = f"{source}: difference[{index}]"
+        if entry["rung"] not in rungs:
+            raise KnownDifferenceError(
+                f"{place}.rung is {entry['rung']!r}, expected one of {', '.join(rungs)}"
+            )
+        for field in ("where", "subject"):
+            if entry["bound"] == NOT_CLIMBED and entry[field] != "*":
+                raise KnownDifferenceError(
+                    f'{place}.{field} is {entry[field]!r}, expected "*": what is not climbed '
+                    "compares nothing anywhere"
+                )
+    known = tuple(_known_difference(entry) for entry in entries)
+    for name, times in Counter(item.id for item in known).items():
+        if times > 1:
+            raise KnownDifferenceError(f"{source}: the id {name} stands {times} times, expected 1")
+    return known
+
+
+def _known_difference(entry: dict[str, Any]) -> KnownDifference:
+    fields = {name: value for name, value in entry.items() if name != "bound"}
+    if entry["bound"] == NOT_CLIMBED:
+        return KnownDifference(**fields, unit=NOT_CLIMBED, bound=0.0)
+    ((unit, bound),) = entry["bound"].items()
+    return KnownDifference(**fields, unit=unit, bound=bound)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    # Some places have brackets, which mean something else in a pattern: stages[1].repeats.
+    return text == pattern or fnmatchcase(text, pattern)
+
+
+_TEXT: dict[str, Any] = {"type": "string", "minLength": 1, "description": "a text, not empty"}
+_NUMBER: dict[str, Any] = {
+    "type": "number", "exclusiveMinimum": 0, "description": "a number above 0"
+}  # fmt: skip
+_FIELDS: dict[str, Any] = {
+    "id": {"type": "string", "pattern": r"^\S+$", "description": "a name without spaces"},
+    **dict.fromkeys(("spec", "rung", "where", "subject"), _TEXT),
+    "bound": {
+        "oneOf": [
+            {"const": NOT_CLIMBED},
+            *(
+                {
+                    "type": "object", "properties": {unit: _NUMBER}, "required": [unit],
+                    "additionalProperties": False,
+                }
+                for unit in ("noise", "error")
+            ),
+        ],
+        "description": '{ noise = N }, { error = N } or "not climbed"',
+    },
+    "reason": _TEXT,
+    "link": {"type": "string", "pattern": r"^https?://\S+$", "description": "an address (https)"},
+}  # fmt: skip
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "a TOML document",
+    "additionalProperties": False,
+    "properties": {
+        "difference": {
+            "type": "array",
+            "description": "a list of tables, each under [[difference]]",
+            "items": {
+                "type": "object",
+                "description": "a table",
+                "properties": _FIELDS,
+                "required": list(_FIELDS),
+                "additionalProperties": False,
+            },
+        },
+    },
+}

@@ -1,0 +1,138 @@
+"""Reports that were written: a ``parity.json`` back into a report that can be judged."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from typing import Any, get_args
+
+from tinynet.documents import DocumentError, check_document, parse_document, read_text
+
+from parity.evidence import REPORT_VERSION, Evidence, Kind, Report, Rung
+
+
+class ReportError(DocumentError):
+    """A file that is no report, one of another version, or one that contradicts itself.
+
+    The message is one line.
+    """
+
+
+def load_report(path: str | os.PathLike[str]) -> Report:
+    """Reads a report as far as a document holds it.
+
+    A document has all failures of a rung, but of what passed only the closest comparison. So a
+    rung comes back with its failures or, if there are none, with that one.
+
+    Args:
+        path: a ``parity.json``, or what a command printed with ``--json``.
+
+    Raises:
+        ReportError: naming the file, the place in it, what was found and what was expected.
+    """
+    source = os.fspath(path)
+    try:
+        document = parse_document(read_text(path), source)
+        check_document(document, _SCHEMA, source)
+    except DocumentError as error:
+        raise ReportError(str(error)) from None
+    rungs = tuple(_rung(rung) for rung in document["rungs"])
+    for index, rung in enumerate(rungs):
+        written = document["rungs"][index]
+        place = f"{source}: rungs[{index}]"
+        _check_verdict(f"{place}.failed", written["failed"], len(rung.failures))
+        _check_verdict(f"{place}.passed", written["passed"], rung.passed)
+        compared = bool(rung.evidence) and not rung.skipped
+        _check_verdict(f"{place}.compared > 0", written["compared"] > 0, compared)
+    name, times = Counter(rung.name for rung in rungs).most_common(1)[0]
+    if times > 1:
+        raise ReportError(f"{source}: rungs has {name} {times} times, expected once")
+    fields = {name: document[name] for name in ("spec", "weights", "command", "environment")}
+    report = Report(**fields, rungs=rungs, seconds=document["seconds"])
+    _check_verdict(f"{source}: passed", document["passed"], report.passed)
+    return report
+
+
+def _rung(document: dict[str, Any]) -> Rung:
+    worst = document["worst"]
+    evidence = [_evidence(item) for item in document["failures"] or ([worst] if worst else [])]
+    return Rung(
+        name=document["name"],
+        title=document["title"],
+        unit=worst["unit"] if worst else "",
+        reason="",
+        evidence=tuple(evidence),
+        seconds=document["seconds"],
+        skipped=document.get("skipped", ""),
+    )
+
+
+def _evidence(document: dict[str, Any]) -> Evidence:
+    fields = {name: document[name] for name in ("subject", "where", "kind", "note")}
+    for name in ("error", "bound", "noise"):
+        # JSON has no infinity.
+        fields[name] = math.inf if document[name] is None else document[name]
+    return Evidence(**fields)
+
+
+def _check_verdict(place: str, found: bool | int, expected: bool | int) -> None:
+    if found != expected:
+        raise ReportError(f"{place} is {found}, expected {expected}, as the numbers under it say")
+
+
+def _object(description: str, properties: dict[str, Any], optional: str = "") -> dict[str, Any]:
+    # Other fields may stand beside them, for those who read more of a report than its verdict.
+    required = [name for name in properties if name != optional]
+    return {
+        "type": "object", "description": description,
+        "properties": properties, "required": required,
+    }  # fmt: skip
+
+
+_TEXT: dict[str, Any] = {"type": "string", "description": "a text"}
+_FLAG: dict[str, Any] = {"type": "boolean", "description": "true or false"}
+_COUNT: dict[str, Any] = {"type": "integer", "minimum": 0, "description": "a whole number from 0"}
+_SECONDS: dict[str, Any] = {"type": "number", "minimum": 0, "description": "a number from 0"}
+_DISTANCE: dict[str, Any] = {
+    "type": ["number", "null"], "minimum": 0, "description": "a number from 0, or null for infinity"
+}  # fmt: skip
+_COMPARISON = _object(
+    "a comparison",
+    {
+        **dict.fromkeys(("where", "subject", "unit", "note"), _TEXT),
+        "kind": {"enum": list(get_args(Kind)), "description": f"one of {get_args(Kind)}"},
+        **dict.fromkeys(("error", "bound", "noise"), _DISTANCE),
+    },
+)
+_RUNG = _object(
+    "a rung",
+    {
+        **dict.fromkeys(("name", "title"), _TEXT),
+        "passed": _FLAG,
+        **dict.fromkeys(("compared", "failed"), _COUNT),
+        "worst": {**_COMPARISON, "type": ["object", "null"], "description": "a comparison or null"},
+        "failures": {"type": "array", "items": _COMPARISON, "description": "a list of comparisons"},
+        "seconds": _SECONDS,
+        "skipped": {"type": "string", "minLength": 1, "description": "a reason"},
+    },
+    optional="skipped",
+)
+_SCHEMA = _object(
+    "a parity report, a JSON object",
+    {
+        "report_version": {
+            "const": REPORT_VERSION,
+            "description": f"{REPORT_VERSION}, that of the reports this version writes",
+        },
+        "passed": _FLAG,
+        **dict.fromkeys(("spec", "weights", "command"), _TEXT),
+        "rungs": {
+            "type": "array", "minItems": 1, "items": _RUNG, "description": "at least one rung",
+        },
+        "environment": {
+            "type": "object", "additionalProperties": _TEXT, "description": "name -> text",
+        },
+        "seconds": _SECONDS,
+    },
+)  # fmt: skip

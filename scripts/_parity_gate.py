@@ -1,0 +1,114 @@
+"""Judges whether every rung was climbed and passed: the gate of a CI."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from _command import Parser
+
+from scripts._subjects import add_subject_options, calibrations, subjects
+
+if TYPE_CHECKING:
+    from tinynet.spec import Spec
+
+    from parity.evidence import Report
+
+KNOWN = Path(__file__).parents[1] / "tests" / "known_differences.toml"
+
+DESCRIPTION = """\
+Climbs the whole parity ladder for some specs, by default all that are shipped, and passes only if
+every rung was climbed and passed. A rung that was skipped or is missing fails, unless it is listed
+as a known difference; and so does a known difference that matches nothing.
+
+With --from, reports are judged that were written elsewhere, and no framework is needed.
+"""
+
+EXAMPLES = """\
+examples:
+  parity.py gate                                        all shipped specs, all rungs
+  parity.py gate --specs tinynet_e,my_net.json --junit junit.xml --report reports
+  parity.py gate --specs my_net.json --known known_differences.toml
+  parity.py gate --specs tinynet_e,tinynet_d --from reports/*/parity.json
+
+fields of --json: passed, specs, rungs (how many), failures (spec, rung, message, again), known (the
+same, and ids: what was let pass, and by which known differences), stale (ids of known differences
+that match nothing).
+
+exit status: 0 when the gate passed, 1 when it failed, 2 for a wrong argument or file.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Parses the arguments, climbs or reads reports, and judges them."""
+    options = _parse(argv)
+    # Imported here, so that --help answers at once.
+    from tinynet.spec import list_specs, load_spec
+
+    from parity.gate import format_verdict, judge, verdict_document, verdict_suites
+    from parity.junit import write_junit
+    from parity.known_differences import load_known_differences
+    from parity.ladder import LEVELS
+    from parity.report_file import load_report
+
+    if options.reports and not options.specs:
+        raise ValueError("--from without --specs: name the specs that must be among the reports")
+    names = list_specs() if options.specs is None else options.specs.split(",")
+    specs = {name: load_spec(name) for name in names}
+    known = load_known_differences(options.known, LEVELS)
+    if options.reports:
+        reports = [load_report(path) for path in options.reports]
+    else:
+        reports = [_climb(name, spec, options) for name, spec in specs.items()]
+    verdict = judge(reports, [spec.name for spec in specs.values()], known)
+    print(json.dumps(verdict_document(verdict)) if options.json else format_verdict(verdict))
+    if options.junit:
+        write_junit(options.junit, verdict_suites(verdict))
+    return 0 if verdict.passed else 1
+
+
+def _climb(name: str, spec: Spec, options: argparse.Namespace) -> Report:
+    from parity.ladder import climb
+    from parity.report import format_rung, write_html
+
+    out = sys.stderr if options.json else sys.stdout
+    print(f"{spec.name}", file=out, flush=True)
+    again = ["python", "scripts/parity.py", "--spec", name]
+    for option in ("framework", "modes", "device", "precision", "calibrations"):
+        if getattr(options, option):
+            again += [f"--{option}", getattr(options, option)]
+    report = climb(
+        spec,
+        command=shlex.join(again),
+        subjects=subjects(options),
+        calibrations=calibrations(options),
+        progress=lambda rung: print(f"  {format_rung(rung)}", file=out, flush=True),
+    )
+    if options.report:
+        write_html(report, Path(options.report) / spec.name)
+    return report
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(DESCRIPTION, EXAMPLES)
+    parser.prog = "parity.py gate"
+    parser.add_argument(
+        "--specs", metavar="A,B", help="comma-separated names or paths (default: all shipped specs)"
+    )
+    parser.add_argument(
+        "--from", dest="reports", nargs="+", metavar="FILE",
+        help="judge these reports (parity.json) instead of climbing",
+    )  # fmt: skip
+    parser.add_argument(
+        "--known", metavar="FILE", default=KNOWN,
+        help="a TOML file of known differences (default: tests/known_differences.toml)",
+    )  # fmt: skip
+    add_subject_options(parser)
+    parser.add_argument("--report", metavar="DIR", help="write DIR/SPEC/parity.html and .json")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each rung a test")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return parser.parse_args(argv)
