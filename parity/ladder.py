@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from importlib import metadata
 from pathlib import Path
 
 from tinynet.manifest import State, manifest
@@ -21,6 +19,7 @@ from tinynet.spec import Spec
 
 from parity.bench import Bench, Subject, subjects_of
 from parity.calibration import DIRECTORY
+from parity.environment import environment
 from parity.evidence import Evidence, Report, Rung, Series
 from parity.rungs import family, files, gradients, layers, metrics, training
 from parity.tolerance import BOUNDS
@@ -158,13 +157,6 @@ def climb(
     weights = weights or f"made from seed {seed}"
     seconds = time.perf_counter() - start
     return Report(spec.name, weights, command, tuple(climbed), environment(), seconds)
-
-
-def environment() -> dict[str, str]:
-    """What numbers may depend on: versions, processor, system."""
-    packages = ("torch", "mindspore", "onnxruntime", "onnx", "numpy", "pillow", "safetensors")
-    found = {name: metadata.version(name) for name in packages}
-    return {**found, "python": platform.python_version(), "machine": platform.platform()}
 
 
 def _climb_rung(name: str, bench: Bench) -> Rung:
