@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinynet.manifest import State
-from tinynet.recipe import load_recipe
+from tinynet.recipe import Recipe, load_recipe
 from tinynet.sources import fingerprint
 from tinynet.spec import Spec
 from tinynet.training_state import TrainingState, initial_training_state
@@ -34,15 +34,13 @@ NOISE_SAMPLES = 4
 # The stretch of training: so many steps on so many images, in batches that do not divide them.
 STEPS, IMAGES, BATCH = 8, 10, 4
 ENVELOPE_SAMPLES = 3
-# The paper's recipe with all that it has, so large a batch taken away and the rest made visible in
-# a few steps: the warm-up ends and two stairs come within them, and the average and the weight
-# decay move things by more than roundings.
-_RECIPE = (
-    "imagenet_drop_path",
+# What makes a recipe visible in a few steps, so large a batch taken away: the warm-up ends and two
+# stairs come within them, and the average and the weight decay move things by more than roundings.
+_CHANGES = (
     f"batch_size={BATCH}", f"epochs={STEPS * BATCH / IMAGES}", "schedule.learning_rate=0.002",
     "schedule.warmup_epochs=0.8", "schedule.decay_epochs=0.8", "optimizer.weight_decay=0.001",
-    "ema.decay=0.9",
 )  # fmt: skip
+_EMA_CHANGE = "ema.decay=0.9"
 # Optimizer -> the recipe that has it; the first one's average is what the rung ema looks at.
 _OPTIMIZERS = {"rmsprop": "imagenet", "sgd": "imagenet_resnet"}
 # Of the steps on gradients that are given.
@@ -76,6 +74,10 @@ class Subject:
         return Setting(self.framework, version, self.device, self.precision, self.mode)
 
 
+# Whose float32 errors are the noise that every bound is a multiple of.
+REFERENCE = Subject(JUDGE, "eager")
+
+
 def subjects_of(
     framework: str = "mindspore",
     modes: Sequence[str] = (),
@@ -103,6 +105,16 @@ def subjects_of(
         raise ValueError(f"precision is {precision!r}, expected one of {', '.join(precisions)}")
     twin.predict.set_device(device)
     return [Subject(framework, mode, device, precision) for mode in modes or known]
+
+
+def stretch_recipe(name_or_path: str = "imagenet_drop_path") -> Recipe:
+    """A recipe, by default the paper's with all that it has, for a stretch of few small steps.
+
+    Raises:
+        RecipeError: no such recipe, or one that cannot be shortened.
+    """
+    averages = load_recipe(name_or_path).ema is not None
+    return load_recipe(name_or_path, (*_CHANGES, *[_EMA_CHANGE] * averages))
 
 
 class Bench:
@@ -322,27 +334,31 @@ class Bench:
         """Steps of an optimizer on gradients that are given, in float64."""
         return self._update(JUDGE, kind, "float64")
 
-    def reference_update(self, kind: str) -> TrainingState:
-        """The same in float32, whose errors are the noise."""
-        return self._update(JUDGE, kind, "float32")
+    def reference_updates(self, kind: str) -> list[TrainingState]:
+        """The same in float32, several times: samples of the noise."""
+        return [self._update(JUDGE, kind, "float32", sample=n) for n in range(NOISE_SAMPLES)]
 
     def update(self, kind: str) -> TrainingState:
         """The same in the candidate; weights and slots are float32 in every precision."""
         return self._update(self.candidate.name, kind, "float32", self.first.device)
 
     def _update(
-        self, framework: str, kind: str, precision: str, device: str = "cpu"
+        self, framework: str, kind: str, precision: str, device: str = "cpu", sample: int = 0
     ) -> TrainingState:
         def compute() -> TrainingState:
+            given = {
+                key: inputs.jitter(value, sample, self.seed)
+                for key, value in self.given_gradients.items()
+            }
             gradients = [
-                {key: np.float32(factor) * value for key, value in self.given_gradients.items()}
+                {key: np.float32(factor) * value for key, value in given.items()}
                 for factor in _GRADIENT_FACTORS
             ]
             start = inputs.training_state(self.spec, load_recipe(_OPTIMIZERS[kind]), self.state)
             probe = load_twin(framework).probe
             return probe.update(start, gradients, _RATES, _DECAYS, precision, device)
 
-        return self._once(("update", framework, kind, precision, device), compute)
+        return self._once(("update", framework, kind, precision, device, sample), compute)
 
     @cached_property
     def source(self) -> inputs.TrainingImages:
@@ -350,12 +366,17 @@ class Bench:
         return inputs.TrainingImages(self.spec, IMAGES, self.seed)
 
     @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe of the stretch of training."""
+        return stretch_recipe()
+
+    @cached_property
     def start(self) -> TrainingState:
         """Where the stretch of training begins."""
-        recipe = load_recipe(_RECIPE[0], _RECIPE[1:])
         return initial_training_state(
-            self.spec, recipe, self.seed, len(self.source), fingerprint(self.source), self.state
-        )
+            self.spec, self.recipe, self.seed, len(self.source), fingerprint(self.source),
+            self.state,
+        )  # fmt: skip
 
     @cached_property
     def judge_course(self) -> Trajectory:

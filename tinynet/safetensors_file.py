@@ -15,6 +15,7 @@ from tinynet.manifest import State
 # Source: the format's README: the header's length as 8 bytes little-endian, the header as JSON,
 # then all tensors without gaps. Padding the header to 8 bytes aligns them.
 _LENGTH_BYTES = 8
+_DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 
 _open: Any = safe_open  # comes without types
 
@@ -42,16 +43,21 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[State, dict[str, str
 
 
 def write_safetensors(file: BinaryIO, tensors: State, metadata: Mapping[str, str]) -> None:
-    """Writes float32 tensors in the order given: the same input, the same bytes.
+    """Writes tensors in the order given: the same input, the same bytes.
 
     The library's own writer orders the metadata anew in every process.
+
+    Args:
+        file: where to.
+        tensors: name -> float32, float64 or int64 array.
+        metadata: what goes with them.
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     offset = 0
     for name, array in tensors.items():
         end = offset + array.nbytes
         header[name] = {
-            "dtype": "F32",
+            "dtype": _DTYPES[array.dtype.name],
             "shape": list(array.shape),
             "data_offsets": [offset, end],
         }
@@ -60,7 +66,7 @@ def write_safetensors(file: BinaryIO, tensors: State, metadata: Mapping[str, str
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
     for array in tensors.values():
-        file.write(array.astype("<f4", copy=False).tobytes())
+        file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def _tensor(file: Any, name: str, path: str) -> NDArray[Any]:
