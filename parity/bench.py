@@ -45,7 +45,8 @@ _EMA_CHANGE = "ema.decay=0.9"
 _OPTIMIZERS = {"rmsprop": "imagenet", "sgd": "imagenet_resnet"}
 # Of the steps on gradients that are given.
 _RATES, _DECAYS = (0.01, 0.02, 0.005), (0.9, 0.5, 0.99)
-_GRADIENT_FACTORS = (1.0, -0.5, 0.25)
+# Of both signs, but so that the steps do not cancel: what is left of them would be all rounding.
+_GRADIENT_FACTORS = (1.0, 0.5, -0.25)
 NATIVE_SUFFIX = {"torch": ".pth", "mindspore": ".ckpt"}
 
 

@@ -1,7 +1,9 @@
 """Calibration: how large rounding noise is, and how many times it a framework's errors are.
 
-What is measured once, over many seeds and specs, is kept in a file for each way to compute: a
-framework's version, a device, a precision and a mode. The ladder takes its factors from there.
+What is measured once, over many seeds and specs, is kept in files. One has the noise itself, place
+by place: of the reference, PyTorch in float32. The others have factors, one file for each way to
+compute: a framework's version, a device, a precision and a mode. The ladder takes its bounds from
+there.
 """
 
 from __future__ import annotations
@@ -11,12 +13,12 @@ import json
 import math
 import platform
 import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from tinynet.documents import check_document, parse_document, read_text, write_atomically
 from tinynet.spec import Spec
@@ -51,7 +53,40 @@ class Setting(NamedTuple):
     @property
     def file_name(self) -> str:
         """The name of its calibration's file."""
-        return f"{'-'.join(self)}.json"
+        return f"{self}.json"
+
+    @property
+    def noise_name(self) -> str:
+        """The name of the file with its noise, if it is a reference."""
+        return f"noise-{self}.json"
+
+    def __str__(self) -> str:
+        return "-".join(self)
+
+
+# spec's SHA-256 -> quantity -> place -> median noise.
+Places = dict[str, dict[str, dict[str, float]]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Noise:
+    """How large the float32 rounding noise of a reference usually is.
+
+    Attributes:
+        setting: the reference.
+        machine: the system and processor.
+        command: what measures it again.
+        measured_on: the day, in ISO's form.
+        seeds: how many for each spec.
+        noise: spec's SHA-256 -> quantity -> place -> median over the seeds.
+    """
+
+    setting: Setting
+    machine: str
+    command: str
+    measured_on: str
+    seeds: dict[str, int]
+    noise: Places
 
 
 class Multiple(NamedTuple):
@@ -67,11 +102,11 @@ class Multiple(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was measured of a setting.
+    """How many times the reference's noise a setting's errors are.
 
     Attributes:
         setting: whose.
-        reference: the setting whose float32 noise the multiples are of, as text.
+        reference: whose noise the multiples are of.
         machine: the system and processor.
         command: what measures it again.
         measured_on: the day, in ISO's form.
@@ -79,23 +114,23 @@ class Calibration:
         multiples: quantity -> multiples of the noise, where its usual size is known and counts.
         multiples_alone: the same for a net nobody has calibrated: of the noise measured in the
             same run only.
-        noise: spec's SHA-256 -> quantity -> place -> the reference's median noise.
+        noise: the reference's, from its own file.
     """
 
     setting: Setting
-    reference: str
+    reference: Setting
     machine: str
     command: str
     measured_on: str
     seeds: dict[str, int]
     multiples: dict[str, Multiple]
     multiples_alone: dict[str, Multiple]
-    noise: dict[str, dict[str, dict[str, float]]]
+    noise: Noise
 
     def bound(self, quantity: str, spec: Spec) -> Bound:
         """The bound of a quantity: the calibrated factor, and the usual noise where it is known."""
         row = scaled(quantity, self.setting.precision)
-        typical = self.noise.get(spec.sha256, {}).get(quantity, {})
+        typical = self.noise.noise.get(spec.sha256, {}).get(quantity, {})
         multiple = (self.multiples if typical else self.multiples_alone).get(quantity)
         if multiple is None:
             return row
@@ -116,20 +151,30 @@ def scaled(quantity: str, precision: str) -> Bound:
 
 
 @cache
-def load_calibration(path: Path) -> Calibration:
-    """Reads a calibration.
+def load_noise(path: Path) -> Noise:
+    """Reads the noise of a reference.
 
     Raises:
-        DocumentError: the file is missing or not a calibration.
+        DocumentError: the file is missing or not of that kind.
+    """
+    fields = _read(path, _NOISE_SCHEMA)
+    return Noise(**fields)
+
+
+@cache
+def load_calibration(path: Path) -> Calibration:
+    """Reads a calibration, and the noise beside it that it is about.
+
+    Raises:
+        DocumentError: a file is missing or not of that kind.
         CalibrationError: a factor beyond its limit.
     """
-    document = parse_document(read_text(path), str(path))
-    check_document(document, _SCHEMA, str(path))
-    fields = {key: value for key, value in document.items() if key != "calibration_version"}
-    fields["setting"] = Setting(**fields["setting"])
+    fields = _read(path, _SCHEMA)
+    fields["reference"] = Setting(**fields["reference"])
     for name in ("multiples", "multiples_alone"):
         fields[name] = {q: Multiple(**numbers) for q, numbers in fields[name].items()}
-    found = Calibration(**fields)
+    noise = load_noise(path.parent / fields["reference"].noise_name)
+    found = Calibration(**fields, noise=noise)
     _check_factors(found, str(path))
     return found
 
@@ -140,45 +185,14 @@ def find_calibration(setting: Setting, folder: Path = DIRECTORY) -> Calibration 
     return load_calibration(path) if path.is_file() else None
 
 
-def save_calibration(calibration: Calibration, folder: Path) -> Path:
-    """Writes a calibration under its setting's name, and says where.
-
-    Raises:
-        CalibrationError: a factor beyond its limit: what was measured is no rounding.
-        DocumentError: the file cannot be placed there.
-    """
-    _check_factors(calibration, calibration.setting.file_name)
-    document: dict[str, Any] = {"calibration_version": _VERSION}
-    document |= dataclasses.asdict(calibration)
-    document["setting"] = calibration.setting._asdict()
-    for name in ("multiples", "multiples_alone"):
-        document[name] = {q: m._asdict() for q, m in getattr(calibration, name).items()}
-    rows: list[str] = []
-    for key, value in document.items():
-        if key in ("multiples", "multiples_alone"):
-            # A row a quantity, for those who read what changed.
-            inner = ",\n".join(f"    {json.dumps(q)}: {json.dumps(m)}" for q, m in value.items())
-            rows.append(f"  {json.dumps(key)}: {{\n{inner}\n  }}")
-        elif key == "noise":
-            nets = [
-                f"    {json.dumps(sha)}: {{\n"
-                + ",\n".join(f"      {json.dumps(q)}: {json.dumps(v)}" for q, v in by.items())
-                + "\n    }"
-                for sha, by in value.items()
-            ]
-            rows.append(f"  {json.dumps(key)}: {{\n" + ",\n".join(nets) + "\n  }")
-        else:
-            rows.append(f"  {json.dumps(key)}: {json.dumps(value)}")
-    text = "{\n" + ",\n".join(rows) + "\n}\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / calibration.setting.file_name
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    load_calibration.cache_clear()
-    return path
+def find_noise(setting: Setting, folder: Path = DIRECTORY) -> Noise | None:
+    """The noise of a reference, None where nobody has measured it."""
+    path = folder / setting.noise_name
+    return load_noise(path) if path.is_file() else None
 
 
 def stored_noise(spec: Spec, quantity: str, where: str, folder: Path = DIRECTORY) -> float | None:
-    """The reference's usual noise at a place, from any calibration that has it.
+    """The usual noise at a place, of any reference that has it.
 
     Args:
         spec: the net.
@@ -186,67 +200,148 @@ def stored_noise(spec: Spec, quantity: str, where: str, folder: Path = DIRECTORY
         where: the place.
         folder: of the calibrations.
     """
-    for path in sorted(folder.glob("*.json")):
-        by_quantity = load_calibration(path).noise.get(spec.sha256, {})
-        if where in by_quantity.get(quantity, {}):
-            return by_quantity[quantity][where]
+    for path in sorted(folder.glob("noise-*.json")):
+        places = load_noise(path).noise.get(spec.sha256, {}).get(quantity, {})
+        if where in places:
+            return places[where]
     return None
 
 
+def save_noise(noise: Noise, folder: Path) -> Path:
+    """Writes the noise of a reference under its name, and says where.
+
+    Raises:
+        DocumentError: the file cannot be placed there.
+    """
+    return _write(folder / noise.setting.noise_name, dataclasses.asdict(noise), noise.setting)
+
+
+def save_calibration(calibration: Calibration, folder: Path) -> Path:
+    """Writes a calibration under its setting's name, and says where.
+
+    Its noise is not written with it: :func:`save_noise` does that.
+
+    Raises:
+        CalibrationError: a factor beyond its limit: what was measured is no rounding.
+        DocumentError: the file cannot be placed there.
+    """
+    path = folder / calibration.setting.file_name
+    _check_factors(calibration, path.name)
+    document = dataclasses.asdict(calibration)
+    del document["noise"]
+    document["reference"] = calibration.reference._asdict()
+    for name in ("multiples", "multiples_alone"):
+        document[name] = {q: m._asdict() for q, m in getattr(calibration, name).items()}
+    return _write(path, document, calibration.setting)
+
+
+def _read(path: Path, schema: dict[str, Any]) -> dict[str, Any]:
+    document = parse_document(read_text(path), str(path))
+    check_document(document, schema, str(path))
+    fields = {key: value for key, value in document.items() if key != "version"}
+    fields["setting"] = Setting(**fields["setting"])
+    return fields
+
+
+def _write(path: Path, document: dict[str, Any], setting: Setting) -> Path:
+    document = {"version": _VERSION, **document, "setting": setting._asdict()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = _format(document, depth=3) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    load_noise.cache_clear()
+    load_calibration.cache_clear()
+    return path
+
+
+def _format(value: Any, depth: int, indent: str = "") -> str:
+    # A row a quantity, for those who read what changed, and not one a number.
+    if not isinstance(value, dict) or depth == 0 or not value:
+        return json.dumps(value)
+    entries = cast("dict[str, Any]", value).items()
+    if not any(isinstance(item, dict) for _, item in entries):
+        return json.dumps(value)
+    rows = [
+        f"{indent}  {json.dumps(key)}: {_format(item, depth - 1, indent + '  ')}"
+        for key, item in entries
+    ]
+    return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+
+
 class Trial(NamedTuple):
-    """All that one climb compared for a setting."""
+    """All that one climb compared for a setting, with bounds that nobody calibrated."""
 
     spec: Spec
     seed: int
     evidence: Sequence[Evidence]
 
 
-def calibrate(
-    setting: Setting, reference: str, trials: Iterable[Trial], command: str
-) -> Calibration:
-    """Draws a calibration from climbs whose bounds were not calibrated.
+def measure_noise(setting: Setting, trials: Sequence[Trial], command: str) -> Noise:
+    """Draws the usual noise of a reference from climbs in float32.
 
     Args:
-        setting: whose errors they are.
-        reference: the setting whose noise they are held against, as text.
-        trials: one for each spec and seed.
+        setting: the reference.
+        trials: for each spec, several seeds.
         command: what measures it again.
 
     Raises:
-        CalibrationError: there is nothing to draw one from, or a value that no number can say.
+        CalibrationError: there is nothing to draw it from, or a value that no number can say.
     """
-    seeds: dict[str, int] = defaultdict(int)
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for sample in _samples(trials):
+        item = sample.item
+        places = found.setdefault(sample.spec.sha256, {}).setdefault(item.quantity, {})
+        places.setdefault(item.where, []).append(item.noise)
+    noise = {
+        sha: {
+            quantity: {
+                where: float(f"{statistics.median(values):.3g}") for where, values in places.items()
+            }
+            for quantity, places in by_quantity.items()
+        }
+        for sha, by_quantity in found.items()
+    }
+    today = date.today().isoformat()
+    return Noise(setting, machine(), command, today, _seeds(trials), noise)
+
+
+def calibrate(setting: Setting, noise: Noise, trials: Sequence[Trial], command: str) -> Calibration:
+    """Draws the factors of a setting from climbs.
+
+    Args:
+        setting: whose errors they are.
+        noise: what they are held against.
+        trials: for each spec, several seeds.
+        command: what measures it again.
+
+    Raises:
+        CalibrationError: there is nothing to draw them from, or a value that no number can say.
+    """
     samples: dict[str, list[_Sample]] = defaultdict(list)
-    for spec, seed, evidence in trials:
-        seeds[spec.name] += 1
-        for item in evidence:
-            if item.quantity and item.noise > 0:
-                if not math.isfinite(item.error) or not math.isfinite(item.noise):
-                    raise CalibrationError(
-                        f"{spec.name}, seed {seed}: {item.where} ({item.subject}) is {item.error} "
-                        f"from the truth: {item.note or item.kind}; that is a fault, no rounding"
-                    )
-                samples[item.quantity].append(_Sample(spec, seed, item))
-    if not samples:
-        raise CalibrationError("nothing was compared, so there is nothing to calibrate")
+    for sample in _samples(trials):
+        samples[sample.item.quantity].append(sample)
     scale = ROUNDOFFS[setting.precision] / ROUNDOFFS["float32"]
-    noise = _typical(samples, scale)
     return Calibration(
-        setting, reference, machine(), command, date.today().isoformat(), dict(seeds),
-        {q: _multiple(rows, noise, scale) for q, rows in samples.items()},
+        setting, noise.setting, machine(), command, date.today().isoformat(), _seeds(trials),
+        {q: _multiple(rows, noise.noise, scale) for q, rows in samples.items()},
         {q: _multiple(rows, {}, scale) for q, rows in samples.items()},
         noise,
     )  # fmt: skip
 
 
 def compare_calibrations(before: Calibration, after: Calibration) -> list[str]:
-    """What changed, a line each: factors, and the noise itself. Empty if nothing did."""
+    """What changed in the factors, a line each. Empty if nothing did."""
     lines: list[str] = []
     for quantity in {**before.multiples, **after.multiples}:
         old, new = before.multiples.get(quantity), after.multiples.get(quantity)
         texts = [f"{m.largest:.3g} (factor {factor(m):g})" if m else "none" for m in (old, new)]
         if texts[0] != texts[1]:
             lines.append(f"{quantity}: largest multiple {texts[0]} -> {texts[1]}")
+    return lines
+
+
+def compare_noise(before: Noise, after: Noise) -> list[str]:
+    """What changed in the noise by more than a quarter, a line each. Empty if nothing did."""
+    lines: list[str] = []
     for sha, by_quantity in after.noise.items():
         for quantity, places in by_quantity.items():
             known = before.noise.get(sha, {}).get(quantity, {})
@@ -267,28 +362,28 @@ class _Sample(NamedTuple):
     item: Evidence
 
 
-def _typical(
-    samples: Mapping[str, list[_Sample]], scale: float
-) -> dict[str, dict[str, dict[str, float]]]:
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for quantity, rows in samples.items():
-        for spec, _, item in rows:
-            places = found.setdefault(spec.sha256, {}).setdefault(quantity, {})
-            places.setdefault(item.where, []).append(item.noise / scale)
-    return {
-        sha: {
-            quantity: {
-                where: float(f"{statistics.median(values):.3g}") for where, values in places.items()
-            }
-            for quantity, places in by_quantity.items()
-        }
-        for sha, by_quantity in found.items()
-    }
+def _samples(trials: Sequence[Trial]) -> Iterator[_Sample]:
+    empty = True
+    for spec, seed, evidence in trials:
+        for item in evidence:
+            if not item.quantity:
+                continue
+            empty = False
+            if not math.isfinite(item.error) or not math.isfinite(item.noise):
+                raise CalibrationError(
+                    f"{spec.name}, seed {seed}: {item.where} ({item.subject}) is {item.error} "
+                    f"from the truth: {item.note or item.kind}; that is a fault, no rounding"
+                )
+            yield _Sample(spec, seed, item)
+    if empty:
+        raise CalibrationError("nothing was compared, so there is nothing to calibrate")
 
 
-def _multiple(
-    rows: list[_Sample], noise: Mapping[str, Mapping[str, Mapping[str, float]]], scale: float
-) -> Multiple:
+def _seeds(trials: Sequence[Trial]) -> dict[str, int]:
+    return dict(Counter(trial.spec.name for trial in trials))
+
+
+def _multiple(rows: list[_Sample], noise: Places, scale: float) -> Multiple:
     multiples: list[tuple[float, _Sample]] = []
     for row in rows:
         places = noise.get(row.spec.sha256, {}).get(row.item.quantity, {})
@@ -330,52 +425,46 @@ _NUMBERS: dict[str, Any] = {
     "required": list(Multiple._fields),
     "additionalProperties": False,
 }
-_MULTIPLES: dict[str, Any] = {
-    "type": "object",
-    "description": "quantity -> multiples",
-    "additionalProperties": _NUMBERS,
-}
 _TEXT: dict[str, Any] = {"type": "string", "description": "a text"}
-_PROPERTIES: dict[str, Any] = {
-    "calibration_version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
-    "setting": {
-        "type": "object",
-        "description": "framework, version, device, precision and mode",
-        "properties": {
-            **dict.fromkeys(Setting._fields, _TEXT),
-            "precision": {"enum": list(ROUNDOFFS), "description": f"one of {', '.join(ROUNDOFFS)}"},
-        },
-        "required": list(Setting._fields),
-        "additionalProperties": False,
-    },
-    **dict.fromkeys(("reference", "machine", "command", "measured_on"), _TEXT),
-    "seeds": {
-        "type": "object",
-        "description": "spec -> number of seeds",
-        "additionalProperties": {"type": "integer", "minimum": 1, "description": "a number from 1"},
-    },
-    "multiples": _MULTIPLES,
-    "multiples_alone": _MULTIPLES,
-    "noise": {
-        "type": "object",
-        "description": "an object",
-        "additionalProperties": {
-            "type": "object",
-            "description": "an object",
-            "additionalProperties": {
-                "type": "object",
-                "description": "an object",
-                "additionalProperties": {
-                    "type": "number", "exclusiveMinimum": 0, "description": "a number above 0",
-                },
-            },
-        },
-    },
-}  # fmt: skip
-_SCHEMA: dict[str, Any] = {
+_SETTING: dict[str, Any] = {
     "type": "object",
-    "description": "a JSON object",
-    "properties": _PROPERTIES,
-    "required": list(_PROPERTIES),
+    "description": "framework, version, device, precision and mode",
+    "properties": {
+        **dict.fromkeys(Setting._fields, _TEXT),
+        "precision": {"enum": list(ROUNDOFFS), "description": f"one of {', '.join(ROUNDOFFS)}"},
+    },
+    "required": list(Setting._fields),
     "additionalProperties": False,
 }
+
+
+def _schema(own: dict[str, Any]) -> dict[str, Any]:
+    properties = {
+        "version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
+        "setting": _SETTING,
+        **dict.fromkeys(("machine", "command", "measured_on"), _TEXT),
+        "seeds": _by_name({"type": "integer", "minimum": 1, "description": "a number from 1"}),
+        **own,
+    }
+    return {
+        "type": "object",
+        "description": "a JSON object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _by_name(value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "description": "an object", "additionalProperties": value}
+
+
+_POSITIVE = {"type": "number", "exclusiveMinimum": 0, "description": "a number above 0"}
+_NOISE_SCHEMA = _schema({"noise": _by_name(_by_name(_by_name(_POSITIVE)))})
+_SCHEMA = _schema(
+    {
+        "reference": _SETTING,
+        "multiples": _by_name(_NUMBERS),
+        "multiples_alone": _by_name(_NUMBERS),
+    }
+)

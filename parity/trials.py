@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from tinynet.documents import write_atomically
 from tinynet.spec import Spec
 
-from parity.bench import Subject, subjects_of
+from parity.bench import REFERENCE, Subject, subjects_of
 from parity.calibration import Trial
+from parity.evidence import Evidence
 from parity.ladder import climb
 
-# The rungs whose bounds are multiples of rounding noise; `resume` has the bounds of `trajectory`.
+# The rungs whose bounds are multiples of rounding noise.
 CALIBRATED = (
     "layers-isolated", "layers-chained", "logits", "loss", "gradients-isolated",
     "gradients-chained", "statistics", "optimizer", "ema", "trajectory", "metrics", "onnx",
+    "resume",
 )  # fmt: skip
 
 
 class Plan(NamedTuple):
-    """Which climbs to make: specs, and for each the seeds."""
+    """Which climbs to make: a spec, and for it the seeds."""
 
     spec: Spec
     seeds: range
@@ -31,49 +36,67 @@ class Plan(NamedTuple):
 
 def trials(
     plans: Sequence[Plan],
-    subjects: Sequence[Subject],
+    subject: Subject,
     calibrations: Path | None,
-    levels: Sequence[str] = CALIBRATED,
     jobs: int = 1,
+    keep: Path | None = None,
 ) -> Iterator[Trial]:
     """Climbs for every spec and seed, and gives what was compared as it comes.
 
     Args:
         plans: specs and seeds.
-        subjects: of one framework, device and precision.
+        subject: what is held against the judge.
         calibrations: where bounds are taken from, None for bounds that nobody calibrated.
-        levels: the rungs.
         jobs: processes that climb side by side.
+        keep: a folder for a file a climb; what lies there already is not climbed again.
 
     Raises:
         ValueError: what :func:`parity.ladder.climb` raises.
     """
-    tasks = [(plan.spec, seed) for plan in plans for seed in plan.seeds]
-    # The frameworks' threads would wait for each other.
+    due: list[tuple[Spec, int]] = []
+    for plan in plans:
+        for seed in plan.seeds:
+            path = _path(keep, subject, plan.spec, seed)
+            if path is not None and path.is_file():
+                yield _load(path, plan.spec, seed)
+            else:
+                due.append((plan.spec, seed))
+    # The frameworks' threads would wait for each other. Read by a new process, and only there.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if jobs == 1:
-        for spec, seed in tasks:
-            yield _climb(spec, seed, tuple(subjects), calibrations, tuple(levels))
-        return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = [
-            pool.submit(_climb, spec, seed, tuple(subjects), calibrations, tuple(levels))
-            for spec, seed in tasks
-        ]
+        futures = [pool.submit(_climb, spec, seed, subject, calibrations) for spec, seed in due]
         for future in as_completed(futures):
-            yield future.result()
+            trial = future.result()
+            path = _path(keep, subject, trial.spec, trial.seed)
+            if path is not None:
+                _save(path, trial)
+            yield trial
 
 
-def _climb(
-    spec: Spec,
-    seed: int,
-    subjects: tuple[Subject, ...],
-    calibrations: Path | None,
-    levels: tuple[str, ...],
-) -> Trial:
-    first = subjects[0]
+def _climb(spec: Spec, seed: int, subject: Subject, calibrations: Path | None) -> Trial:
     # The device of a process is chosen in the process.
-    subjects_of(first.framework, (first.mode,), first.device, first.precision)
-    report = climb(spec, seed=seed, subjects=subjects, calibrations=calibrations, levels=levels)
-    return Trial(spec, seed, tuple(item for rung in report.rungs for item in rung.evidence))
+    subjects = subjects_of(subject.framework, (subject.mode,), subject.device, subject.precision)
+    report = climb(
+        spec, seed=seed, subjects=subjects, calibrations=calibrations, levels=CALIBRATED
+    )  # fmt: skip
+    evidence = [item for rung in report.rungs for item in rung.evidence]
+    if subject.framework != REFERENCE.framework:
+        # The reference runs in some rungs too, with bounds of its own.
+        evidence = [item for item in evidence if item.subject != str(REFERENCE)]
+    return Trial(spec, seed, tuple(evidence))
+
+
+def _path(keep: Path | None, subject: Subject, spec: Spec, seed: int) -> Path | None:
+    return keep and keep / f"{subject.setting}-{spec.name}-{spec.sha256[:8]}-{seed}.json"
+
+
+def _save(path: Path, trial: Trial) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps([dataclasses.astuple(item) for item in trial.evidence])
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _load(path: Path, spec: Spec, seed: int) -> Trial:
+    rows: list[list[Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return Trial(spec, seed, tuple(Evidence(*row) for row in rows))

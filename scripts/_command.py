@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 # Python puts a script's own folder first, where parity.py would hide the package parity. The
-# repository's root in its place also lets the scripts run where the project is not installed.
+# repository's root in its place also lets the scripts run where the project is not installed. Last,
+# the folder is still there for processes that a script spawns, which import it anew.
 _SCRIPTS = Path(__file__).resolve().parent
-sys.path[:] = [p for p in sys.path if Path(p).resolve() != _SCRIPTS]
-sys.path.insert(0, str(_SCRIPTS.parent))
+_others = [p for p in sys.path if Path(p).resolve() != _SCRIPTS]
+sys.path[:] = [str(_SCRIPTS.parent), *_others, str(_SCRIPTS)]
 
 USER_ERROR = 2
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Jobs beside the ladder itself: verb -> what it does. Each is scripts/_parity_VERB.py.
 VERBS = {
+    "calibrate": "measures how large rounding is on a device, and the bounds that follow",
     "gate": "judges whether every rung was climbed and passed, for CI",
 }
 

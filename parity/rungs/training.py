@@ -4,45 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from tinynet.manifest import TRAINED_ROLES, manifest
+from tinynet.recipe import load_recipe
+from tinynet.training_state import initial_training_state
 
 from parity.bench import Bench
 from parity.compare import compare_bits, compare_values
 from parity.evidence import Evidence, Series
 from parity.trajectory import compare_trajectories
 
+# Source: TensorFlow's RMSPropOptimizer, whose mean squares start at one.
+_FIRST_SLOTS = {"mean_square": 1.0, "momentum": 0.0}
+
 
 def optimizer(bench: Bench) -> Iterator[Evidence]:
     """Weights and slots behind steps on gradients that are given, by each kind of optimizer."""
+    yield from _first_slots(bench)
     entries = manifest(bench.spec)
     trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
     bound = bench.bound("optimizer")
     for kind in bench.optimizers:
-        judge, reference = bench.judge_update(kind), bench.reference_update(kind)
+        judge, references = bench.judge_update(kind), bench.reference_updates(kind)
         found = bench.update(kind)
         for slot in judge.slots:
             for key in trained:
                 yield compare_values(
                     f"{bench.first}, {kind}", f"{slot} of {key}", found.slots[slot].get(key),
-                    judge.slots[slot][key], [reference.slots[slot][key]], bound,
+                    judge.slots[slot][key], [item.slots[slot][key] for item in references], bound,
                 )  # fmt: skip
         for key in trained:
             yield compare_values(
                 f"{bench.first}, {kind}", key, found.weights.get(key),
-                judge.weights[key], [reference.weights[key]], bound,
+                judge.weights[key], [item.weights[key] for item in references], bound,
             )  # fmt: skip
+
+
+def _first_slots(bench: Bench) -> Iterator[Evidence]:
+    # Both twins are told what the slots hold before the first step.
+    start = initial_training_state(bench.spec, load_recipe("imagenet"), 0, 1, "", bench.state)
+    for slot, arrays in start.slots.items():
+        values = np.concatenate([array.ravel() for array in arrays.values()])
+        truth = np.full_like(values, _FIRST_SLOTS[slot])
+        yield compare_bits("before the first step", slot, values, truth)
 
 
 def ema(bench: Bench) -> Iterator[Evidence]:
     """The average of every weight and every batch-norm statistic behind the same steps."""
     kind = bench.optimizers[0]
-    judge, reference, found = (
-        update(kind).ema or {}
-        for update in (bench.judge_update, bench.reference_update, bench.update)
-    )
+    judge, found = (update(kind).ema or {} for update in (bench.judge_update, bench.update))
+    references = [update.ema or {} for update in bench.reference_updates(kind)]
     bound = bench.bound("average")
     for key, truth in judge.items():
-        yield compare_values(str(bench.first), key, found.get(key), truth, [reference[key]], bound)
+        own = [reference[key] for reference in references]
+        yield compare_values(str(bench.first), key, found.get(key), truth, own, bound)
 
 
 def trajectory(bench: Bench) -> Iterator[Evidence | Series]:
