@@ -19,7 +19,7 @@ from tinynet.spec import Spec
 from tinynet.training_state import TrainingState, initial_training_state
 
 from parity import inputs, onnx_file
-from parity.calibration import Setting, find_calibration, scaled
+from parity.calibration import Calibration, Setting, find_calibration, scaled
 from parity.checkpoint import load_training, save_training
 from parity.compare import Array
 from parity.tolerance import Bound
@@ -168,20 +168,24 @@ class Bench:
     def bound(self, quantity: str, subject: Subject | None = None) -> Bound:
         """The bound of a quantity for a subject, by default for the first one."""
         setting = (subject or self.first).setting
-        found = None
-        if self.calibrations is not None:
-            found = find_calibration(setting, self.calibrations)
+        found = self._calibration(setting)
         return found.bound(quantity, self.spec) if found else scaled(quantity, setting.precision)
 
-    @cached_property
-    def judge(self) -> Twin:
-        """The twin that is run in float64."""
-        return load_twin(JUDGE)
+    def origin_of_bounds(self) -> dict[str, str]:
+        """Subject -> where its bounds are from."""
+        origins: dict[str, str] = {}
+        for subject in self.subjects:
+            found = self._calibration(subject.setting)
+            origins[f"bounds of {subject}"] = (
+                f"calibrated on {found.measured_on} on {found.machine}, "
+                f"{sum(found.seeds.values())} climbs"
+                if found
+                else "the limits of parity/tolerance.py, nobody has calibrated this setting"
+            )
+        return origins
 
-    @cached_property
-    def reference(self) -> Subject:
-        """The judge's twin in float32, whose errors are the noise."""
-        return Subject(JUDGE, self.judge.modes.MODES[0])
+    def _calibration(self, setting: Setting) -> Calibration | None:
+        return self.calibrations and find_calibration(setting, self.calibrations)
 
     def twin(self, subject: Subject) -> Twin:
         """The twin a subject runs in."""

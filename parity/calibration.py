@@ -366,7 +366,7 @@ def _samples(trials: Sequence[Trial]) -> Iterator[_Sample]:
     empty = True
     for spec, seed, evidence in trials:
         for item in evidence:
-            if not item.quantity:
+            if not item.quantity and item.kind != "error":
                 continue
             empty = False
             if not math.isfinite(item.error) or not math.isfinite(item.noise):

@@ -154,9 +154,10 @@ def climb(
             progress(climbed[-1])
             if fail_fast and not climbed[-1].passed:
                 break
+        surroundings = environment() | bench.origin_of_bounds()
     weights = weights or f"made from seed {seed}"
     seconds = time.perf_counter() - start
-    return Report(spec.name, weights, command, tuple(climbed), environment(), seconds)
+    return Report(spec.name, weights, command, tuple(climbed), surroundings, seconds)
 
 
 def _climb_rung(name: str, bench: Bench) -> Rung:
