@@ -12,9 +12,10 @@ from mindspore import nn, ops
 from numpy.typing import NDArray
 
 from tinynet.manifest import State, mindspore_keys
-from tinynet.spec import Spec
+from tinynet.spec import Preprocessing, Spec
 from tinynet.training_state import TrainingState
 
+from mindspore_impl.data import Normalise
 from mindspore_impl.distributed import join
 from mindspore_impl.loss import cross_entropy
 from mindspore_impl.model import TinyNet
@@ -294,6 +295,19 @@ def update(
         if step.average is not None:
             step.average(ms.Tensor(1.0 - decay, ms.float32))
     return step.read(state.progress)
+
+
+def normalised(images: Array, preprocessing: Preprocessing) -> Array:
+    """Pixels as training feeds them to the net.
+
+    Args:
+        images: brightnesses, uint8 (N, H, W, C).
+        preprocessing: the spec's.
+
+    Returns:
+        Float32 (N, C, H, W).
+    """
+    return _numpy(Normalise(preprocessing)(ms.Tensor(images)))
 
 
 class _InFloat64(nn.Cell):

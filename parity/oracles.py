@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynet.manifest import manifest
 from tinynet.recipe import Ema, Recipe
 from tinynet.spec import Spec
 
@@ -60,6 +61,26 @@ def drop_path_rates(spec: Spec, rate: float) -> list[float]:
     skips = [block.has_skip for stage in spec.blocks_by_stage() for block in stage]
     step = rate / len(skips)
     return [step * place * skip for place, skip in enumerate(skips)]
+
+
+def initial_deviations(spec: Spec) -> dict[str, float]:
+    """Canonical key -> the standard deviation that each initial weight is drawn with.
+
+    A convolution's is the root of 2 / fan-out. Fan-out counts the outputs that an input feeds: in
+    a depthwise convolution those of its own channel only.
+
+    Source: as :func:`tinynet.initialise.initial_state`.
+    """
+    deviations: dict[str, float] = {}
+    for key, entry in manifest(spec).items():
+        if entry.role == "conv_weight":
+            out_channels, _, height, width = entry.shape
+            feeds = 1 if key.endswith(".conv_dw.weight") else out_channels
+            deviations[key] = math.sqrt(2.0 / (feeds * height * width))
+        elif entry.role == "linear_weight":
+            # Uniform between -a and a.
+            deviations[key] = 1.0 / math.sqrt(3.0 * entry.shape[0])
+    return deviations
 
 
 def mark(*arrays: NDArray[np.generic]) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from tinynet.data import Data
 from tinynet.loading import load_batches
 from tinynet.manifest import TRAINED_ROLES, State, manifest
-from tinynet.run import Options, after_step
+from tinynet.run import Options, Scores, after_step
 from tinynet.schedule import ema_decay, learning_rate
 from tinynet.sources import Source
 from tinynet.training_state import TrainingState, load_training_state
@@ -81,12 +81,13 @@ def follow(
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """A run by a twin's own training loop: what it did, the learning rates that its log tells, and
-    its last checkpoint.
+    """A run by a twin's own training loop: what it did, the learning rates that its log tells, its
+    last evaluation (None where it stopped before one), and its last checkpoint.
     """
 
     trajectory: Trajectory
     rates: tuple[float, ...]
+    scores: Scores | None
     checkpoint: Path
 
 
@@ -134,6 +135,7 @@ def train(
             np.array([record["loss"] for record in steps]), load_training_state(outcome.checkpoint)
         ),
         tuple(record["learning_rate"] for record in steps),
+        outcome.scores,
         outcome.checkpoint,
     )
 

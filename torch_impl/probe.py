@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tinynet.manifest import State
-from tinynet.spec import Spec
+from tinynet.spec import Preprocessing, Spec
 from tinynet.training_state import TrainingState
 
+from torch_impl.data import Normalise
 from torch_impl.distributed import join
 from torch_impl.loss import cross_entropy
 from torch_impl.model import TinyNet
@@ -293,6 +294,19 @@ def update(
         if step.average is not None:
             step.average(1.0 - decay)
     return step.read(state.progress)
+
+
+def normalised(images: Array, preprocessing: Preprocessing) -> Array:
+    """Pixels as training feeds them to the net.
+
+    Args:
+        images: brightnesses, uint8 (N, H, W, C).
+        preprocessing: the spec's.
+
+    Returns:
+        Float32 (N, C, H, W).
+    """
+    return _numpy(Normalise(preprocessing)(torch.from_numpy(images)))
 
 
 class _InFloat64(nn.Module):

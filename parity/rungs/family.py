@@ -18,8 +18,9 @@ from tinynet.complexity import count
 from tinynet.derive import derive
 from tinynet.documents import format_path
 from tinynet.images import preprocess
+from tinynet.initialise import initial_state
 from tinynet.masks import draw_masks
-from tinynet.recipe import Augmentation, Recipe, load_recipe
+from tinynet.recipe import Augmentation, Recipe, load_recipe, training_spec
 from tinynet.sampling import Sample, samples_at
 from tinynet.schedule import drop_path_rates, ema_decay, learning_rate, total_steps
 from tinynet.spec import Spec, format_spec, list_specs, load_spec, parse_spec, spec_document
@@ -29,6 +30,7 @@ from parity.bench import Bench
 from parity.compare import Array, compare_bits
 from parity.evidence import Evidence
 from parity.tolerance import ROUNDOFF
+from parity.twins import load_twin
 
 # SHA-256 of the float32 pixels of `_test_card` at TinyNet-E's preprocessing; equal to timm
 # 1.0.31's create_transform(is_training=False) on the same image.
@@ -40,6 +42,10 @@ TRAINING_CARD = "86ae4ac40210f18e"
 SAMPLE_ORDER = "96b28756cf7833cd"
 MASKS = "6131e7f493654465"
 _AUGMENTATION = Augmentation((0.08, 1.0), (3 / 4, 4 / 3), 0.5, 0.4)
+# Of the running statistics. Source: Han et al., TinyNets (arXiv 2010.14819), section 4.
+STATISTICS_DECAY = 0.99
+# Beyond so many standard errors, a deviation is no chance: one in two million.
+_CHANCES = 5
 # ImageNet's: what makes the steps of the shipped recipes.
 _IMAGES = 1_281_167
 _SCHEDULES = ("imagenet", "imagenet_resnet", "digits")
@@ -92,6 +98,8 @@ def pixels(bench: Bench) -> Iterator[Evidence]:
     yield Evidence("pixel path", "test card", float(not matches), 0.0, kind="bits", note=note)
     what = "not the crops, flips and colours that torchvision makes with the same numbers"
     yield _marked("training images", "training card", _training_card(), TRAINING_CARD, what)
+    for framework in bench.frameworks:
+        yield _normalised(framework)
     yield _stem_input("torch eager", bench.reference_trace, bench.pixels)
     for subject in bench.subjects:
         yield _stem_input(str(subject), bench.trace(subject), bench.pixels)
@@ -101,6 +109,21 @@ def _training_card() -> str:
     spec, card = load_spec("tinynet_e"), _test_card()
     crops = [augment(card, spec, _AUGMENTATION, 5, Sample(0, index)) for index in range(4)]
     return oracles.mark(*crops)
+
+
+def _normalised(framework: str) -> Evidence:
+    # Training normalises in the twin, on the device; evaluation does it in tinynet.
+    settings = load_spec("tinynet_e").preprocessing
+    levels = np.arange(256, dtype=np.uint8)
+    images = np.stack([levels, levels[::-1], np.roll(levels, 7)], axis=-1).reshape(1, 16, 16, 3)
+    brightness = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    mean, std = (
+        np.array(values, np.float32)[:, None, None] for values in (settings.mean, settings.std)
+    )
+    found = load_twin(framework).probe.normalised(images, settings)
+    return compare_bits(
+        f"{framework}, in training", "normalised pixels", found, (brightness - mean) / std
+    )
 
 
 def _marked(subject: str, where: str, found: str, expected: str, what: str) -> Evidence:
@@ -122,11 +145,15 @@ def _test_card() -> Image.Image:
 
 
 def parameters(bench: Bench) -> Iterator[Evidence]:
-    """Each twin, built from the state, gives the same state back."""
+    """Each twin, built from the state, gives the same state back; a second net of it too, which
+    finds whatever building the first left behind.
+    """
     for subject in dict.fromkeys((bench.reference, bench.first)):
-        found = bench.twin(subject).state.read_state(bench.build(subject))
-        for key, truth in bench.state.items():
-            yield compare_bits(subject.framework, key, found.get(key), truth)
+        read_state = bench.twin(subject).state.read_state
+        for title in (subject.framework, f"{subject.framework}, second net"):
+            found = read_state(bench.build(subject))
+            for key, truth in bench.state.items():
+                yield compare_bits(title, key, found.get(key), truth)
 
 
 def schedule(bench: Bench) -> Iterator[Evidence]:
@@ -139,6 +166,8 @@ def schedule(bench: Bench) -> Iterator[Evidence]:
         yield from _decays(warmup)
     yield from _drop_path(bench.spec)
     yield from _drawn()
+    yield from _initial(bench.spec)
+    yield _statistics()
     if bench.can_train:
         progress = bench.start.progress
         expected = oracles.learning_rates(progress.recipe, progress.images, range(bench.steps))
@@ -191,6 +220,26 @@ def _drawn() -> Iterator[Evidence]:
     found = oracles.mark(*(mask for mask in masks if mask is not None))
     what = "dropout or drop-path leaves out others than ever"
     yield _marked("masks", "dropout and drop-path", found, MASKS, what)
+
+
+def _initial(spec: Spec) -> Iterator[Evidence]:
+    # Processes that train together, and the twins, draw their weights each for itself.
+    state, again = initial_state(spec, 0), initial_state(spec, 0)
+    for key, deviation in oracles.initial_deviations(spec).items():
+        yield compare_bits("initial weights, drawn twice", key, again[key], state[key])
+        # How far the deviation of so many normal numbers is from the truth, by chance.
+        chance = 1.0 / math.sqrt(2 * state[key].size)
+        found = float(np.sqrt(np.mean(np.square(state[key].astype(np.float64)))))
+        error = abs(found / deviation - 1.0)
+        passes = error <= _CHANCES * chance
+        note = "" if passes else f"deviate by {found:.3g}, expected {deviation:.3g}"
+        yield Evidence("initial weights", key, error, _CHANCES * chance, chance, note=note)
+
+
+def _statistics() -> Evidence:
+    recipe = load_recipe("imagenet")
+    found = training_spec(load_spec("tinynet_e"), recipe).batch_norm.momentum
+    return _rate("recipe imagenet", "batch-norm momentum", found, 1.0 - STATISTICS_DECAY)
 
 
 def _rate(

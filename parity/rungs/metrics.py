@@ -5,23 +5,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynet.evaluation import Predict, evaluate
+from tinynet.evaluation import Predict, evaluate, tally
 from tinynet.images import load_input
 from tinynet.labels import class_names
+from tinynet.sources import Prepared, Share
 
 from parity import inputs, onnx_file
 from parity.bench import Bench
 from parity.compare import Array, compare_values, norm
 from parity.evidence import Evidence
+from parity.tolerance import Bound
 from parity.twins import JUDGE
 
 # Which of the judge's classes, best first, each photograph is labelled with in turn: hits and
 # misses of the first class and of the first five, the sixth among them.
 _RANKS = (0, 1, 0, 4, 5, 0, 2)
 _BATCH = 3  # so that the last batch is a part of one
+_PROCESSES = 3  # that share a data set, which they do not divide
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -45,9 +49,7 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
     else:
         images = bench.pixels
         names = [f"sample {index}" for index in range(len(images))]
-    # One at a time: a trace holds every layer's activations, gigabytes for all photographs.
-    traces = (bench.judge.probe.trace(bench.judge_net, image[None]) for image in images)
-    logits = np.concatenate([trace["classifier"].output for trace in traces])
+    logits = _logits(bench, bench.judge_net, images)
     ranked = np.argsort(-logits, axis=1)
     classes = logits.shape[1]
     ranks = [_RANKS[index % len(_RANKS)] % classes for index in range(len(images))]
@@ -56,14 +58,8 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
         "top-1": 100 * float(np.mean([rank < 1 for rank in ranks])),
         "top-5": 100 * float(np.mean([rank < 5 for rank in ranks])),
     }
-    own = _losses(logits, labelled.labels)
-    loss = own.mean()
     reference: Predict = bench.judge.predict.Predictor(bench.spec, bench.state)
-    # Of single photographs: in the mean errors may cancel, by luck.
-    errors = _losses(reference(labelled.images), labelled.labels) - own
-    noise = [loss + error for error in errors]
-    # The loss is a difference of logits, however small it is itself.
-    size = norm(logits) / math.sqrt(logits.size)
+    loss = _Loss.of(logits, reference(images), labelled.labels)
     first = bench.first
     candidate: Predict = bench.candidate.predict.Predictor(
         bench.spec, bench.state, first.device, first.mode
@@ -77,16 +73,91 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
     says = class_names(bench.spec)
     for runtime, predict in runtimes.items():
         found = evaluate(predict, labelled, _BATCH)
+        counted = _counted(runtime, found.images, len(labelled))
+        yield counted
+        if not counted.passed:
+            continue
         for name, top, expected in zip(names, found.top.classes[:, 0], ranked[:, 0], strict=True):
             note = f"says {says[top]}" + (f", expected {says[expected]}" if top != expected else "")
             yield Evidence(runtime, name, float(top != expected), 0.0, note=note)
         for name, percent in truth.items():
-            counted = {"top-1": found.top1, "top-5": found.top5}[name]
-            note = f"is {counted:.2f} %, expected {percent:.2f} %" if counted != percent else ""
-            # Percentages of the same counts, which may be rounded in another place.
-            yield Evidence(runtime, name, abs(counted - percent), 1e-9, note=note)
+            says_top = {"top-1": found.top1, "top-5": found.top5}[name]
+            yield _percentage(runtime, name, says_top, percent)
         bound = bench.bound("onnx" if runtime == "ONNX Runtime" else "metric loss")
-        yield compare_values(runtime, "mean loss", np.array(found.loss), loss, noise, bound, size)
+        yield loss.compare(runtime, "mean loss", found.loss, bound)
+    if bench.can_train:
+        prepared = Prepared(bench.source, bench.spec)
+        shares = (Share(prepared, rank, _PROCESSES) for rank in range(_PROCESSES))
+        together = sum(tally(reference, share, _BATCH).images for share in shares)
+        yield _counted(f"{_PROCESSES} processes", together, len(prepared))
+        yield from _of_runs(bench, prepared)
+
+
+def _of_runs(bench: Bench, prepared: Prepared) -> Iterator[Evidence]:
+    # What each training loop says of its validation set when it ends, and calls its best so far.
+    pairs = [prepared[index] for index in range(len(prepared))]
+    images, labels = np.stack([image for image, _ in pairs]), [label for _, label in pairs]
+    for subject in dict.fromkeys((bench.reference, *bench.subjects)):
+        course, title = bench.course(subject), f"{subject}, its loop"
+        state, scores = course.trajectory.state, course.scores
+        bound = bench.bound("metric loss", subject)
+        for name, weights, found in (
+            ("raw weights", state.weights, scores and scores.raw),
+            ("averaged weights", state.ema, scores and scores.ema),
+        ):
+            counted = _counted(f"{title}, {name}", found.images if found else 0, len(images))
+            yield counted
+            if weights is None or found is None or not counted.passed:
+                continue
+            net = bench.judge.probe.build(bench.spec, weights, precision="float64")
+            logits = _logits(bench, net, images)
+            reference = bench.judge.predict.Predictor(bench.spec, weights)(images)
+            loss = _Loss.of(logits, reference, labels)
+            yield loss.compare(title, f"mean loss with {name}", found.mean_loss, bound)
+            if weights is state.ema:
+                best = state.progress.best
+                told = best.value if best else math.nan
+                hits = np.mean(np.equal(np.argmax(logits, axis=1), labels))
+                yield _percentage(title, "best top-1", told, 100 * float(hits))
+
+
+class _Loss(NamedTuple):
+    """The mean cross-entropy, and what it takes to judge another one."""
+
+    truth: Array
+    noise: list[Array]
+    size: float
+
+    @classmethod
+    def of(cls, logits: Array, reference: Array, labels: list[int]) -> _Loss:
+        """From the logits (N, K) of the judge and of the reference."""
+        own = _losses(logits, labels)
+        # Of single photographs: in the mean errors may cancel, by luck.
+        noise = [own.mean() + error for error in _losses(reference, labels) - own]
+        # The loss is a difference of logits, however small it is itself.
+        return cls(own.mean(), noise, norm(logits) / math.sqrt(logits.size))
+
+    def compare(self, subject: str, where: str, found: float, bound: Bound) -> Evidence:
+        return compare_values(
+            subject, where, np.array(found), self.truth, self.noise, bound, self.size
+        )
+
+
+def _logits(bench: Bench, net: Any, images: Array) -> Array:
+    # One at a time: a trace holds every layer's activations, gigabytes for all photographs.
+    traces = (bench.judge.probe.trace(net, image[None]) for image in images)
+    return np.concatenate([trace["classifier"].output for trace in traces])
+
+
+def _counted(subject: str, found: int, expected: int) -> Evidence:
+    note = "" if found == expected else f"counts {found} images, expected {expected}"
+    return Evidence(subject, "number of images", abs(found - expected), 0.0, note=note)
+
+
+def _percentage(subject: str, where: str, found: float, expected: float) -> Evidence:
+    note = "" if found == expected else f"is {found:.2f} %, expected {expected:.2f} %"
+    # Percentages of the same counts, which may be rounded in another place.
+    return Evidence(subject, where, abs(found - expected), 1e-9, note=note)
 
 
 def _losses(logits: Array, labels: list[int]) -> Array:
