@@ -150,6 +150,7 @@ class Bench:
         self.calibrations = calibrations
         self.subjects = list(subjects)
         self.first = self.subjects[0]
+        self.reference = REFERENCE
         self.candidate = load_twin(self.first.framework)
         # It tells one cause from all others, and in a coarser precision there are others.
         exact = dataclasses.replace(self.first, exact_gates=True)
@@ -185,7 +186,12 @@ class Bench:
         return origins
 
     def _calibration(self, setting: Setting) -> Calibration | None:
-        return self.calibrations and find_calibration(setting, self.calibrations)
+        return find_calibration(setting, self.calibrations) if self.calibrations else None
+
+    @cached_property
+    def judge(self) -> Twin:
+        """The twin that is run in float64."""
+        return load_twin(JUDGE)
 
     def twin(self, subject: Subject) -> Twin:
         """The twin a subject runs in."""
