@@ -14,10 +14,10 @@ PACKAGES = ("torch", "mindspore", "onnxruntime", "onnx", "numpy", "pillow", "saf
 # Environment variables that change how a framework or a library under it computes.
 # Source: the manuals of OpenMP, oneDNN, MKL, OpenBLAS, cuBLAS, cuDNN, CUDA, PyTorch, MindSpore.
 _VARIABLES = (
-    "ATEN_CPU_CAPABILITY", "HCCL_DETERMINISTIC", "NVIDIA_TF32_OVERRIDE",
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "ATEN_CPU_CAPABILITY", "HCCL_DETERMINISTIC", "KMP_DETERMINISTIC_REDUCTION",
+    "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
 )  # fmt: skip
-_PREFIXES = ("CUBLAS_", "CUDNN_", "DNNL_", "KMP_", "MKL_", "MS_", "OMP_", "ONEDNN_", "OPENBLAS_")
+_PREFIXES = ("CUBLAS_", "CUDNN_", "DNNL_", "MKL_", "MS_", "OMP_", "ONEDNN_", "OPENBLAS_")
 
 
 def version(package: str) -> str:

@@ -59,3 +59,19 @@ def statistic_scale(key: str, truths: Mapping[str, Array]) -> float | None:
     if not key.endswith("running_mean"):
         return None
     return norm(np.sqrt(truths[key.replace("running_mean", "running_var")]))
+
+
+def scales(truth: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
+    """What errors are relative to, for everything of a trace pack that has not its own norm.
+
+    Args:
+        truth: name -> tensor, named as in a pack, whole or sampled.
+        norms: name -> norm of the whole tensor.
+    """
+    gradients = {name: norms[name] for name in truth if name.startswith("gradients-chained/")}
+    gradients.pop("gradients-chained/input", None)
+    whole = whole_norm(gradients.values())
+    found = {name: gradient_scale(own, whole) for name, own in gradients.items()}
+    statistics = {name for name in truth if name.startswith("statistics/")}
+    found |= {name: statistic_scale(name, truth) for name in statistics}
+    return {name: scale for name, scale in found.items() if scale is not None}

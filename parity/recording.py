@@ -1,0 +1,203 @@
+"""Recording a trace pack: everything that one framework computes, where only it is installed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinynet.manifest import TRAINED_ROLES, State, manifest
+from tinynet.recipe import Recipe
+from tinynet.spec import Spec
+from tinynet.training_state import TrainingState
+
+from parity import inputs, oracles
+from parity.bench import NOISE_SAMPLES, Bench, Subject, stretch_recipe
+from parity.compare import Array, norm, relative_error
+from parity.environment import environment
+from parity.packs import Given, Pack, Truth, recorded, sample
+from parity.quantities import scales
+from parity.trajectory import Trajectory, loss_noise, tensors_by_kind
+from parity.twins import JUDGE, load_twin
+
+# What is done one after the other; the last two only where the judge is.
+PARTS = ("inputs", "layers", "training step", "optimizers", "training", "float64", "noise")
+
+
+def record(
+    subject: Subject,
+    spec: Spec,
+    state: State | None = None,
+    weights: str = "",
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    progress: Callable[[str], None] = lambda part: None,
+) -> Pack:
+    """Records what a subject computes.
+
+    The judge's part is recorded with it where the subject runs in the judge's framework.
+
+    Args:
+        subject: from :func:`parity.bench.subjects_of`.
+        spec: the net.
+        state: canonical state, by default one made from ``seed``, with batch-norm statistics
+            measured by the subject's framework.
+        weights: what to call the state.
+        seed: of pixels, labels, training images and state.
+        recipe: of the stretch of training, by default :func:`parity.bench.stretch_recipe`'s.
+        progress: is told the name of each of :data:`PARTS` when it begins.
+    """
+    progress(PARTS[0])
+    if state is None and subject.framework != JUDGE:
+        twin, device = load_twin(subject.framework), subject.device
+        state = inputs.sample_state(spec, seed, twin, "float32", device)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(spec, state, seed, [subject], Path(folder), None)
+        bench.recipe = recipe or stretch_recipe()
+        if subject.framework != JUDGE:
+            # What the judge would have been given is not known here, but any input is a fair one.
+            bench.layer_inputs = {k: item.input for k, item in bench.trace(subject).items()}
+            bench.given_gradients = bench.gradients(subject).parameters
+        return _record(bench, weights or f"made from seed {seed}", progress)
+
+
+def record_again(
+    subject: Subject, pack: Pack, progress: Callable[[str], None] = lambda part: None
+) -> Pack:
+    """Records what a subject computes from what another recording was given, bit for bit.
+
+    Args:
+        subject: from :func:`parity.bench.subjects_of`.
+        pack: the other recording.
+        progress: is told the name of each of :data:`PARTS` when it begins.
+    """
+    progress(PARTS[0])
+    given = pack.given
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(pack.spec, given.state, pack.seed, [subject], Path(folder), None)
+        bench.recipe = pack.recipe
+        bench.pixels, bench.training_pixels = given.pixels, given.training_pixels
+        bench.labels = given.labels
+        bench.layer_inputs, bench.given_gradients = given.layer_inputs, given.gradients
+        return _record(bench, pack.weights, progress)
+
+
+def _record(bench: Bench, weights: str, progress: Callable[[str], None]) -> Pack:
+    subject = bench.first
+    progress(PARTS[1])
+    found = _named(bench.spec, _outputs(bench.trace(subject)), bench.layers(subject)[0])
+    progress(PARTS[2])
+    found |= _named(bench.spec, gradients=bench.gradients(subject))
+    progress(PARTS[3])
+    found |= _named(bench.spec, updates={kind: bench.update(kind) for kind in bench.optimizers})
+    progress(PARTS[4])
+    if bench.can_train:
+        found |= _named(bench.spec, run=bench.course(subject).trajectory)
+    return Pack(
+        setting=subject.setting,
+        spec=bench.spec,
+        recipe=bench.recipe,
+        weights=weights,
+        seed=bench.seed,
+        images_sha256=_images_sha256(bench),
+        environment=environment(),
+        switches=bench.candidate.environment.settings(subject.device),
+        given=Given(
+            bench.state, bench.pixels, bench.training_pixels, bench.labels,
+            bench.layer_inputs, bench.given_gradients,
+        ),
+        recorded={name: recorded(name, values) for name, values in found.items()},
+        truth=_truth(bench, progress) if subject.framework == JUDGE else {},
+    )  # fmt: skip
+
+
+def _truth(bench: Bench, progress: Callable[[str], None]) -> dict[str, Truth]:
+    progress(PARTS[5])
+    spec = bench.spec
+    run = bench.judge_course if bench.can_train else None
+    truth = _named(
+        spec, _outputs(bench.judge_trace), bench.judge_layers, bench.judge_gradients,
+        {kind: bench.judge_update(kind) for kind in bench.optimizers}, run,
+    )  # fmt: skip
+    progress(PARTS[6])
+    updates = {kind: bench.reference_updates(kind) for kind in bench.optimizers}
+    samples = [
+        _named(
+            spec, {name: several[index] for name, several in bench.reference_outputs.items()},
+            gradients=bench.reference_gradients[index],
+            updates={kind: several[index] for kind, several in updates.items()},
+        )
+        for index in range(NOISE_SAMPLES)
+    ]  # fmt: skip
+    samples.append(_named(spec, layers=bench.reference_layers))
+    samples += [_named(spec, run=each) for each in (bench.envelope if run else ())]
+    norms = {name: norm(values) for name, values in truth.items()}
+    scale = scales(truth, norms)
+    noise = {
+        name: max(
+            relative_error(each[name], values, scale.get(name)) for each in samples if name in each
+        )
+        for name, values in truth.items()
+    }
+    if run:
+        widest = loss_noise(run, bench.envelope)
+        noise |= {_loss_name(index): float(value) for index, value in enumerate(widest)}
+    return {
+        name: Truth(sample(name, values).astype(np.float64), norms[name], noise[name])
+        for name, values in truth.items()
+    }
+
+
+def _outputs(trace: Mapping[str, Any]) -> dict[str, Array]:
+    return {name: item.output for name, item in trace.items()}
+
+
+def _named(
+    spec: Spec,
+    outputs: Mapping[str, Array] | None = None,
+    layers: Mapping[str, Array] | None = None,
+    gradients: Any = None,
+    updates: Mapping[str, TrainingState] | None = None,
+    run: Trajectory | None = None,
+) -> dict[str, Array]:
+    # In the order of the ladder's rungs, and within one in that of the rung.
+    found: dict[str, Array] = {}
+    if layers is not None:
+        order = [name for name in outputs or layers if name in layers]
+        found |= {f"layers-isolated/{name}": layers[name] for name in order}
+    if outputs:
+        found |= {f"layers-chained/{name}": values for name, values in outputs.items()}
+        found["logits/classifier"] = outputs["classifier"]
+    if gradients is not None:
+        found["loss/loss"] = np.array(gradients.loss)
+        flow = reversed(_trained(spec))
+        found |= {f"gradients-chained/{key}": gradients.parameters[key] for key in flow}
+        found["gradients-chained/input"] = gradients.input
+        found |= {f"statistics/{key}": values for key, values in gradients.statistics.items()}
+    for kind, state in (updates or {}).items():
+        for slot, arrays in state.slots.items():
+            found |= {f"optimizer/{kind}/{slot} of {k}": v for k, v in arrays.items()}
+        found |= {f"optimizer/{kind}/{key}": state.weights[key] for key in _trained(spec)}
+        found |= {f"ema/{key}": values for key, values in (state.ema or {}).items()}
+    if run is not None:
+        found |= {_loss_name(index): np.array(loss) for index, loss in enumerate(run.losses)}
+        found |= {f"trajectory/{kind}": v for kind, v in tensors_by_kind(run.state).items()}
+    return found
+
+
+def _trained(spec: Spec) -> Sequence[str]:
+    return [key for key, entry in manifest(spec).items() if entry.role in TRAINED_ROLES]
+
+
+def _loss_name(index: int) -> str:
+    return f"trajectory/loss of step {index + 1}"
+
+
+def _images_sha256(bench: Bench) -> str:
+    if not bench.can_train:
+        return ""
+    source = bench.source
+    return oracles.mark(*(np.asarray(source.image(index)) for index in range(len(source))))
