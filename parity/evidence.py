@@ -55,10 +55,14 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Series:
-    """Numbers from step to step, such as a run's losses: one curve of a picture."""
+    """Numbers from step to step, such as a run's losses: one curve of a picture.
+
+    ``first`` is the step of the first one.
+    """
 
     label: str
     values: tuple[float, ...]
+    first: int = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -186,7 +190,10 @@ def _divergence_document(divergence: Divergence) -> dict[str, Any]:
 
 
 def _rung_document(rung: Rung) -> dict[str, Any]:
-    series = [dataclasses.asdict(curve) for curve in rung.series]
+    series = [
+        dataclasses.asdict(curve) | {"values": [_finite(value) for value in curve.values]}
+        for curve in rung.series
+    ]
     return {
         "name": rung.name,
         "title": rung.title,

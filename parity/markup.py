@@ -6,12 +6,16 @@ from xml.etree.ElementTree import Element, tostring
 
 
 def element(tag: str, *children: Element | str, _class: str = "", **attributes: object) -> Element:
-    """An element with attributes, and text and elements in it in the order given."""
+    """An element with attributes, and text and elements in it in the order given.
+
+    An attribute's underscores stand for hyphens, which Python's names cannot have.
+    """
     made = Element(tag)
     if _class:
         made.set("class", _class)
     for name, value in attributes.items():
-        made.set(name, f"{value:.6g}" if isinstance(value, float) else str(value))
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+        made.set(name.replace("_", "-"), text)
     for child in children:
         if not isinstance(child, str):
             made.append(child)

@@ -9,26 +9,32 @@ from pathlib import Path
 
 from tinynet.documents import write_atomically
 
-from parity.evidence import Evidence, Report, Rung, report_document
+from parity.evidence import Divergence, Evidence, Report, Rung, report_document
 from parity.report_page import Figure, render_page
 from parity.wording import (
+    SCRIPT,
     SHOWN_FAILURES,
+    address,
     bound,
+    computed,
     distance,
     multiple,
     place,
     rerun,
     smallest_bound,
+    status,
+    traced,
     verdict,
 )
 
 
 def format_rung(rung: Rung) -> str:
     """One line of progress."""
-    status = "ok  " if rung.passed else "FAIL"
+    if rung.skipped:
+        return f"skip  {rung.name:<18}  {rung.skipped}"
     return (
-        f"{status}  {rung.name:<15}  {len(rung.evidence):>5} compared  {rung.seconds:>6.1f} s  "
-        f"{_worst(rung)}"
+        f"{status(rung):<4}  {rung.name:<18}  {len(rung.evidence):>5} compared  "
+        f"{rung.seconds:>6.1f} s  {_worst(rung)}"
     )
 
 
@@ -40,7 +46,9 @@ def format_report(report: Report) -> str:
         f"{outcome}  {report.spec}, weights {report.weights}: {verdict(report)}, "
         f"{report.seconds:.0f} s",
     ]
-    if report.first_divergence:
+    if report.divergence:
+        lines += ["", *_traced(report.divergence)]
+    elif report.first_divergence:
         rung, first = report.first_divergence
         lines += [
             "",
@@ -54,7 +62,8 @@ def format_report(report: Report) -> str:
 
 
 def write_html(report: Report, folder: Path, figures: Sequence[Figure] = ()) -> Path:
-    """Writes ``parity.html``, which needs nothing beside it, and ``parity.json``.
+    """Writes ``parity.html``, which needs nothing beside it, ``parity.json``, and the script that
+    shows a traced divergence, if there is one.
 
     Args:
         report: what was found.
@@ -66,12 +75,16 @@ def write_html(report: Report, folder: Path, figures: Sequence[Figure] = ()) -> 
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "parity.html"
-    text = json.dumps(report_document(report), indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / "parity.json", lambda path: path.write_text(text, encoding="utf-8"))
-    write_atomically(
-        page, lambda path: path.write_text(render_page(report, figures), encoding="utf-8")
-    )
+    document = json.dumps(report_document(report), indent=2, ensure_ascii=False) + "\n"
+    _write(folder / "parity.json", document)
+    if report.divergence:
+        _write(folder / SCRIPT, report.divergence.script)
+    _write(page, render_page(report, figures))
     return page
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _worst(rung: Rung) -> str:
@@ -84,6 +97,21 @@ def _worst(rung: Rung) -> str:
     if error:
         error += f" noise (bound {multiple(worst.bound, worst.noise)})"
     return f"worst {error or distance(worst)}: {place(worst)}"
+
+
+def _traced(divergence: Divergence) -> list[str]:
+    item = traced(divergence)
+    return [
+        f"first divergence: {divergence.where}, {computed(divergence)}",
+        f"  found from      the rung {divergence.rung}",
+        f"  source          {address(divergence)}",
+        f"  off             {divergence.framework or 'not known which'}",
+        f"  error           {distance(item)}",
+        f"  bound           {bound(item)}",
+        f"  would pass at   {smallest_bound([item])}",
+        f"  alone           {SCRIPT}, in the folder of --report",
+        *textwrap.wrap(divergence.explanation, 100, initial_indent="  ", subsequent_indent="  "),
+    ]
 
 
 def _details(item: Evidence) -> list[str]:

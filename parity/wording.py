@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 
-from parity.evidence import Evidence, Report, Rung
+from parity.evidence import Divergence, Evidence, Report, Rung
 
 # The first failures are nearest to the cause; parity.json holds all of them.
 SHOWN_FAILURES = 10
+# What shows a traced difference alone, in the report's folder.
+SCRIPT = "reproduce.py"
 
 
 def number(value: float) -> str:
@@ -49,6 +51,15 @@ def bound(item: Evidence) -> str:
     return with_multiple(item.bound, item.noise)
 
 
+def share(item: Evidence) -> str:
+    """How much of its bound an error takes; empty where no number says it."""
+    if item.bound == 0 or not math.isfinite(item.severity):
+        return ""
+    if item.severity < 10:
+        return f"{item.severity:.0%} of the bound"
+    return f"{item.severity:,.0f} times the bound"
+
+
 def smallest_bound(failures: list[Evidence]) -> str:
     """The smallest bound with which all these failures would have passed, and the one there is."""
     hopeless = sorted({distance(item) for item in failures if not math.isfinite(item.error)})
@@ -68,13 +79,39 @@ def rerun(report: Report, rung: Rung | None = None) -> str:
     return f"{command} --levels {rung.name}" if rung else command
 
 
+def traced(divergence: Divergence) -> Evidence:
+    """What a failure was traced to, as a comparison."""
+    return Evidence(
+        divergence.framework, divergence.where, divergence.error, divergence.bound, divergence.noise
+    )
+
+
+def address(divergence: Divergence) -> str:
+    """The source that answers for a failure."""
+    return ": ".join(filter(None, (divergence.file, divergence.definition))) or "not known"
+
+
+def computed(divergence: Divergence) -> str:
+    """What goes wrong there, and which way numbers flow."""
+    return ", ".join(filter(None, (divergence.operation, divergence.direction)))
+
+
+def status(rung: Rung) -> str:
+    """The outcome of a rung in a word."""
+    if rung.skipped:
+        return "skipped"
+    return "ok" if rung.passed else "FAIL"
+
+
 def verdict(report: Report) -> str:
     """The outcome in one sentence."""
     failed = [rung.name for rung in report.rungs if not rung.passed]
-    climbed = len(report.rungs)
+    climbed = sum(not rung.skipped for rung in report.rungs)
+    skipped = len(report.rungs) - climbed
+    beside = f", {skipped} skipped" if skipped else ""
     compared = sum(len(rung.evidence) for rung in report.rungs)
     if failed:
-        return f"{len(failed)} of {climbed} rungs failed: {', '.join(failed)}"
+        return f"{len(failed)} of {climbed} rungs failed{beside}: {', '.join(failed)}"
     if not climbed:
-        return "no rung was climbed, so nothing is proven"
-    return f"{climbed} of {climbed} rungs passed, {compared:,} comparisons"
+        return f"no rung was climbed{beside}, so nothing is proven"
+    return f"{climbed} of {climbed} rungs passed{beside}, {compared:,} comparisons"

@@ -126,8 +126,9 @@ def _training(output: Path) -> tuple[Figure, bool]:
         load_training_state,
     )
 
-    from parity.curves import draw_curves, read_curve
+    from parity.curves import read_curve
     from parity.report_page import Figure
+    from parity.report_series import series_plot
     from parity.twins import FRAMEWORKS, load_twin
 
     print("\n3. Training on handwritten digits: PyTorch, then MindSpore, against PyTorch alone")
@@ -165,10 +166,10 @@ def _training(output: Path) -> tuple[Figure, bool]:
     )
     parts = (
         read_curve("PyTorch", log, last=half),
-        read_curve("MindSpore, from PyTorch's checkpoint", log, first=half),
+        read_curve("MindSpore, from PyTorch's checkpoint", log, after=half),
     )
-    same = parts[0].losses == uninterrupted.losses[:half]
-    there = zip(parts[1].losses, uninterrupted.losses[half:], strict=True)
+    same = parts[0].values == uninterrupted.values[:half]
+    there = zip(parts[1].values, uninterrupted.values[half:], strict=True)
     apart = max(abs(loss - other) for loss, other in itertools.islice(there, STEPS))
     print(f"   PyTorch's first half: {'the same losses, bit for bit' if same else 'NOT the same'}")
     print(f"   MindSpore's first {STEPS} steps: losses at most {apart:.1e} apart")
@@ -179,9 +180,8 @@ def _training(output: Path) -> tuple[Figure, bool]:
         "uninterrupted run: nothing where PyTorch repeats itself, then rounding, which training "
         "amplifies."
     )
-    figure = Figure(
-        "A run that moved from PyTorch to MindSpore", caption, draw_curves(uninterrupted, parts)
-    )
+    title = "A run that moved from PyTorch to MindSpore"
+    figure = Figure(title, caption, series_plot(title, uninterrupted, parts))
     return figure, same and apart < CLOSE and min(moved, whole) > LEARNT
 
 

@@ -1,0 +1,107 @@
+"""The heat map of gradients: blocks down, tensors across, colour for the share of the bound."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element
+
+from parity.evidence import Evidence, Rung
+from parity.markup import element
+from parity.report_drawing import readable
+from parity.report_noise import describe, first_to_show, measured
+from parity.wording import share
+
+# Shares of the bound at which another shade begins: even steps on a logarithmic scale.
+_SHADES = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
+_INPUT = "input"
+
+
+def heat_map(rungs: Sequence[Rung]) -> Element:
+    """Draws rungs of gradients as one table, for each subject side by side.
+
+    Args:
+        rungs: some in which something is held against rounding noise, by key of a tensor or by
+            the name of a layer and "input".
+    """
+    panels = {
+        (subject, rung.name): _cells([item for item in measured(rung) if item.subject == subject])
+        for subject in dict.fromkeys(item.subject for rung in rungs for item in measured(rung))
+        for rung in rungs
+    }
+    tensors: dict[str, dict[str, None]] = {}
+    for cells in panels.values():
+        for row, tensor in cells:
+            tensors.setdefault(row, {})[tensor] = None
+    # The block with the most tensors gives their order, the others what it has not.
+    fullest = sorted(tensors.values(), key=len, reverse=True)
+    columns = list(dict.fromkeys(tensor for row in fullest for tensor in row))
+    chosen = first_to_show([item for cells in panels.values() for item in cells.values()])
+
+    head = [element("th", "layer", scope="col", rowspan=2)]
+    leaves: list[Element] = []
+    rows = {row: element("tr", element("th", row, scope="row")) for row in tensors}
+    for (subject, name), cells in panels.items():
+        title = element("th", subject, element("small", name), scope="colgroup", _class="edge")
+        title.set("colspan", str(len(columns)))
+        head.append(title)
+        for tensor in columns:
+            edge = " edge" if tensor == columns[0] else ""
+            leaves.append(element("th", element("span", tensor), scope="col", _class=edge))
+            for row, drawn in rows.items():
+                drawn.append(_shaded(cells.get((row, tensor)), name, chosen, edge))
+    table = element(
+        "table",
+        element("thead", element("tr", *head), element("tr", *leaves)),
+        element("tbody", *rows.values()),
+        _class="heat",
+    )
+    return readable(_legend(), table)
+
+
+def _cells(items: Sequence[Evidence]) -> dict[tuple[str, str], Evidence]:
+    """Row and column -> what was found, from the input on: the other way than gradients flow."""
+    cells: dict[tuple[str, str], Evidence] = {}
+    forward = list(reversed(items))
+    for item, following in zip(forward, (*forward[1:], None), strict=True):
+        # The net's own input is that of its first layer.
+        named = following if item.where == _INPUT and following else item
+        row, tensor = _cell(named.where)
+        cells[row, tensor if named is item else _INPUT] = item
+    return cells
+
+
+def _cell(where: str) -> tuple[str, str]:
+    if where.endswith(f" {_INPUT}"):
+        return where.removesuffix(f" {_INPUT}"), _INPUT
+    # A block is named by the parts before its layer's: "blocks.1.0", "layer1.0".
+    match = re.match(r"blocks\.\d+\.\d+|layer\d+\.\d+|[^.]*", where)
+    row = match[0] if match else where
+    return row, where.removeprefix(row).removeprefix(".")
+
+
+def _shaded(item: Evidence | None, rung: str, chosen: Evidence, edge: str) -> Element:
+    if item is None:
+        return element("td", _class=edge)
+    text = "\n".join(filter(None, (describe([item]), rung, share(item))))
+    shade = f"h{_shade(item)}" if item.passed else "over"
+    now = " chosen" if item is chosen else ""
+    sign = "" if item.passed else "!"
+    return element("td", sign, _class=f"spot {shade}{now}{edge}", title=text)
+
+
+def _shade(item: Evidence) -> int:
+    return sum(item.severity >= share for share in _SHADES) - 1
+
+
+def _legend() -> list[Element]:
+    names = [
+        f"below {upper:.0%}" if lower == 0 else f"{lower:.0%} to {upper:.0%}"
+        for lower, upper in zip(_SHADES, (*_SHADES[1:], 1.0), strict=True)
+    ]
+    keys = [_key("", f"h{shade}", name) for shade, name in enumerate(names)]
+    return [element("li", "Error, of its bound:"), *keys, _key("!", "over", "beyond: fails")]
+
+
+def _key(sign: str, shade: str, text: str) -> Element:
+    return element("li", element("span", sign, _class=f"swatch {shade}"), text)
