@@ -1,0 +1,243 @@
+"""Single operators of the MindSpore twin for an audit: NumPy in, NumPy out.
+
+Whatever the twin has a function or a class for is passed in; what it takes from the framework
+in the midst of a line has a function here that makes the same call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+from numpy.typing import NDArray
+
+from tinynet.manifest import CANONICAL_OF_MINDSPORE
+from tinynet.recipe import Optimizer
+
+from mindspore_impl.blocks import SqueezeExcite
+from mindspore_impl.optim import OPTIMIZERS, Average
+from mindspore_impl.predict import DEVICES, set_device
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+Gradients = Sequence[Sequence[Array]]
+
+# Every result is read back at once; PyNative's queue would only cost.
+ms.runtime.launch_blocking()
+
+
+def dense(in_features: int, out_features: int) -> nn.Cell:
+    """A layer like the classifier: (N, in_features) to (N, out_features)."""
+    return nn.Dense(in_features, out_features, weight_init="zeros", bias_init="zeros")
+
+
+def means_as_gates(channels: int) -> nn.Cell:
+    """A squeeze-excite that scales each channel by its own mean: nothing is between the two."""
+    layer = SqueezeExcite(channels, channels, "relu6")
+    for name in ("conv_reduce", "act1", "conv_expand", "gate"):
+        setattr(layer, name, nn.Identity())
+    return layer
+
+
+def log_softmax(logits: ms.Tensor) -> ms.Tensor:
+    """What the loss takes the logarithms of probabilities with: (N, K) to (N, K)."""
+    return ops.log_softmax(logits, 1)
+
+
+def dropout(x: ms.Tensor, factors: ms.Tensor) -> ms.Tensor:
+    """What dropout is applied with: (N, C) times (N, C)."""
+    return x * factors
+
+
+def residual_sum(x: ms.Tensor, y: ms.Tensor) -> ms.Tensor:
+    """What a block's input and its branch are joined with."""
+    return x + y
+
+
+def run_layer(
+    layer: nn.Cell,
+    state: Mapping[str, Array],
+    x: Array,
+    upstream: Array,
+    training: bool = False,
+    device: str = DEVICES[0],
+) -> Arrays:
+    """Runs a layer forward and back.
+
+    Args:
+        layer: what to run; it is changed.
+        state: its parameters and statistics, by what canonical keys call them within the layer.
+        x: its input.
+        upstream: the gradient of its output.
+        training: run it in training mode.
+        device: one of the ``DEVICES`` of predict.
+
+    Returns:
+        "y", the gradients "dx" and "d" + key of every trained parameter, and in training every
+        statistic behind the run by its key.
+    """
+    set_device(device)
+    layer.set_train(training)
+    tensors = {_canonical(name): tensor for name, tensor in layer.parameters_and_names()}
+    for key, values in state.items():
+        tensors[key].set_data(ms.Tensor(values))
+    parameters = {key: tensor for key, tensor in tensors.items() if tensor.requires_grad}
+    y, (dx,), found = _differentiated(
+        layer, [ms.Tensor(x)], (0,), list(parameters.values()), upstream
+    )
+    gradients = dict(zip((f"d{key}" for key in parameters), found, strict=True))
+    statistics = {key: tensors[key] for key in state if training and key not in parameters}
+    return _arrays({"y": y, "dx": dx, **gradients, **statistics})
+
+
+def run_function(
+    function: Callable[..., ms.Tensor],
+    arrays: Mapping[str, Array],
+    upstream: Array,
+    device: str = DEVICES[0],
+) -> Arrays:
+    """Runs a function of tensors forward and back.
+
+    Args:
+        function: what to run, on the arrays in their order.
+        arrays: name -> argument; integers are not differentiated.
+        upstream: the gradient of the result.
+        device: one of the ``DEVICES`` of predict.
+
+    Returns:
+        "y", and the gradients "d" + name.
+    """
+    set_device(device)
+    tensors = [_tensor(values) for values in arrays.values()]
+    variables = {name: i for i, name in enumerate(arrays) if tensors[i].dtype == ms.float32}
+    y, found, _ = _differentiated(function, tensors, tuple(variables.values()), [], upstream)
+    return _arrays({"y": y, **dict(zip((f"d{name}" for name in variables), found, strict=True))})
+
+
+def run_optimizer(
+    settings: Optimizer,
+    parameters: Sequence[Array],
+    slots: Mapping[str, Sequence[Array]],
+    gradients: Gradients,
+    learning_rate: float,
+    device: str = DEVICES[0],
+) -> dict[str, list[Array]]:
+    """Takes steps with the twin's own optimizer.
+
+    Args:
+        settings: the recipe's; weight decay applies to all parameters.
+        parameters: where to start.
+        slots: slot -> what is kept for each parameter; where it starts anew if not given.
+        gradients: of each step, for each parameter.
+        learning_rate: of all steps.
+        device: one of the ``DEVICES`` of predict.
+
+    Returns:
+        "parameter" and every slot -> arrays behind the last step, in the parameters' order.
+    """
+    set_device(device)
+    trained = _parameters(parameters)
+    optimizer = OPTIMIZERS[settings.kind](trained, [True] * len(trained), settings)
+    for slot, arrays in slots.items():
+        for tensor, values in zip(optimizer.slots[slot], arrays, strict=True):
+            tensor.set_data(ms.Tensor(values))
+    for step in gradients:
+        tensors = tuple(_tensor(gradient) for gradient in step)
+        optimizer(tensors, ms.Tensor(learning_rate, ms.float32))
+    return {
+        name: [_array(tensor) for tensor in tensors]
+        for name, tensors in {"parameter": trained, **optimizer.slots}.items()
+    }
+
+
+def run_stock_optimizer(
+    settings: Optimizer,
+    parameters: Sequence[Array],
+    gradients: Gradients,
+    learning_rate: float,
+    device: str = DEVICES[0],
+) -> list[Array]:
+    """Takes steps with the optimizer of that kind that the framework brings along.
+
+    Args:
+        settings: the recipe's; there must be no weight decay.
+        parameters: where to start.
+        gradients: of each step, for each parameter.
+        learning_rate: of all steps.
+        device: one of the ``DEVICES`` of predict.
+
+    Returns:
+        The parameters behind the last step.
+    """
+    set_device(device)
+    trained = _parameters(parameters)
+    if settings.kind == "rmsprop":
+        optimizer = nn.RMSProp(
+            trained, learning_rate, settings.decay, settings.momentum, settings.eps
+        )
+    else:
+        optimizer = nn.SGD(trained, learning_rate, settings.momentum)
+    for step in gradients:
+        optimizer(tuple(_tensor(gradient) for gradient in step))
+    return [_array(parameter) for parameter in trained]
+
+
+def run_average(
+    averages: Sequence[Array], tensors: Sequence[Array], share: float, device: str = DEVICES[0]
+) -> list[Array]:
+    """Moves averages a share of the way to tensors, with the twin's own average."""
+    set_device(device)
+    average = Average(_parameters(averages))
+    for tensor, values in zip(average.tensors, tensors, strict=True):
+        tensor.set_data(ms.Tensor(values))
+    average(ms.Tensor(share, ms.float32))
+    return [_array(tensor) for tensor in average.averages]
+
+
+def _differentiated(
+    function: Callable[..., ms.Tensor],
+    tensors: Sequence[ms.Tensor],
+    positions: tuple[int, ...],
+    parameters: Sequence[ms.Parameter],
+    upstream: Array,
+) -> tuple[ms.Tensor, Sequence[ms.Tensor], Sequence[ms.Tensor]]:
+    # The gradient of (y upstream).sum() is the vector-Jacobian product, bit for bit.
+    dy = ms.Tensor(upstream, ms.float32)
+
+    def projected(*arguments: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        y = function(*arguments)
+        return (y * dy).sum(), y
+
+    # Of a single argument MindSpore gives the gradient itself, of several a tuple.
+    weights = ms.ParameterTuple(parameters) if parameters else None
+    gradient = ops.value_and_grad(projected, positions, weights, has_aux=True)
+    (_, y), found = gradient(*tensors)
+    of_inputs, of_parameters = found if parameters else (found, ())
+    if not isinstance(of_inputs, tuple):
+        of_inputs = (of_inputs,)
+    return y, of_inputs, of_parameters
+
+
+def _canonical(name: str) -> str:
+    path, dot, leaf = name.rpartition(".")
+    return f"{path}{dot}{CANONICAL_OF_MINDSPORE.get(leaf, leaf)}"
+
+
+def _tensor(values: Array) -> ms.Tensor:
+    # Labels must be int32.
+    return ms.Tensor(values, ms.float32 if values.dtype.kind == "f" else ms.int32)
+
+
+def _parameters(arrays: Sequence[Array]) -> list[ms.Parameter]:
+    return [ms.Parameter(ms.Tensor(a), name=f"tensor{i}") for i, a in enumerate(arrays)]
+
+
+def _arrays(tensors: Mapping[str, ms.Tensor]) -> Arrays:
+    return {name: _array(tensor) for name, tensor in tensors.items()}
+
+
+def _array(tensor: ms.Tensor) -> Array:
+    return np.array(tensor.asnumpy())

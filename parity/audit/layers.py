@@ -1,0 +1,319 @@
+"""The layers, activations and functions of the twins, and the loss, on many shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinynet.spec import BatchNorm, Padding
+
+from parity import operations
+from parity.audit.stand import Array, Arrays, Comparison, Operator, Stand
+from parity.operations import Gradients
+
+# Convolutions and the classifier
+
+
+class _Convolution(NamedTuple):
+    kernel_size: int = 1
+    stride: int = 1
+    padding: Padding = (0, 0, 0, 0)
+    depthwise: bool = False
+    bias: bool = False
+
+
+# Every kind that specs ask for; uneven padding is what TensorFlow's "same" comes to.
+_CONVOLUTIONS = {
+    "pointwise": _Convolution(),
+    "pointwise with bias": _Convolution(bias=True),
+    "3x3 stride 2": _Convolution(3, 2, (1, 1, 1, 1)),
+    "3x3 stride 2 uneven": _Convolution(3, 2, (0, 1, 0, 1)),
+    "depthwise 3x3": _Convolution(3, 1, (1, 1, 1, 1), depthwise=True),
+    "depthwise 3x3 stride 2": _Convolution(3, 2, (1, 1, 1, 1), depthwise=True),
+    "depthwise 3x3 stride 2 uneven": _Convolution(3, 2, (0, 1, 0, 1), depthwise=True),
+    "depthwise 5x5": _Convolution(5, 1, (2, 2, 2, 2), depthwise=True),
+    "depthwise 5x5 stride 2": _Convolution(5, 2, (2, 2, 2, 2), depthwise=True),
+    "depthwise 5x5 stride 2 uneven": _Convolution(5, 2, (1, 2, 1, 2), depthwise=True),
+}
+
+
+def _convolution(kind: _Convolution, stand: Stand) -> Iterator[Comparison]:
+    kernel, stride, padding, depthwise, bias = kind
+    top, bottom, left, right = padding
+    for shape in stand.images():
+        _, channels, height, width = shape
+        if min(top + height + bottom, left + width + right) < kernel:
+            continue
+        outputs, groups = (channels, channels) if depthwise else (channels + 3, 1)
+        how = stride, padding, groups
+        x = stand.draw(*shape)
+        state = {"weight": stand.draw(outputs, channels // groups, kernel, kernel)}
+        state |= {"bias": stand.draw(outputs)} if bias else {}
+        dy = stand.draw(*operations.conv2d(x, state["weight"], None, *how).shape)
+        layer = stand.twin.blocks.conv2d(channels, outputs, kernel, *how, bias)
+        yield from stand.run_layer(layer, state, x, dy, partial(_convolved, how))
+
+
+def _convolved(
+    how: tuple[int, Padding, int], dy: Array, x: Array, weight: Array, bias: Array | None = None
+) -> Arrays:
+    y = operations.conv2d(x, weight, bias, *how)
+    return _outputs(y, operations.conv2d_vjp(dy, x, weight, *how), bias is not None)
+
+
+def _dense(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array, weight: Array, bias: Array) -> Arrays:
+        return _outputs(operations.dense(x, weight, bias), operations.dense_vjp(dy, x, weight))
+
+    shapes = [(*rows, 5) for rows in stand.rows()] + [(2, 7, size) for size in stand.sizes]
+    for rows, inputs, outputs in shapes:
+        state = {"weight": stand.draw(outputs, inputs), "bias": stand.draw(outputs)}
+        layer = stand.twin.operators.dense(inputs, outputs)
+        x, dy = stand.draw(rows, inputs), stand.draw(rows, outputs)
+        yield from stand.run_layer(layer, state, x, dy, define)
+
+
+def _outputs(y: Array, gradients: Gradients, bias: bool = True) -> Arrays:
+    found = {"y": y, "dx": gradients.x, "dweight": gradients.weight}
+    return found | ({"dbias": gradients.bias} if bias else {})
+
+
+# Batch norm
+
+_EPS, _MOMENTUM = 1e-5, 0.1  # the family's
+
+
+def _batch_norm(training: bool, flat: bool, stand: Stand) -> Iterator[Comparison]:
+    define, terms = (_training, _training_terms) if training else (_evaluation, _evaluation_terms)
+    for shape in stand.images():
+        images, channels, height, width = shape
+        if images * height * width == 1:
+            continue  # a single number has no variance
+        state = {
+            "weight": stand.draw(channels),
+            "bias": stand.draw(channels),
+            "running_mean": stand.draw(channels),
+            "running_var": np.abs(stand.draw(channels)) + np.float32(0.1),
+        }
+        x = _flat_areas(shape) if flat else stand.draw(*shape, mean=1.0)
+        layer = stand.twin.blocks.batch_norm(channels, BatchNorm(_EPS, _MOMENTUM))
+        yield from stand.run_layer(layer, state, x, stand.draw(*shape), define, terms, training)
+
+
+def _flat_areas(shape: tuple[int, int, int, int]) -> Array:
+    # As in drawings and at the borders of photographs, most numbers are alike to the last bit,
+    # and so are the errors of sums over them, which do not average out.
+    images = np.full(shape, 0.7, np.float32)
+    images[:, :, : shape[2] // 4] = 0.1
+    return images * np.linspace(0.5, 2.0, shape[1], dtype=np.float32)[:, None, None]
+
+
+def _evaluation(
+    dy: Array, x: Array, weight: Array, bias: Array, running_mean: Array, running_var: Array
+) -> Arrays:
+    y = operations.batch_norm(x, weight, bias, running_mean, running_var, _EPS)
+    return _outputs(y, operations.batch_norm_vjp(dy, x, weight, running_mean, running_var, _EPS))
+
+
+def _evaluation_terms(
+    dy: Array, x: Array, weight: Array, bias: Array, running_mean: Array, running_var: Array
+) -> Arrays:
+    # Minus the mean's size, so that x - mean becomes a sum.
+    dy, x, weight, bias = np.abs(dy), np.abs(x), np.abs(weight), np.abs(bias)
+    return _evaluation(dy, x, weight, bias, -np.abs(running_mean), running_var)
+
+
+def _training(
+    dy: Array, x: Array, weight: Array, bias: Array, running_mean: Array, running_var: Array
+) -> Arrays:
+    y, mean, variance = operations.batch_norm_training(
+        x, weight, bias, running_mean, running_var, _EPS, _MOMENTUM
+    )
+    found = _outputs(y, operations.batch_norm_training_vjp(dy, x, weight, _EPS))
+    return found | {"running_mean": mean, "running_var": variance}
+
+
+def _training_terms(
+    dy: Array, x: Array, weight: Array, bias: Array, running_mean: Array, running_var: Array
+) -> Arrays:
+    axes = (0, 2, 3)
+    distance = np.abs(x - x.mean(axes, keepdims=True))
+    dy, x = np.abs(dy), np.abs(x)
+    mean, variance = x.mean(axes), (distance**2).mean(axes)
+    found = _evaluation_terms(dy, x, weight, bias, mean, variance)
+    normalised = operations.batch_norm(x, np.ones_like(mean), 0 * mean, -mean, variance, _EPS)
+    along = (dy * normalised).mean(axes, keepdims=True)
+    centred = dy + dy.mean(axes, keepdims=True) + normalised * along
+    count = x.size // len(mean)
+    # Of the square of x - mean, one factor becomes a sum.
+    squares = (distance * (x + mean[:, None, None])).sum(axes) / (count - 1)
+    return found | {
+        "dx": centred * np.abs(weight / np.sqrt(variance + _EPS))[:, None, None],
+        "running_mean": operations.ema_step(np.abs(running_mean), mean, 1 - _MOMENTUM),
+        "running_var": operations.ema_step(running_var, squares, 1 - _MOMENTUM),
+    }
+
+
+# Activations, means, factors and sums
+
+
+def _sigmoid(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array) -> Arrays:
+        return {"y": operations.sigmoid(x), "dx": operations.sigmoid_vjp(dy, x)}
+
+    def terms(dy: Array, x: Array) -> Arrays:
+        y = operations.sigmoid(x)
+        return {"y": y, "dx": dy * y * (1 + y)}
+
+    for shape in stand.images():
+        gate = stand.twin.blocks.SqueezeExcite(1, 1, "silu").gate
+        x, dy = stand.draw(*shape, deviation=4.0), stand.draw(*shape)
+        yield from stand.run_layer(gate, {}, x, dy, define, terms)
+
+
+def _silu(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array) -> Arrays:
+        return {"y": operations.silu(x), "dx": operations.silu_vjp(dy, x)}
+
+    def terms(dy: Array, x: Array) -> Arrays:
+        gate = operations.sigmoid(x)
+        return {"y": x * gate, "dx": dy * gate * (1 + np.abs(x) * (1 + gate))}
+
+    for shape in stand.images():
+        x, dy = stand.draw(*shape, deviation=4.0), stand.draw(*shape)
+        yield from stand.run_layer(stand.twin.blocks.activation("silu"), {}, x, dy, define, terms)
+
+
+def _relu6(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array) -> Arrays:
+        return {"y": operations.relu6(x), "dx": operations.relu6_vjp(dy, x)}
+
+    def terms(dy: Array, x: Array) -> Arrays:
+        return {"y": x, "dx": dy}
+
+    for shape in stand.images():
+        x, dy = stand.draw(*shape, mean=3.0, deviation=4.0), stand.draw(*shape)
+        yield from stand.run_layer(stand.twin.blocks.activation("relu6"), {}, x, dy, define, terms)
+
+
+def _mean(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array) -> Arrays:
+        return {"y": operations.mean(x), "dx": operations.mean_vjp(dy, x)}
+
+    for shape in stand.images():
+        x, dy = stand.draw(*shape, mean=1.0), stand.draw(*shape[:2])
+        yield from stand.run_layer(stand.twin.blocks.GlobalAveragePool(), {}, x, dy, define)
+
+
+def _means_as_gates(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array) -> Arrays:
+        means = operations.mean(x, keepdims=True)
+        dx, dmeans = operations.scale_vjp(dy, x, means)
+        return {"y": operations.scale(x, means), "dx": dx + operations.mean_vjp(dmeans, x)}
+
+    for shape in stand.images():
+        layer = stand.twin.operators.means_as_gates(shape[1])
+        x, dy = stand.draw(*shape, mean=1.0), stand.draw(*shape)
+        yield from stand.run_layer(layer, {}, x, dy, define)
+
+
+def _drop_path(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array, factors: Array) -> Arrays:
+        factors = factors[:, None, None, None]
+        return {"y": operations.scale(x, factors), "dx": operations.scale_vjp(dy, x, factors)[0]}
+
+    for shape in stand.images():
+        arrays = {"x": stand.draw(*shape), "factors": stand.draw(shape[0])}
+        dy = stand.draw(*shape)
+        yield from stand.run_function(stand.twin.blocks.drop_path, arrays, dy, define)
+
+
+def _dropout(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array, factors: Array) -> Arrays:
+        return {"y": operations.scale(x, factors), "dx": operations.scale_vjp(dy, x, factors)[0]}
+
+    for shape in stand.rows():
+        arrays = {"x": stand.draw(*shape), "factors": stand.draw(*shape)}
+        dy = stand.draw(*shape)
+        yield from stand.run_function(stand.twin.operators.dropout, arrays, dy, define)
+
+
+def _residual_sum(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array, branch: Array) -> Arrays:
+        return {"y": operations.residual_sum(x, branch), "dx": dy, "dbranch": dy}
+
+    for shape in stand.images():
+        arrays = {"x": stand.draw(*shape), "branch": stand.draw(*shape)}
+        dy = stand.draw(*shape)
+        yield from stand.run_function(stand.twin.operators.residual_sum, arrays, dy, define)
+
+
+# The loss
+
+
+def _log_softmax(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array) -> Arrays:
+        return {"y": operations.log_softmax(x), "dx": operations.log_softmax_vjp(dy, x)}
+
+    def terms(dy: Array, x: Array) -> Arrays:
+        dy = np.abs(dy)
+        dx = dy + np.exp(operations.log_softmax(x)) * dy.sum(1, keepdims=True)
+        return {"y": _logarithm_terms(x), "dx": dx}
+
+    for shape in stand.rows():
+        arrays, dy = {"x": stand.draw(*shape, deviation=3.0)}, stand.draw(*shape)
+        function = stand.twin.operators.log_softmax
+        yield from stand.run_function(function, arrays, dy, define, terms)
+
+
+def _cross_entropy(stand: Stand, label_smoothing: float = 0.1) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array, labels: Array) -> Arrays:
+        y = operations.cross_entropy(x, labels, label_smoothing)
+        dx = operations.cross_entropy_vjp(float(dy), x, labels, label_smoothing)
+        return {"y": np.array(y), "dx": dx}
+
+    def terms(dy: Array, x: Array, labels: Array) -> Arrays:
+        probabilities = np.exp(operations.log_softmax(x))
+        # The targets are what the probabilities are short of where the gradient vanishes.
+        dx = operations.cross_entropy_vjp(float(dy), x, labels, label_smoothing)
+        targets = probabilities - dx * len(x) / float(dy)
+        y = (targets * _logarithm_terms(x)).sum(1).mean()
+        return {"y": np.array(y), "dx": float(dy) * (probabilities + targets) / len(x)}
+
+    def smoothed(logits: Any, labels: Any) -> Any:
+        return stand.twin.loss.cross_entropy(logits, labels, label_smoothing)
+
+    for rows, classes in stand.rows():
+        x = stand.draw(rows, classes, deviation=3.0)
+        arrays = {"x": x, "labels": stand.draw_labels(rows, classes)}
+        dy = np.array(0.7, np.float32)
+        yield from stand.run_function(smoothed, arrays, dy, define, terms)
+
+
+def _logarithm_terms(x: Array) -> Array:
+    # The logits less the largest of them, and the logarithm of a sum: an error of the sum, which
+    # is relative, is absolute in the logarithm.
+    shifted = x - x.max(1, keepdims=True)
+    return np.abs(shifted) + np.log(np.exp(shifted).sum(1, keepdims=True)) + 1
+
+
+LAYERS: dict[str, Operator] = {
+    **{f"convolution, {name}": partial(_convolution, k) for name, k in _CONVOLUTIONS.items()},
+    "dense": _dense,
+    "batch norm, evaluation": partial(_batch_norm, False, False),
+    "batch norm, training": partial(_batch_norm, True, False),
+    "batch norm, training, flat areas": partial(_batch_norm, True, True),
+    "sigmoid": _sigmoid,
+    "SiLU": _silu,
+    "ReLU6": _relu6,
+    "mean": _mean,
+    "means as gates": _means_as_gates,
+    "residual sum": _residual_sum,
+    "drop-path": _drop_path,
+    "dropout": _dropout,
+    "log-softmax": _log_softmax,
+    "cross entropy": _cross_entropy,
+}

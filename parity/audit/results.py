@@ -1,0 +1,181 @@
+"""What an audit finds, and its file: one for each version of a framework on a device."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from tinynet.documents import check_document, parse_document, read_text, write_atomically
+
+from parity.audit.formulas import KINDS, Pattern
+from parity.twins import FRAMEWORKS
+
+# Where the audits that are shipped lie.
+DIRECTORY = Path(__file__).parents[1] / "audits"
+
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """How far from its definition one result of an operator is.
+
+    Errors are in units of rounding: 2^-24 times the size of the terms that a number is a sum of.
+
+    Attributes:
+        operator: the operator's name.
+        quantity: which of its results.
+        largest: the largest error; infinite where a result is not finite.
+        where: the shapes and the element that it was found at.
+        median: of the largest errors of the single arrays.
+        arrays: how many were compared.
+    """
+
+    operator: str
+    quantity: str
+    largest: float
+    where: str
+    median: float
+    arrays: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Audit:
+    """All operators of a twin on a device.
+
+    Attributes:
+        framework: the twin's name.
+        version: of the framework.
+        device: what the framework calls it.
+        machine: the system and processor.
+        command: what makes it again.
+        measured_on: the day, in ISO's form.
+        sizes: that were tried.
+        rows: of all operators.
+        patterns: operator -> which formula it follows at which position of a tensor.
+    """
+
+    framework: str
+    version: str
+    device: str
+    machine: str
+    command: str
+    measured_on: str
+    sizes: tuple[int, ...]
+    rows: tuple[Row, ...]
+    patterns: dict[str, Pattern]
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file."""
+        return f"{self.framework}-{self.version}-{self.device}.json"
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return f"{FRAMEWORKS[self.framework]} {self.version}, {self.device}"
+
+
+def audit_document(audit: Audit) -> dict[str, Any]:
+    """The audit as a JSON document; an error that is not finite is null."""
+    document: dict[str, Any] = {"audit_version": _VERSION, **dataclasses.asdict(audit)}
+    for row in document["rows"]:
+        for key in ("largest", "median"):
+            row[key] = row[key] if math.isfinite(row[key]) else None
+    return document
+
+
+def save_audit(audit: Audit, folder: Path) -> Path:
+    """Writes an audit under the name of what was audited, and says where.
+
+    Raises:
+        DocumentError: the file cannot be placed there.
+    """
+    document = audit_document(audit)
+    lines: list[str] = []
+    for key, value in document.items():
+        if key == "rows":
+            # A line each, for those who read what changed.
+            inner = ",\n".join(f"    {json.dumps(row)}" for row in value)
+            lines.append(f"  {json.dumps(key)}: [\n{inner}\n  ]")
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / audit.file_name
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return path
+
+
+def load_audit(path: Path) -> Audit:
+    """Reads an audit.
+
+    Raises:
+        DocumentError: the file is missing or not an audit.
+    """
+    document = parse_document(read_text(path), str(path))
+    check_document(document, _SCHEMA, str(path))
+    fields = {key: value for key, value in document.items() if key != "audit_version"}
+    for row in fields["rows"]:
+        for key in ("largest", "median"):
+            row[key] = math.inf if row[key] is None else row[key]
+    fields["sizes"] = tuple(fields["sizes"])
+    fields["rows"] = tuple(Row(**row) for row in fields["rows"])
+    fields["patterns"] = {name: Pattern(**found) for name, found in fields["patterns"].items()}
+    return Audit(**fields)
+
+
+def _object(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+_TEXT: dict[str, Any] = {"type": "string", "description": "a text"}
+_NAME: dict[str, Any] = {"type": "string", "pattern": r"^[\w.]+$", "description": "a name"}
+_ERROR: dict[str, Any] = {
+    "type": ["number", "null"], "minimum": 0, "description": "a number from 0, or null",
+}  # fmt: skip
+_COUNT: dict[str, Any] = {"type": "integer", "minimum": 1, "description": "a number from 1"}
+_PATTERN = _object(
+    "a pattern",
+    {
+        "kind": {"enum": list(KINDS), "description": f"one of {', '.join(KINDS)}"},
+        "length": {"type": "integer", "minimum": 0, "description": "a number from 0"},
+        "positions": {
+            "type": "object", "minProperties": 1, "additionalProperties": _TEXT,
+            "description": "formula -> positions",
+        },
+    },
+)  # fmt: skip
+_ROW = _object(
+    "a row of the audit",
+    {
+        "operator": _TEXT, "quantity": _TEXT, "largest": _ERROR, "where": _TEXT,
+        "median": _ERROR, "arrays": _COUNT,
+    },
+)  # fmt: skip
+_SCHEMA = _object(
+    "an audit",
+    {
+        "audit_version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
+        "framework": {"enum": list(FRAMEWORKS), "description": f"one of {', '.join(FRAMEWORKS)}"},
+        "version": _NAME,
+        "device": _NAME,
+        "machine": _TEXT,
+        "command": _TEXT,
+        "measured_on": _TEXT,
+        "sizes": {"type": "array", "minItems": 1, "items": _COUNT, "description": "numbers"},
+        "rows": {"type": "array", "items": _ROW, "description": "rows"},
+        "patterns": {
+            "type": "object", "additionalProperties": _PATTERN, "description": "patterns",
+        },
+    },
+)  # fmt: skip

@@ -1,0 +1,108 @@
+"""Audits a twin: every operator on many shapes, a row for each thing that it computes."""
+
+from __future__ import annotations
+
+import statistics
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.audit.formulas import Pattern, find_pattern
+from parity.audit.layers import LAYERS
+from parity.audit.results import Audit, Row
+from parity.audit.stand import Comparison, Operator, Stand
+from parity.audit.updates import UPDATES
+from parity.calibration import machine
+from parity.environment import version
+from parity.tolerance import ROUNDOFF
+from parity.twins import load_twin
+
+# Vectors of 2, 4, 8 and 16 numbers come whole and with every tail.
+SIZES = tuple(range(1, 34))
+OPERATORS: dict[str, Operator] = {**LAYERS, **UPDATES}
+
+_SEED = 0
+
+
+class AuditError(ValueError):
+    """An audit that cannot be made. The message is one line."""
+
+
+def audit(
+    framework: str,
+    device: str = "cpu",
+    sizes: Sequence[int] = SIZES,
+    operators: Iterable[str] = tuple(OPERATORS),
+    command: str = "",
+    progress: Callable[[str], object] = lambda operator: None,
+) -> Audit:
+    """Audits a twin.
+
+    Args:
+        framework: the twin's name.
+        device: what the framework calls it.
+        sizes: numbers of images, channels, pixels, rows and parameters to try.
+        operators: names from :data:`OPERATORS`; none changes another one's numbers.
+        command: what makes the audit again.
+        progress: is told each operator before it runs.
+
+    Raises:
+        AuditError: an operator that there is not, or a size that is none.
+        TwinError: no such twin, or its framework is not installed.
+        ValueError: no such device here.
+    """
+    operators = list(operators)
+    unknown = [name for name in operators if name not in OPERATORS]
+    if unknown:
+        raise AuditError(
+            f"operators are {'; '.join(unknown)}, expected some of {'; '.join(OPERATORS)}"
+        )
+    if not sizes or min(sizes) < 1:
+        raise AuditError(f"sizes are {', '.join(map(str, sizes))}, expected some from 1")
+    twin = load_twin(framework)
+    twin.predict.set_device(device)
+    rows: list[Row] = []
+    patterns: dict[str, Pattern] = {}
+    for name in operators:
+        progress(name)
+        generator = np.random.default_rng([_SEED, zlib.crc32(name.encode())])
+        comparisons = list(OPERATORS[name](Stand(twin, device, sizes, generator)))
+        rows += [
+            _row(name, quantity, [c for c in comparisons if c.quantity == quantity])
+            for quantity in dict.fromkeys(c.quantity for c in comparisons)
+        ]
+        formulas = [c.formulas for c in comparisons if c.formulas]
+        if formulas:
+            patterns[name] = find_pattern(formulas)
+    return Audit(
+        framework, version(framework).partition("+")[0], device, machine(), command,
+        date.today().isoformat(), tuple(sizes), tuple(rows), patterns,
+    )  # fmt: skip
+
+
+def _row(operator: str, quantity: str, comparisons: Sequence[Comparison]) -> Row:
+    errors = [_errors(comparison) for comparison in comparisons]
+    largest = [float(array.max()) for array in errors]
+    worst = int(np.argmax(largest))
+    element = np.unravel_index(errors[worst].argmax(), errors[worst].shape)
+    where = f"{comparisons[worst].where}, element {tuple(map(int, element))}"
+    return Row(
+        operator, quantity, _three_digits(largest[worst]), where,
+        _three_digits(statistics.median(largest)), len(comparisons),
+    )  # fmt: skip
+
+
+def _errors(comparison: Comparison) -> NDArray[np.float64]:
+    # Where all terms are 0, as if they were the smallest number that has all digits.
+    sizes = np.maximum(comparison.terms, float(np.finfo(np.float32).tiny))
+    found: NDArray[np.float64] = comparison.found.astype(np.float64)
+    errors: NDArray[Any] = np.abs(found - comparison.truth) / (ROUNDOFF * sizes)
+    return np.where(np.isfinite(found), errors, np.inf)
+
+
+def _three_digits(value: float) -> float:
+    return float(f"{value:.3g}")

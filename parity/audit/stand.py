@@ -1,0 +1,135 @@
+"""Where operators are audited: a twin on a device, and what comes out beside the definition.
+
+With every array goes the size of the terms that its numbers are sums of: of a dot product the sum
+of the absolute products, in general the definition with every difference made a sum. Rounding
+errs in proportion to the terms, also where they cancel, so errors are counted in units of
+2^-24 times that size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.twins import Twin
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+Definition = Callable[..., Arrays]
+
+# Beyond the small and the odd sizes: as many images as a batch of training has.
+LARGE_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """One array that a framework computed.
+
+    Attributes:
+        quantity: what it is: "y" is the operator's output, "dx" the gradient for its input.
+        where: the shapes it was computed for.
+        found: the framework's numbers.
+        truth: by definition, float64.
+        terms: the size of the terms that each number is the sum of.
+        formulas: for each number the formula that it follows, where there are several.
+    """
+
+    quantity: str
+    where: str
+    found: Array
+    truth: Array
+    terms: Array
+    formulas: Sequence[str] = ()
+
+
+class Stand(NamedTuple):
+    """Where operators are audited: a twin on a device, sizes to try, and random numbers."""
+
+    twin: Twin
+    device: str
+    sizes: Sequence[int]
+    generator: np.random.Generator
+
+    def draw(self, *shape: int, mean: float = 0.0, deviation: float = 1.0) -> Array:
+        """Normally distributed numbers, float32."""
+        return self.generator.normal(mean, deviation, shape).astype(np.float32)
+
+    def draw_labels(self, count: int, classes: int) -> Array:
+        """Numbers of classes, from 0."""
+        return (self.generator.random(count) * classes).astype(np.int64)
+
+    def images(self) -> Iterator[tuple[int, int, int, int]]:
+        """Shapes (N, C, H, W): each size as the number of images, of channels and of pixels."""
+        for size in self.sizes:
+            yield size, 3, 2, 3
+            yield 2, size, 3, 5
+            yield 1, 2, size, size
+        yield LARGE_BATCH, 5, 7, 7
+
+    def rows(self) -> Iterator[tuple[int, int]]:
+        """Shapes (N, K): each size as the number of rows and as their length."""
+        for size in self.sizes:
+            yield size, 7
+            yield 3, size
+        yield LARGE_BATCH, 129
+
+    def run_layer(
+        self,
+        layer: Any,
+        state: Arrays,
+        x: Array,
+        dy: Array,
+        define: Definition,
+        terms: Definition | None = None,
+        training: bool = False,
+    ) -> Iterator[Comparison]:
+        """Runs a layer of the twin, and compares what comes out with the definition.
+
+        Args:
+            layer: the twin's.
+            state: its parameters and statistics.
+            x: its input.
+            dy: the gradient of its output.
+            define: of ``dy``, ``x`` and the state's arrays by name: what must come out.
+            terms: likewise, the size of the terms; if not given, what ``define`` makes of
+                absolute values.
+            training: in training mode.
+        """
+        found = self.twin.operators.run_layer(layer, state, x, dy, training, self.device)
+        shapes = {"x": x.shape} | {k: v.shape for k, v in state.items() if k == "weight"}
+        yield from _compared(found, {"dy": dy, "x": x, **state}, shapes, define, terms)
+
+    def run_function(
+        self,
+        function: Any,
+        arrays: Arrays,
+        dy: Array,
+        define: Definition,
+        terms: Definition | None = None,
+    ) -> Iterator[Comparison]:
+        """Runs a function of the twin on arrays, and compares as :meth:`run_layer` does."""
+        found = self.twin.operators.run_function(function, arrays, dy, self.device)
+        shapes = {name: values.shape for name, values in arrays.items()}
+        yield from _compared(found, {"dy": dy, **arrays}, shapes, define, terms)
+
+
+Operator = Callable[[Stand], Iterator[Comparison]]
+
+
+def _compared(
+    found: Arrays,
+    arrays: Arrays,
+    shapes: Mapping[str, tuple[int, ...]],
+    define: Definition,
+    terms: Definition | None,
+) -> Iterator[Comparison]:
+    where = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    wide = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in arrays.items()}
+    truth = define(**wide)
+    sizes = terms(**wide) if terms else define(**{k: np.abs(v) for k, v in wide.items()})
+    for quantity, values in truth.items():
+        yield Comparison(quantity, where, found[quantity], values, np.abs(sizes[quantity]))

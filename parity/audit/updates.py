@@ -1,0 +1,162 @@
+"""The updates: the optimizers of the twins and of the frameworks, and the average of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from tinynet.recipe import Optimizer
+
+from parity import operations
+from parity.audit.formulas import followed
+from parity.audit.stand import LARGE_BATCH, Array, Comparison, Operator, Stand
+from parity.operations import Slots
+
+_RATE = 0.05
+
+
+def _rmsprop(stand: Stand) -> Iterator[Comparison]:
+    settings = Optimizer("rmsprop", momentum=0.9, weight_decay=0.01, decay=0.9, eps=1e-3)
+    tensors = [(size,) for size in stand.sizes] + [(LARGE_BATCH, 129)]
+    starts = [
+        Slots(stand.draw(*shape), np.abs(stand.draw(*shape)), stand.draw(*shape))
+        for shape in tensors
+    ]
+    gradients = [stand.draw(*shape) for shape in tensors]
+    parameters, *slots = map(list, zip(*starts, strict=True))
+    found = stand.twin.operators.run_optimizer(
+        settings, parameters, dict(zip(Slots._fields[1:], slots, strict=True)), [gradients],
+        _RATE, stand.device,
+    )  # fmt: skip
+    for index, (start, gradient) in enumerate(zip(starts, gradients, strict=True)):
+        truth = operations.rmsprop_step(
+            start, gradient, _RATE, settings.decay, settings.momentum, settings.eps,
+            settings.weight_decay,
+        )  # fmt: skip
+        sizes = Slots(*(np.abs(values).astype(np.float64) for values in start))
+        gradient = np.abs(gradient) + settings.weight_decay * sizes.parameter
+        step = settings.momentum * sizes.momentum
+        step += _RATE * gradient / np.sqrt(truth.mean_square + settings.eps)
+        square = operations.ema_step(sizes.mean_square, gradient**2, settings.decay)
+        terms = Slots(sizes.parameter + step, square, step)
+        for quantity in Slots._fields:
+            yield Comparison(
+                quantity, f"parameter {gradient.shape}", found[quantity][index],
+                getattr(truth, quantity), getattr(terms, quantity),
+            )  # fmt: skip
+
+
+def _sgd(stand: Stand) -> Iterator[Comparison]:
+    settings = Optimizer("sgd", momentum=0.9, weight_decay=0.01)
+    tensors = [(size,) for size in stand.sizes] + [(LARGE_BATCH, 129)]
+    parameters, momenta, gradients = ([stand.draw(*shape) for shape in tensors] for _ in range(3))
+    found = stand.twin.operators.run_optimizer(
+        settings, parameters, {"momentum": momenta}, [gradients], _RATE, stand.device
+    )
+    for index, arrays in enumerate(zip(parameters, gradients, momenta, strict=True)):
+        how = settings.momentum, settings.weight_decay
+        parameter, gradient, momentum = map(np.abs, arrays)
+        truth = operations.sgd_step(*arrays, _RATE, *how)
+        terms = operations.sgd_step(parameter, gradient, momentum, -_RATE, *how)
+        for quantity, right, size in zip(("parameter", "momentum"), truth, terms, strict=True):
+            where = f"parameter {arrays[0].shape}"
+            yield Comparison(quantity, where, found[quantity][index], right, size)
+
+
+def _average(stand: Stand) -> Iterator[Comparison]:
+    shapes = [(size,) for size in stand.sizes] + [(LARGE_BATCH, 129)]
+    averages, tensors = ([stand.draw(*shape) for shape in shapes] for _ in range(2))
+    share = 0.01
+    found = stand.twin.operators.run_average(averages, tensors, share, stand.device)
+    for moved, average, tensor in zip(found, averages, tensors, strict=True):
+        yield Comparison(
+            "average", f"tensor {tensor.shape}", moved,
+            operations.ema_step(average, tensor, 1 - share),
+            operations.ema_step(np.abs(average), np.abs(tensor), 1 - share),
+        )  # fmt: skip
+
+
+# Formulas, by what comes of them in some steps
+
+_STEPS = 5
+# Of a step of RMSProp: eleven operations, and four settings that are no float32 numbers.
+_ROUNDINGS = 15
+
+
+def _formulas(kind: Literal["rmsprop", "sgd"], stock: bool, stand: Stand) -> Iterator[Comparison]:
+    settings = Optimizer(kind, momentum=0.9, weight_decay=0.0, decay=0.9, eps=1e-2)
+    # All gradients stay as they are from step to step, so that nothing cancels.
+    gradients = [stand.draw(size, mean=0.0, deviation=0.1) for size in stand.sizes]
+    zeros = [np.zeros_like(gradient) for gradient in gradients]
+    steps = [gradients] * _STEPS
+    operators = stand.twin.operators
+    if stock:
+        found = operators.run_stock_optimizer(settings, zeros, steps, _RATE, stand.device)
+    else:
+        after = operators.run_optimizer(settings, zeros, {}, steps, _RATE, stand.device)
+        found = after["parameter"]
+    for moved, gradient in zip(found, gradients, strict=True):
+        candidates = _CANDIDATES[kind](gradient.astype(np.float64), settings)
+        formulas = followed(moved, candidates, _ROUNDINGS * _STEPS)
+        # What follows none of them is held against the first.
+        own = [candidates.get(name, next(iter(candidates.values()))) for name in formulas]
+        truth = np.array([values[index] for index, values in enumerate(own)])
+        where = f"parameter {gradient.shape}"
+        # All steps of a number go the same way, so that it is the sum of their sizes.
+        yield Comparison("parameter", where, moved, truth, np.abs(truth), formulas)
+
+
+def _rmsprop_candidates(gradient: Array, settings: Optimizer) -> dict[str, Array]:
+    return {
+        f"eps {place} the root, mean square from {start}": _rmsprop_steps(
+            gradient, settings, place == "inside", start
+        )
+        for place in ("inside", "outside")
+        for start in (1, 0)
+    }
+
+
+def _rmsprop_steps(gradient: Array, settings: Optimizer, inside: bool, start: int) -> Array:
+    parameter, momentum = np.zeros_like(gradient), np.zeros_like(gradient)
+    mean_square = np.full_like(gradient, start)
+    for _ in range(_STEPS):
+        mean_square = operations.ema_step(mean_square, gradient**2, settings.decay)
+        if inside:
+            root = np.sqrt(mean_square + settings.eps)
+        else:
+            root = np.sqrt(mean_square) + settings.eps
+        momentum = settings.momentum * momentum + _RATE * gradient / root
+        parameter -= momentum
+    return parameter
+
+
+def _sgd_candidates(gradient: Array, settings: Optimizer) -> dict[str, Array]:
+    return {
+        "momentum": _sgd_steps(gradient, settings, nesterov=False),
+        "Nesterov's momentum": _sgd_steps(gradient, settings, nesterov=True),
+    }
+
+
+def _sgd_steps(gradient: Array, settings: Optimizer, nesterov: bool) -> Array:
+    parameter, momentum = np.zeros_like(gradient), np.zeros_like(gradient)
+    for _ in range(_STEPS):
+        momentum = settings.momentum * momentum + gradient
+        step = settings.momentum * momentum + gradient if nesterov else momentum
+        parameter -= _RATE * step
+    return parameter
+
+
+_CANDIDATES = {"rmsprop": _rmsprop_candidates, "sgd": _sgd_candidates}
+
+UPDATES: dict[str, Operator] = {
+    "RMSProp": _rmsprop,
+    "SGD": _sgd,
+    "average": _average,
+    "RMSProp, five steps": partial(_formulas, "rmsprop", False),
+    "SGD, five steps": partial(_formulas, "sgd", False),
+    "stock RMSProp, five steps": partial(_formulas, "rmsprop", True),
+    "stock SGD, five steps": partial(_formulas, "sgd", True),
+}

@@ -1,0 +1,219 @@
+"""Single operators of the PyTorch twin for an audit: NumPy in, NumPy out.
+
+Whatever the twin has a function or a class for is passed in; what it takes from the framework
+in the midst of a line has a function here that makes the same call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from tinynet.recipe import Optimizer
+
+from torch_impl.blocks import SqueezeExcite
+from torch_impl.optim import OPTIMIZERS, Average
+from torch_impl.predict import DEVICES, set_device
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+Gradients = Sequence[Sequence[Array]]
+
+
+def dense(in_features: int, out_features: int) -> nn.Module:
+    """A layer like the classifier: (N, in_features) to (N, out_features)."""
+    return nn.Linear(in_features, out_features)
+
+
+def means_as_gates(channels: int) -> nn.Module:
+    """A squeeze-excite that scales each channel by its own mean: nothing is between the two."""
+    layer = SqueezeExcite(channels, channels, "relu6")
+    for name in ("conv_reduce", "act1", "conv_expand", "gate"):
+        setattr(layer, name, nn.Identity())
+    return layer
+
+
+def log_softmax(logits: torch.Tensor) -> torch.Tensor:
+    """What the loss takes the logarithms of probabilities with: (N, K) to (N, K)."""
+    return F.log_softmax(logits, 1)
+
+
+def dropout(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """What dropout is applied with: (N, C) times (N, C)."""
+    return x * factors
+
+
+def residual_sum(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """What a block's input and its branch are joined with."""
+    return x + y
+
+
+def run_layer(
+    layer: nn.Module,
+    state: Mapping[str, Array],
+    x: Array,
+    upstream: Array,
+    training: bool = False,
+    device: str = DEVICES[0],
+) -> Arrays:
+    """Runs a layer forward and back.
+
+    Args:
+        layer: what to run; it is changed.
+        state: its parameters and statistics, by what canonical keys call them within the layer.
+        x: its input.
+        upstream: the gradient of its output.
+        training: run it in training mode.
+        device: one of the ``DEVICES`` of predict.
+
+    Returns:
+        "y", the gradients "dx" and "d" + key of every trained parameter, and in training every
+        statistic behind the run by its key.
+    """
+    _prepare(device)
+    layer.to(device).train(training)
+    tensors = layer.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for key, values in state.items():
+            tensors[key].copy_(torch.from_numpy(values))
+    parameters = dict(layer.named_parameters())
+    inputs = _tensor(x, device).requires_grad_()
+    y = layer(inputs)
+    found = torch.autograd.grad(y, [inputs, *parameters.values()], _tensor(upstream, device))
+    gradients = dict(zip(["dx", *(f"d{key}" for key in parameters)], found, strict=True))
+    statistics = {key: tensors[key] for key in state if training and key not in parameters}
+    return _arrays({"y": y, **gradients, **statistics})
+
+
+def run_function(
+    function: Callable[..., torch.Tensor],
+    arrays: Mapping[str, Array],
+    upstream: Array,
+    device: str = DEVICES[0],
+) -> Arrays:
+    """Runs a function of tensors forward and back.
+
+    Args:
+        function: what to run, on the arrays in their order.
+        arrays: name -> argument; integers are not differentiated.
+        upstream: the gradient of the result.
+        device: one of the ``DEVICES`` of predict.
+
+    Returns:
+        "y", and the gradients "d" + name.
+    """
+    _prepare(device)
+    tensors = {name: _tensor(values, device) for name, values in arrays.items()}
+    variables = {name: t.requires_grad_() for name, t in tensors.items() if t.is_floating_point()}
+    y = function(*tensors.values())
+    found = torch.autograd.grad(y, list(variables.values()), _tensor(upstream, device))
+    return _arrays({"y": y, **dict(zip((f"d{name}" for name in variables), found, strict=True))})
+
+
+def run_optimizer(
+    settings: Optimizer,
+    parameters: Sequence[Array],
+    slots: Mapping[str, Sequence[Array]],
+    gradients: Gradients,
+    learning_rate: float,
+    device: str = DEVICES[0],
+) -> dict[str, list[Array]]:
+    """Takes steps with the twin's own optimizer.
+
+    Args:
+        settings: the recipe's; weight decay applies to all parameters.
+        parameters: where to start.
+        slots: slot -> what is kept for each parameter; where it starts anew if not given.
+        gradients: of each step, for each parameter.
+        learning_rate: of all steps.
+        device: one of the ``DEVICES`` of predict.
+
+    Returns:
+        "parameter" and every slot -> arrays behind the last step, in the parameters' order.
+    """
+    _prepare(device)
+    trained = [_parameter(values, device) for values in parameters]
+    optimizer = OPTIMIZERS[settings.kind](trained, [True] * len(trained), settings)
+    for slot, arrays in slots.items():
+        for tensor, values in zip(optimizer.slots[slot], arrays, strict=True):
+            tensor.copy_(torch.from_numpy(values))
+    for step in gradients:
+        optimizer([_tensor(gradient, device) for gradient in step], learning_rate)
+    return {
+        name: [_array(tensor) for tensor in tensors]
+        for name, tensors in {"parameter": trained, **optimizer.slots}.items()
+    }
+
+
+def run_stock_optimizer(
+    settings: Optimizer,
+    parameters: Sequence[Array],
+    gradients: Gradients,
+    learning_rate: float,
+    device: str = DEVICES[0],
+) -> list[Array]:
+    """Takes steps with the optimizer of that kind that the framework brings along.
+
+    Args:
+        settings: the recipe's; there must be no weight decay.
+        parameters: where to start.
+        gradients: of each step, for each parameter.
+        learning_rate: of all steps.
+        device: one of the ``DEVICES`` of predict.
+
+    Returns:
+        The parameters behind the last step.
+    """
+    _prepare(device)
+    trained = [_parameter(values, device) for values in parameters]
+    if settings.kind == "rmsprop":
+        optimizer = torch.optim.RMSprop(
+            trained, learning_rate, settings.decay, settings.eps, momentum=settings.momentum
+        )
+    else:
+        optimizer = torch.optim.SGD(trained, learning_rate, settings.momentum)
+    for step in gradients:
+        for parameter, gradient in zip(trained, step, strict=True):
+            parameter.grad = _tensor(gradient, device)
+        optimizer.step()
+    return [_array(parameter) for parameter in trained]
+
+
+def run_average(
+    averages: Sequence[Array], tensors: Sequence[Array], share: float, device: str = DEVICES[0]
+) -> list[Array]:
+    """Moves averages a share of the way to tensors, with the twin's own average."""
+    _prepare(device)
+    average = Average([_tensor(values, device) for values in averages])
+    for tensor, values in zip(average.tensors, tensors, strict=True):
+        tensor.copy_(torch.from_numpy(values))
+    average(share)
+    return [_array(tensor) for tensor in average.averages]
+
+
+def _prepare(device: str) -> None:
+    set_device(device)
+    # Float32 is float32: by default PyTorch lets CUDA convolve with ten bits of it.
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def _tensor(values: Array, device: str) -> torch.Tensor:
+    return torch.tensor(values, device=device)
+
+
+def _parameter(values: Array, device: str) -> torch.Tensor:
+    return nn.Parameter(_tensor(values, device))
+
+
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> Arrays:
+    return {name: _array(tensor) for name, tensor in tensors.items()}
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    return np.array(tensor.detach().cpu().numpy())
