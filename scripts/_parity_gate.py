@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     from parity.ladder import LEVELS
     from parity.report_file import load_report
 
-    if options.reports and not options.specs:
+    if options.reports and options.specs is None:
         raise ValueError("--from without --specs: name the specs that must be among the reports")
     names = list_specs() if options.specs is None else options.specs.split(",")
     specs = {name: load_spec(name) for name in names}
