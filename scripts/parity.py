@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 # Jobs beside the ladder itself: verb -> what it does. Each is scripts/_parity_VERB.py.
 VERBS = {
+    "audit": "compares every operator of a framework with its definition",
     "calibrate": "measures how large rounding is on a device, and the bounds that follow",
+    "compare": "judges two trace packs, or whether two files hold the same model",
     "gate": "judges whether every rung was climbed and passed, for CI",
+    "record": "records a trace pack, where only one framework is installed",
 }
 
 DESCRIPTION = """\

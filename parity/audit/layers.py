@@ -301,11 +301,11 @@ def _logarithm_terms(x: Array) -> Array:
 
 
 LAYERS: dict[str, Operator] = {
-    **{f"convolution, {name}": partial(_convolution, k) for name, k in _CONVOLUTIONS.items()},
+    **{f"convolution {name}": partial(_convolution, k) for name, k in _CONVOLUTIONS.items()},
     "dense": _dense,
-    "batch norm, evaluation": partial(_batch_norm, False, False),
-    "batch norm, training": partial(_batch_norm, True, False),
-    "batch norm, training, flat areas": partial(_batch_norm, True, True),
+    "batch norm in evaluation": partial(_batch_norm, False, False),
+    "batch norm in training": partial(_batch_norm, True, False),
+    "batch norm in training on flat areas": partial(_batch_norm, True, True),
     "sigmoid": _sigmoid,
     "SiLU": _silu,
     "ReLU6": _relu6,

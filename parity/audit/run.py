@@ -59,7 +59,7 @@ def audit(
     unknown = [name for name in operators if name not in OPERATORS]
     if unknown:
         raise AuditError(
-            f"operators are {'; '.join(unknown)}, expected some of {'; '.join(OPERATORS)}"
+            f"operators are {', '.join(unknown)}, expected some of {', '.join(OPERATORS)}"
         )
     if not sizes or min(sizes) < 1:
         raise AuditError(f"sizes are {', '.join(map(str, sizes))}, expected some from 1")

@@ -155,8 +155,8 @@ UPDATES: dict[str, Operator] = {
     "RMSProp": _rmsprop,
     "SGD": _sgd,
     "average": _average,
-    "RMSProp, five steps": partial(_formulas, "rmsprop", False),
-    "SGD, five steps": partial(_formulas, "sgd", False),
-    "stock RMSProp, five steps": partial(_formulas, "rmsprop", True),
-    "stock SGD, five steps": partial(_formulas, "sgd", True),
+    "RMSProp in five steps": partial(_formulas, "rmsprop", False),
+    "SGD in five steps": partial(_formulas, "sgd", False),
+    "stock RMSProp in five steps": partial(_formulas, "rmsprop", True),
+    "stock SGD in five steps": partial(_formulas, "sgd", True),
 }

@@ -1,0 +1,139 @@
+"""Two audits side by side, the results that differ most first, as text."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from parity.audit.results import Audit, Row
+from parity.wording import number
+
+UNIT = "units of rounding: 2^-24 times the size of the terms that a number is a sum of"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """A result of an operator in two audits; None where one has no such result."""
+
+    operator: str
+    quantity: str
+    first: Row | None
+    second: Row | None
+
+    @property
+    def ratio(self) -> float:
+        """The second's largest error over the first's; NaN where one is missing or infinite."""
+        if self.first is None or self.second is None:
+            return math.nan
+        if self.first.largest == self.second.largest:
+            return 1.0
+        if math.inf in (self.first.largest, self.second.largest):
+            return math.nan
+        return self.second.largest / self.first.largest if self.first.largest else math.inf
+
+    @property
+    def distance(self) -> float:
+        """How many times as large as the smaller of the two errors the larger is."""
+        ratio = self.ratio
+        if math.isnan(ratio) or ratio == 0:
+            return math.inf
+        return max(ratio, 1 / ratio)
+
+
+def pair_rows(first: Audit, second: Audit) -> list[Pair]:
+    """The results of both audits, those first whose errors are farthest from each other's."""
+    tables = [{(row.operator, row.quantity): row for row in a.rows} for a in (first, second)]
+    pairs = [
+        Pair(*key, tables[0].get(key), tables[1].get(key)) for key in {**tables[0], **tables[1]}
+    ]
+    return sorted(pairs, key=lambda pair: -pair.distance)  # which is stable
+
+
+def ratio_text(pair: Pair) -> str:
+    """The ratio in three digits, or why there is none."""
+    if pair.first is None or pair.second is None:
+        return "only one"
+    return "not finite" if math.isnan(pair.ratio) else number(pair.ratio)
+
+
+def format_audit(audit: Audit) -> str:
+    """All rows of an audit, and the formulas of its optimizers."""
+    rows = [
+        (r.operator, r.quantity, number(r.largest), number(r.median), str(r.arrays), r.where)
+        for r in audit.rows
+    ]
+    heads = ("operator", "result", "largest", "median", "arrays", "largest at")
+    return "\n".join(
+        [
+            f"{audit.title}: errors in {UNIT}",
+            "",
+            *_table([heads, *rows]),
+            *_patterns(audit),
+        ]
+    )
+
+
+def format_comparison(first: Audit, second: Audit) -> str:
+    """The rows of two audits side by side, and the formulas of the optimizers of both."""
+    heads = ("operator", "result", first.title, second.title, "ratio", "larger one at")
+    rows = [
+        (
+            pair.operator, pair.quantity, *map(_largest, (pair.first, pair.second)),
+            ratio_text(pair), place(pair),
+        )
+        for pair in pair_rows(first, second)
+    ]  # fmt: skip
+    lines = [f"{second.title} against {first.title}: largest errors in {UNIT}", ""]
+    return "\n".join([*lines, *_table([heads, *rows]), *_patterns(first), *_patterns(second)])
+
+
+def comparison_document(first: Audit, second: Audit) -> dict[str, Any]:
+    """The comparison as a JSON document; a ratio that is no number is null."""
+    return {
+        "first": first.title,
+        "second": second.title,
+        "rows": [
+            {
+                "operator": pair.operator,
+                "quantity": pair.quantity,
+                "first": _finite(pair.first.largest if pair.first else None),
+                "second": _finite(pair.second.largest if pair.second else None),
+                "ratio": _finite(pair.ratio),
+                "where": place(pair),
+            }
+            for pair in pair_rows(first, second)
+        ],
+        "patterns": [
+            {name: str(pattern) for name, pattern in audit.patterns.items()}
+            for audit in (first, second)
+        ],
+    }
+
+
+def place(pair: Pair) -> str:
+    """Where the larger of the two errors is."""
+    rows = [row for row in (pair.first, pair.second) if row is not None]
+    return max(rows, key=lambda row: row.largest).where
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _largest(row: Row | None) -> str:
+    return "" if row is None else number(row.largest)
+
+
+def _patterns(audit: Audit) -> list[str]:
+    lines = [f"  {name}: {pattern}" for name, pattern in audit.patterns.items()]
+    return ["", f"formulas, {audit.title}:", *lines] if lines else []
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

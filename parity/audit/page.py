@@ -1,0 +1,164 @@
+"""Two audits side by side as one HTML page that needs nothing beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from xml.etree.ElementTree import Element
+
+from tinynet.documents import write_atomically
+
+from parity.audit.compare import UNIT, Pair, pair_rows, place, ratio_text
+from parity.audit.results import Audit, Row
+from parity.markup import element, serialise
+from parity.report_drawing import LogScale, canvas, mark, subject_keys
+from parity.report_parts import command, facts, number_cell, remark, section, table
+from parity.wording import number
+
+# Of the table of one audit.
+HEADS = ("Operator", "Result", "Largest error", "Median", "Arrays", "Largest at")
+
+_WIDTH, _HEIGHT = 180, 16
+
+
+def operator_rows(audit: Audit) -> list[Element]:
+    """The rows of one audit as rows of a table, with cells under :data:`HEADS`."""
+    return [
+        element(
+            "tr",
+            element("th", row.operator, scope="row"),
+            element("td", element("code", row.quantity)),
+            number_cell(number(row.largest)),
+            number_cell(number(row.median)),
+            number_cell(str(row.arrays)),
+            element("td", row.where, _class="muted"),
+        )
+        for row in audit.rows
+    ]
+
+
+def operator_table(audit: Audit) -> Element:
+    """One audit as a table."""
+    return table(HEADS, operator_rows(audit))
+
+
+def write_comparison(first: Audit, second: Audit, folder: Path) -> Path:
+    """Writes ``operators.html`` and says where.
+
+    Args:
+        first: what the ratios are relative to.
+        second: the other one.
+        folder: where to; created if it does not exist.
+
+    Raises:
+        DocumentError: the file cannot be placed there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "operators.html"
+    text = render_comparison(first, second)
+    write_atomically(page, lambda path: path.write_text(text, encoding="utf-8"))
+    return page
+
+
+def render_comparison(first: Audit, second: Audit) -> str:
+    """The whole page."""
+    path = Path(__file__).parents[1] / "report.html"
+    template = Template(path.read_text(encoding="utf-8"))
+    title = f"Operators: {second.title} against {first.title}"
+    sections = [
+        element("header", element("h1", title), element("p", f"Errors are in {UNIT}.")),
+        _formulas(first, second),
+        _operators(first, second),
+        *(_origin(audit) for audit in (first, second)),
+    ]
+    return template.substitute(title=escape(title), body=serialise(sections))
+
+
+def _formulas(first: Audit, second: Audit) -> Element:
+    names = dict.fromkeys([*first.patterns, *second.patterns])
+    rows = [
+        element(
+            "tr",
+            element("th", name, scope="row"),
+            *(element("td", str(audit.patterns.get(name, ""))) for audit in (first, second)),
+        )
+        for name in names
+    ]
+    intro = (
+        "Which formula every number of tensors of all lengths follows. A kernel that has one for "
+        "whole blocks and another for what is left over trains two nets in one."
+    )
+    heads = ("Optimizer", first.title, second.title)
+    return section("Formulas of the optimizers", remark(intro), table(heads, rows))
+
+
+def _operators(first: Audit, second: Audit) -> Element:
+    pairs = pair_rows(first, second)
+    sizes = [row.largest for pair in pairs for row in (pair.first, pair.second) if row]
+    finite = [size for size in sizes if 0 < size < math.inf]
+    scale = LogScale(min(finite, default=0.1), max(finite, default=1.0), 0.0, _WIDTH - 8)
+    intro = (
+        "The largest error of each result, those first whose two errors are farthest apart. The "
+        f"scale goes from {scale.decades[0]:g} to {scale.decades[-1]:g} units; its lines are "
+        "powers of ten."
+    )
+    heads = ("Operator", "Result", "", first.title, second.title, "Ratio", "Larger one at")
+    rows = [
+        element(
+            "tr",
+            element("th", pair.operator, scope="row"),
+            element("td", element("code", pair.quantity)),
+            element("td", _drawing(pair, scale)),
+            _error_cell(pair.first),
+            _error_cell(pair.second),
+            number_cell(ratio_text(pair)),
+            element("td", place(pair), _class="muted"),
+        )
+        for pair in pairs
+    ]
+    keys = element("ul", *subject_keys([first.title, second.title]), _class="legend")
+    return section("Operators", remark(intro), keys, table(heads, rows))
+
+
+def _drawing(pair: Pair, scale: LogScale) -> Element:
+    drawing = canvas(_WIDTH, _HEIGHT)
+    drawing.set("aria-hidden", "true")  # the numbers stand beside it
+
+    def across(value: float) -> float:
+        return _WIDTH - 4 - scale(value)
+
+    drawing.extend(
+        element("line", _class="grid", x1=across(value), x2=across(value), y1=0, y2=_HEIGHT)
+        for value in scale.decades
+    )
+    drawing.extend(
+        mark(index, across(row.largest), _HEIGHT / 2, finite=math.isfinite(row.largest))
+        for index, row in enumerate((pair.first, pair.second))
+        if row is not None
+    )
+    return drawing
+
+
+def _error_cell(row: Row | None) -> Element:
+    if row is None:
+        return element("td", "not audited", _class="muted")
+    return number_cell(number(row.largest), f"median {number(row.median)}")
+
+
+def _origin(audit: Audit) -> Element:
+    named: dict[str, str | Element] = {
+        "Machine": audit.machine,
+        "Measured on": audit.measured_on,
+        "Sizes": _range(audit.sizes),
+        "Operators": f"{len({row.operator for row in audit.rows})}",
+        "Again": command(audit.command),
+    }
+    return section(audit.title, facts(named))
+
+
+def _range(sizes: Sequence[int]) -> str:
+    whole = tuple(range(sizes[0], sizes[-1] + 1))
+    return f"{sizes[0]} to {sizes[-1]}" if tuple(sizes) == whole else ", ".join(map(str, sizes))
