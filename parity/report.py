@@ -10,6 +10,7 @@ from pathlib import Path
 from tinynet.documents import write_atomically
 
 from parity.evidence import Divergence, Evidence, Report, Rung, report_document
+from parity.known_differences import KnownDifference
 from parity.report_page import Figure, render_page
 from parity.wording import (
     SCRIPT,
@@ -61,7 +62,12 @@ def format_report(report: Report) -> str:
     return "\n".join(lines)
 
 
-def write_html(report: Report, folder: Path, figures: Sequence[Figure] = ()) -> Path:
+def write_html(
+    report: Report,
+    folder: Path,
+    figures: Sequence[Figure] = (),
+    known: Sequence[KnownDifference] = (),
+) -> Path:
     """Writes ``parity.html``, which needs nothing beside it, ``parity.json``, and the script that
     shows a traced divergence, if there is one.
 
@@ -69,6 +75,7 @@ def write_html(report: Report, folder: Path, figures: Sequence[Figure] = ()) -> 
         report: what was found.
         folder: where to; created if it does not exist.
         figures: of what else was run.
+        known: failures that a gate lets pass.
 
     Returns:
         The path of the page.
@@ -79,7 +86,7 @@ def write_html(report: Report, folder: Path, figures: Sequence[Figure] = ()) -> 
     _write(folder / "parity.json", document)
     if report.divergence:
         _write(folder / SCRIPT, report.divergence.script)
-    _write(page, render_page(report, figures))
+    _write(page, render_page(report, figures, known))
     return page
 
 

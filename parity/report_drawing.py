@@ -128,6 +128,11 @@ def key(text: str, _class: str, shape: str = "") -> Element:
     return element("li", sign, text)
 
 
+def shade_key(shade: str, text: str, sign: str = "") -> Element:
+    """An item of a legend that tells what a shade of a cell means."""
+    return element("li", element("span", sign, _class=f"swatch {shade}"), text)
+
+
 def subject_keys(subjects: Sequence[str]) -> list[Element]:
     """The items of a legend that tell which subject a mark is of."""
     return [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
 from parity.evidence import Divergence, Evidence, Report, Rung
+from parity.known_differences import KnownDifference
 from parity.markup import element
+from parity.report_known import excuses
 from parity.report_parts import command, facts, failure_cells, remark, section, table
 from parity.wording import (
     SCRIPT,
@@ -69,16 +71,16 @@ def _first(rung: Rung, item: Evidence) -> Element:
     return section("Look here first", facts(named), _class="alarm")
 
 
-def failed_rungs(report: Report) -> Iterator[Element]:
+def failed_rungs(report: Report, known: Sequence[KnownDifference]) -> Iterator[Element]:
     """A section for all rungs that failed, if any did, the first of them unfolded."""
     failed = [rung for rung in report.rungs if not rung.passed]
     if failed:
-        folded = [_failed_rung(report, rung) for rung in failed]
+        folded = [_failed_rung(report, rung, known) for rung in failed]
         folded[0].set("open", "open")
         yield section("Failures", *folded)
 
 
-def _failed_rung(report: Report, rung: Rung) -> Element:
+def _failed_rung(report: Report, rung: Rung, known: Sequence[KnownDifference]) -> Element:
     found = rung.failures
     count = f"{len(found):,} of {len(rung.evidence):,} comparisons" if found else "nothing compared"
     heading = element("summary", element("strong", rung.name), f": {count}")
@@ -91,7 +93,13 @@ def _failed_rung(report: Report, rung: Rung) -> Element:
             "tr",
             element("th", element("code", item.where), scope="row"),
             element("td", item.subject),
-            element("td", item.kind, element("small", item.note), _class="kind"),
+            element(
+                "td",
+                item.kind,
+                element("small", item.note),
+                *excuses(report, rung, item, known),
+                _class="kind",
+            ),
             *failure_cells(item),
         )
         for item in found[:SHOWN_FAILURES]

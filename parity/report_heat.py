@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from parity.evidence import Evidence, Rung
 from parity.markup import element
-from parity.report_drawing import readable
+from parity.report_drawing import readable, shade_key
 from parity.report_noise import describe, first_to_show, measured
 from parity.wording import share
 
@@ -99,9 +99,6 @@ def _legend() -> list[Element]:
         f"below {upper:.0%}" if lower == 0 else f"{lower:.0%} to {upper:.0%}"
         for lower, upper in zip(_SHADES, (*_SHADES[1:], 1.0), strict=True)
     ]
-    keys = [_key("", f"h{shade}", name) for shade, name in enumerate(names)]
-    return [element("li", "Error, of its bound:"), *keys, _key("!", "over", "beyond: fails")]
-
-
-def _key(sign: str, shade: str, text: str) -> Element:
-    return element("li", element("span", sign, _class=f"swatch {shade}"), text)
+    keys = [shade_key(f"h{shade}", name) for shade, name in enumerate(names)]
+    beyond = shade_key("over", "beyond: fails", "!")
+    return [element("li", "Error, of its bound:"), *keys, beyond]

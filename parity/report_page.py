@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 from xml.etree.ElementTree import Element
 
 from parity.evidence import Evidence, Report, Rung
+from parity.known_differences import KnownDifference
 from parity.markup import element, serialise
 from parity.report_answers import photographs, whole_net
 from parity.report_failures import failed_rungs, failures
 from parity.report_heat import heat_map
+from parity.report_known import excuses_for_skipping, outlook
 from parity.report_noise import measured, noise_plot
+from parity.report_operators import operators
 from parity.report_parts import (
     bound_cell,
     command,
@@ -46,27 +49,36 @@ class Figure:
     drawing: Element
 
 
-def render_page(report: Report, figures: Sequence[Figure] = ()) -> str:
-    """The whole page, with figures of what else was run in front of the ladder."""
+def render_page(
+    report: Report, figures: Sequence[Figure] = (), known: Sequence[KnownDifference] = ()
+) -> str:
+    """The whole page.
+
+    Args:
+        report: what was found.
+        figures: of what else was run, to stand in front of the ladder.
+        known: failures that a gate lets pass.
+    """
     template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     sections = [
-        _header(report),
+        _header(report, known),
         *failures(report),
         *(section(each.title, remark(each.caption), each.drawing) for each in figures),
-        _ladder(report),
-        *failed_rungs(report),
+        _ladder(report, known),
+        *failed_rungs(report, known),
         *_layers(report.rungs),
         *_gradients(report.rungs),
         *_trajectories(report.rungs),
         *whole_net(report.rungs),
         *photographs(report.rungs),
+        operators(report.environment),
         _environment(report),
     ]
     title = f"{report.spec}: parity {'passed' if report.passed else 'failed'}"
     return template.substitute(title=escape(title), body=serialise(sections))
 
 
-def _header(report: Report) -> Element:
+def _header(report: Report, known: Sequence[KnownDifference]) -> Element:
     outcome, meaning = (
         ("passed", "one net in two frameworks")
         if report.passed
@@ -77,11 +89,12 @@ def _header(report: Report) -> Element:
         element("p", outcome.upper(), _class=f"badge {outcome}"),
         element("h1", f"{report.spec}: {meaning}"),
         element("p", f"{verdict(report)}."),
+        *outlook(report, known),
         remark(f"Weights {report.weights}, {report.seconds:.0f} s"),
     )
 
 
-def _ladder(report: Report) -> Element:
+def _ladder(report: Report, known: Sequence[KnownDifference]) -> Element:
     heads = ("", "Rung", "Compared", "Worst", "Error", "Bound", "All, by share of bound")
     rows = [
         element(
@@ -89,7 +102,7 @@ def _ladder(report: Report) -> Element:
             status_cell(status(rung)),
             element("th", rung.name, element("small", rung.title), scope="row"),
             number_cell(f"{len(rung.evidence):,}", f"{rung.seconds:.1f} s"),
-            *_worst_cells(rung),
+            *_worst_cells(rung, excuses_for_skipping(report, rung, known)),
         )
         for rung in report.rungs
     ]
@@ -104,10 +117,10 @@ def _ladder(report: Report) -> Element:
     return section("The ladder", remark(intro), table(heads, rows, "ladder"), why)
 
 
-def _worst_cells(rung: Rung) -> list[Element]:
+def _worst_cells(rung: Rung, excuses: Iterable[Element]) -> list[Element]:
     worst = rung.worst
     if worst is None:
-        return [element("td", rung.skipped or "nothing was compared", colspan=4)]
+        return [element("td", rung.skipped or "nothing was compared", *excuses, colspan=4)]
     if worst.error == worst.bound == 0:
         none = element("td", "no difference", _class="muted", colspan=3)
         return [none, element("td", spread(rung))]

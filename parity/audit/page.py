@@ -45,6 +45,23 @@ def operator_table(audit: Audit) -> Element:
     return table(HEADS, operator_rows(audit))
 
 
+def formula_table(audits: Sequence[Audit]) -> list[Element]:
+    """Which formula each optimizer follows in each audit, and why that matters."""
+    intro = (
+        "Which formula every number of tensors of all lengths follows. A kernel that has one for "
+        "whole blocks and another for what is left over trains two nets in one."
+    )
+    rows = [
+        element(
+            "tr",
+            element("th", name, scope="row"),
+            *(element("td", str(audit.patterns.get(name, ""))) for audit in audits),
+        )
+        for name in dict.fromkeys(name for audit in audits for name in audit.patterns)
+    ]
+    return [remark(intro), table(("Optimizer", *(audit.title for audit in audits)), rows)]
+
+
 def write_comparison(first: Audit, second: Audit, folder: Path) -> Path:
     """Writes ``operators.html`` and says where.
 
@@ -70,29 +87,11 @@ def render_comparison(first: Audit, second: Audit) -> str:
     title = f"Operators: {second.title} against {first.title}"
     sections = [
         element("header", element("h1", title), element("p", f"Errors are in {UNIT}.")),
-        _formulas(first, second),
+        section("Formulas of the optimizers", *formula_table([first, second])),
         _operators(first, second),
         *(_origin(audit) for audit in (first, second)),
     ]
     return template.substitute(title=escape(title), body=serialise(sections))
-
-
-def _formulas(first: Audit, second: Audit) -> Element:
-    names = dict.fromkeys([*first.patterns, *second.patterns])
-    rows = [
-        element(
-            "tr",
-            element("th", name, scope="row"),
-            *(element("td", str(audit.patterns.get(name, ""))) for audit in (first, second)),
-        )
-        for name in names
-    ]
-    intro = (
-        "Which formula every number of tensors of all lengths follows. A kernel that has one for "
-        "whole blocks and another for what is left over trains two nets in one."
-    )
-    heads = ("Optimizer", first.title, second.title)
-    return section("Formulas of the optimizers", remark(intro), table(heads, rows))
 
 
 def _operators(first: Audit, second: Audit) -> Element:

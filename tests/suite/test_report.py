@@ -10,8 +10,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from parity.audit.formulas import Pattern
+from parity.audit.results import Audit, Row, save_audit
 from parity.evidence import Divergence, Evidence, Report, Rung, Series
+from parity.known_differences import NOT_CLIMBED, KnownDifference
+from parity.markup import serialise
 from parity.report import format_report, format_rung, write_html
+from parity.report_operators import operators
 from parity.report_page import Figure
 from parity.report_series import series_plot
 
@@ -131,7 +136,7 @@ def passing_report():
         "metrics": metrics_rung(),
     }
     rungs = tuple(made.get(name) or plain_rung(name) for name in RUNGS)
-    return Report("tinynet_e", "made from seed 7", COMMAND, rungs, {"torch": "2.13.0"}, 12.3)
+    return Report("tinynet_e", "made from seed 7", COMMAND, rungs, {"torch": "9.9.0"}, 12.3)
 
 
 def rung_of(report, name):
@@ -183,8 +188,18 @@ def traced_report(failing_report):
     return dataclasses.replace(failing_report, divergence=divergence)
 
 
-def page_of(report, folder):
-    path = write_html(report, folder / "made" / "here")
+LINK = "https://example.org/issues/17"
+
+
+def known_difference(where, noise):
+    return KnownDifference(
+        "lite0-kinks", "tinynet_*", "layers-chained", where, "mindspore *", "noise", noise,
+        "ReLU6 has <kinks>", LINK,
+    )  # fmt: skip
+
+
+def page_of(report, folder, known=()):
+    path = write_html(report, folder / "made" / "here", known=known)
     assert path.name == "parity.html"
     beside = ["reproduce.py"] if report.divergence else []
     assert sorted(file.name for file in path.parent.iterdir()) == [
@@ -260,7 +275,7 @@ def test_page_of_a_passing_report(tmp_path):
     assert page.text.index("PASSED") < page.text.index("The ladder")
     for expected in (
         "18 of 18 rungs passed", "errors of all layers before add up", "1.23e-06", "0.617x",
-        "espresso", "2.13.0", "python scripts/parity.py --spec tinynet_e --seed 7",
+        "espresso", "9.9.0", "python scripts/parity.py --spec tinynet_e --seed 7",
     ):  # fmt: skip
         assert expected in page.text
     assert page.of_class("mark failed") == []
@@ -304,6 +319,29 @@ def test_a_skipped_rung_is_neither_passed_nor_failed(tmp_path):
     assert "Failures" not in page.text
 
 
+def test_a_known_difference_is_told_where_it_excuses(failing_report, tmp_path):
+    excused = "value known difference lite0-kinks : ReLU6 has <kinks>"
+    some = page_of(failing_report, tmp_path, [known_difference("blocks.*", noise=2e4)])
+    assert excused in some.text
+    assert some.text.count("lite0-kinks") == 1
+    assert "which a gate lets pass" not in some.text
+    beyond = page_of(failing_report, tmp_path, [known_difference("blocks.*", noise=1e4)])
+    assert "lite0-kinks" not in beyond.text
+    value = Evidence(SUBJECTS[0], "classifier", 1e-3, 6e-6, noise=2e-7)
+    report = with_failures(failing_report, "layers-chained", value)
+    both = page_of(report, tmp_path, [known_difference("*", noise=2e4)])
+    assert both.text.count(excused) == 2
+    assert "All that failed are known differences, which a gate lets pass." in both.text
+
+
+def test_a_known_difference_is_told_where_a_rung_is_not_climbed(tmp_path):
+    skipped = dataclasses.replace(layer_rung(), evidence=(), skipped="no photographs")
+    report = dataclasses.replace(passing_report(), rungs=(skipped, plain_rung("ema")))
+    known = dataclasses.replace(known_difference("*", 0), subject="*", unit=NOT_CLIMBED)
+    text = page_of(report, tmp_path, [known]).text
+    assert "no photographs known difference lite0-kinks : ReLU6 has <kinks>" in text
+
+
 def test_a_traced_divergence_comes_first_with_its_script(traced_report, tmp_path):
     text = format_report(traced_report)
     for expected in (
@@ -333,11 +371,16 @@ def test_a_figure_stands_in_front_of_the_ladder(failing_report, tmp_path):
 
 
 def test_page_loads_nothing(failing_report, tmp_path):
-    html = write_html(failing_report, tmp_path).read_text(encoding="utf-8")
+    known = [known_difference("*", noise=2e4)]
+    html = write_html(failing_report, tmp_path, known=known).read_text(encoding="utf-8")
+    assert LINK in html
     assert not {"link", "img", "iframe", "object", "base"} & {tag for tag, _ in Page(html).tags}
-    for _, attributes in Page(html).tags:
-        assert not {"src", "href", "srcset", "xlink:href"} & set(attributes)
-    assert not re.search(r"url\(|@import|https?:|fetch\(", html)
+    for tag, attributes in Page(html).tags:
+        # What a reader may follow is no part of the page.
+        loads = {"src", "srcset", "xlink:href"} | ({"href"} if tag != "a" else set())
+        assert not loads & set(attributes)
+    assert not re.search(r"url\(|@import|fetch\(", html)
+    assert set(re.findall(r"https?:[^\"<]*", html)) <= {LINK}
 
 
 def drawn(report, rung, tmp_path):
@@ -462,6 +505,51 @@ def test_the_ladder_shows_how_many_came_how_near(tmp_path):
     ]  # fmt: skip
     assert max(bars, key=lambda bar: bar[2]) == (True, 5, 26.0)
     assert "6 within their bounds, 3 beyond" in page.text
+
+
+def store_audit(folder, framework="mindspore", version="2.10.0", device="cpu"):
+    rows = (
+        Row("sigmoid", "y", 74.9, "x (2, 3), element (0, 1)", 44.0, 30),
+        Row("sigmoid", "dx", math.inf, "x (1, 1), element (0, 0)", 43.8, 30),
+        Row("batch norm", "y", 2.5, "x (2, 3), element (0, 0)", 1.0, 30),
+        Row("batch norm", "running_mean", 5.5, "x (9, 3), element (2,)", 1.0, 30),
+    )
+    halves = Pattern("whole blocks", 8, {"eps outside the root": "0-7", "inside": "8"})
+    made = Audit(
+        framework, version, device, "a machine", "the command", "2026-01-01", (1, 2), rows,
+        {"stock RMSProp": halves},
+    )  # fmt: skip
+    save_audit(made, folder)
+
+
+def operators_of(environment, folder):
+    return Page(serialise([operators(environment, folder)]))
+
+
+def test_operators_show_the_stored_audits_of_the_versions_there_are(tmp_path):
+    store_audit(tmp_path)
+    store_audit(tmp_path, version="2.9.0")
+    store_audit(tmp_path, "torch", "2.13.0")
+    page = operators_of({"mindspore": "2.10.0", "torch": "2.13.0+cpu"}, tmp_path)
+    both = "MindSpore 2.10.0, cpu PyTorch 2.13.0, cpu forward backward forward backward"
+    assert f"operator {both} sigmoid 74.9 inf 74.9 inf batch norm 5.5 5.5" in page.text
+    assert "2.9.0" not in page.text
+    pattern = "in whole blocks of 8: eps outside the root; behind them: inside"
+    assert f"stock RMSProp {pattern} {pattern}" in page.text
+    told = [cell["title"] for cell in cells_of(page)]
+    assert "batch norm\nMindSpore 2.10.0, cpu\nrunning_mean: 5.5 at x (9, 3), element (2,)" in told
+    # Folded, each of them has all that was measured.
+    assert page.text.count("All of") == 2
+    assert page.text.count("batch norm y 2.5 1 30 x (2, 3), element (0, 0)") == 2
+
+
+def test_operators_without_an_audit_say_how_to_make_it(tmp_path):
+    store_audit(tmp_path, version="2.9.0")
+    page = operators_of({"mindspore": "2.10.0", "torch": "not installed"}, tmp_path)
+    assert "No audit of MindSpore 2.10.0 is stored." in page.text
+    assert "python scripts/parity.py audit --framework mindspore" in page.text
+    assert "PyTorch" not in page.text
+    assert cells_of(page) == []
 
 
 def test_photographs_and_scores_stand_apart(tmp_path):

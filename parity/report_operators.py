@@ -1,0 +1,120 @@
+"""What the page says of operators: the stored audits of the frameworks that a report is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from parity.audit.compare import UNIT
+from parity.audit.page import formula_table, operator_table
+from parity.audit.results import DIRECTORY, Audit, Row, load_audit
+from parity.environment import NOT_INSTALLED
+from parity.markup import element
+from parity.report_drawing import readable, shade_key
+from parity.report_parts import command, remark, section
+from parity.twins import FRAMEWORKS
+from parity.wording import number
+
+# Units of rounding at which another shade begins, and its number in the page's palette.
+_SHADES = {0.0: 0, 1.0: 1, 4.0: 2, 16.0: 4, 64.0: 5}
+_DIRECTIONS = ("forward", "backward")
+
+
+def operators(environment: Mapping[str, str], folder: Path = DIRECTORY) -> Element:
+    """A section with the audits of the frameworks, as far as there are some.
+
+    Args:
+        environment: a report's, with the version of each framework.
+        folder: where audits lie.
+
+    Raises:
+        DocumentError: a file in it is no audit.
+    """
+    audits = [load_audit(path) for path in sorted(folder.glob("*.json"))]
+    versions = {name: environment.get(name, NOT_INSTALLED) for name in FRAMEWORKS}
+    known = [audit for audit in audits if audit.version == _release(versions[audit.framework])]
+    audited = {audit.framework for audit in known}
+    missing = [
+        element(
+            "p", f"No audit of {FRAMEWORKS[name]} {_release(version)} is stored. It is made by ",
+            command(f"python scripts/parity.py audit --framework {name}"),
+        )
+        for name, version in versions.items()
+        if version != NOT_INSTALLED and name not in audited
+    ]  # fmt: skip
+    return section("Operators", *(_audits(known) if known else ()), *missing)
+
+
+def _release(version: str) -> str:
+    return version.partition("+")[0]
+
+
+def _audits(audits: Sequence[Audit]) -> list[Element]:
+    intro = (
+        f"Each operator against its definition in float64, over many sizes: the largest error, in "
+        f"{UNIT}. Measured once for a version of a framework on a device, not in this run."
+    )
+    return [
+        remark(intro),
+        _overview(audits),
+        element("h3", "Formulas of the optimizers"),
+        *formula_table(audits),
+        *(
+            element("details", element("summary", f"All of {audit.title}"), operator_table(audit))
+            for audit in audits
+        ),
+    ]
+
+
+def _overview(audits: Sequence[Audit]) -> Element:
+    columns = [(audit, direction) for audit in audits for direction in _DIRECTIONS]
+    found = {
+        (row.operator, audit.title, _direction(row)): row
+        for audit in audits
+        for row in sorted(audit.rows, key=lambda row: row.largest)
+    }
+    worst = max(found.values(), key=lambda row: row.largest)
+    rows = [
+        element(
+            "tr",
+            element("th", operator, scope="row"),
+            *(
+                _cell(found.get((operator, audit.title, direction)), audit, worst)
+                for audit, direction in columns
+            ),
+        )
+        for operator in dict.fromkeys(row.operator for audit in audits for row in audit.rows)
+    ]
+    titles = [element("th", audit.title, scope="colgroup", colspan=2) for audit in audits]
+    directions = [element("th", direction, scope="col") for _, direction in columns]
+    head = element(
+        "thead",
+        element("tr", element("th", "operator", scope="col", rowspan=2), *titles),
+        element("tr", *directions),
+    )
+    cells = element("table", head, element("tbody", *rows), _class="heat numbers")
+    return readable(_legend(), cells)
+
+
+def _direction(row: Row) -> str:
+    # A gradient is named after what it is the gradient for: dx, dweight.
+    return "backward" if row.quantity.startswith("d") else "forward"
+
+
+def _cell(row: Row | None, audit: Audit, worst: Row) -> Element:
+    if row is None:
+        return element("td")
+    text = f"{row.operator}\n{audit.title}\n{row.quantity}: {number(row.largest)} at {row.where}"
+    shade = max(shade for least, shade in _SHADES.items() if row.largest >= least)
+    chosen = " chosen" if row is worst else ""
+    return element("td", number(row.largest), _class=f"spot h{shade}{chosen}", title=text)
+
+
+def _legend() -> list[Element]:
+    edges = list(_SHADES)
+    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)] + [f"from {edges[-1]:g}"]
+    return [
+        shade_key(f"h{shade}", name) for shade, name in zip(_SHADES.values(), names, strict=True)
+    ]
