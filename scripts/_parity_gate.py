@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tinynet.spec import Spec
 
     from parity.evidence import Report
+    from parity.known_differences import KnownDifference
 
 KNOWN = Path(__file__).parents[1] / "tests" / "known_differences.toml"
 
@@ -63,7 +65,7 @@ def main(argv: list[str]) -> int:
     if options.reports:
         reports = [load_report(path) for path in options.reports]
     else:
-        reports = [_climb(name, spec, options) for name, spec in specs.items()]
+        reports = [_climb(name, spec, options, known) for name, spec in specs.items()]
     verdict = judge(reports, [spec.name for spec in specs.values()], known)
     print(json.dumps(verdict_document(verdict)) if options.json else format_verdict(verdict))
     if options.junit:
@@ -71,7 +73,9 @@ def main(argv: list[str]) -> int:
     return 0 if verdict.passed else 1
 
 
-def _climb(name: str, spec: Spec, options: argparse.Namespace) -> Report:
+def _climb(
+    name: str, spec: Spec, options: argparse.Namespace, known: Sequence[KnownDifference]
+) -> Report:
     from parity.ladder import climb
     from parity.report import format_rung, write_html
 
@@ -89,7 +93,7 @@ def _climb(name: str, spec: Spec, options: argparse.Namespace) -> Report:
         progress=lambda rung: print(f"  {format_rung(rung)}", file=out, flush=True),
     )
     if options.report:
-        write_html(report, Path(options.report) / spec.name)
+        write_html(report, Path(options.report) / spec.name, known=known)
     return report
 
 
