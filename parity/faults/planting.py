@@ -1,0 +1,206 @@
+"""How a fault is planted: a function is replaced, in memory, wherever it was imported to."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import ModuleType
+from typing import Any
+
+from tinynet.spec import Head, Spec, Stage, Stem, load_spec
+
+from parity.sources import Source, in_twin
+from parity.twins import FRAMEWORKS, Twin, load_twin
+
+BOTH = tuple(FRAMEWORKS)
+_PACKAGES = ("tinynet", "parity", *(f"{name}_impl" for name in FRAMEWORKS))
+
+# Small, but with all that can be wrong: a skip, an even input, strides, both kernel sizes.
+_SMALL = dataclasses.replace(
+    load_spec("tinynet_e").with_classes(10),
+    name="small",
+    input_size=(3, 32, 32),
+    stem=Stem(3, 2, 8),
+    stages=(Stage("ds", 1, 3, 1, 1, 8, 0.25), Stage("ir", 2, 5, 2, 3, 16, 0.25)),
+    head=Head(32),
+)
+# What faults are planted in. Uneven is small with TensorFlow's padding, one side more than the
+# other; a derivation and expected counts are in shipped specs only.
+SPECS: dict[str, Spec] = {
+    "small": _SMALL,
+    "uneven": dataclasses.replace(_SMALL, name="uneven", padding="same"),
+    "tinynet_e": load_spec("tinynet_e"),
+}
+
+
+class Reach:
+    """Counts how often a climb ran what was planted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+Injection = AbstractContextManager[Reach]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fault:
+    """One mistake, and what a proof of parity must say of it.
+
+    Attributes:
+        name: of the fault, and of the twin where it is in one.
+        group: what it is a mistake in.
+        description: one sentence.
+        rung: the lowest rung that must fail.
+        where: the place that it must name first.
+        source: the file, and the definition in it, that answer for it.
+        inject: plants the fault, as long as the context lasts.
+        spec: of :data:`SPECS`, the net in which it is planted.
+        official: whether it is a defect proven in the official code of the paper.
+    """
+
+    name: str
+    group: str
+    description: str
+    rung: str
+    where: str
+    source: Source
+    inject: Callable[[], Injection]
+    spec: str
+    official: bool
+
+
+class Group:
+    """The faults of one kind, in the order in which they are declared.
+
+    Args:
+        name: what they are mistakes in.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.faults: list[Fault] = []
+
+    def fault(
+        self,
+        rung: str | Mapping[str, str],
+        where: str,
+        module: str,
+        definition: str = "",
+        twins: Sequence[str] = (),
+        spec: str = "small",
+        official: bool = False,
+    ) -> Callable[[Callable[..., Injection]], Callable[..., Injection]]:
+        """Declares a function, which plants a fault, as one or, for some twins, several faults.
+
+        Args:
+            rung: the lowest rung that must fail; by twin where it depends on that.
+            where: the place that must be named.
+            module: the file that answers, without its suffix; for twins without their package.
+            definition: in that file.
+            twins: the function is given each of them; none for what the twins share.
+            spec: the net.
+            official: whether the defect is the official code's.
+        """
+
+        def declare(plant: Callable[..., Injection]) -> Callable[..., Injection]:
+            description = " ".join((plant.__doc__ or "").split())
+            for twin in twins or ("",):
+                self.faults.append(
+                    Fault(
+                        f"{plant.__name__}_in_{twin}" if twin else plant.__name__,
+                        self.name,
+                        description,
+                        rung if isinstance(rung, str) else rung[twin],
+                        where,
+                        in_twin(twin, module, definition)
+                        if twin
+                        else Source(f"{module}.py", definition),
+                        functools.partial(_planted, plant, twin),
+                        spec,
+                        official,
+                    )
+                )
+            return plant
+
+        return declare
+
+
+@contextmanager
+def replaced(
+    owner: Any, name: str, faulty: Callable[..., Any], here: bool = False
+) -> Iterator[Reach]:
+    """Replaces a function.
+
+    Args:
+        owner: the module, class or dict that holds it.
+        name: its name there.
+        faulty: is called in its place, with the right function before the arguments.
+        here: of a module's function, in this module only, and not wherever else it was imported
+            to.
+
+    Yields:
+        What counts the calls.
+    """
+    right = owner[name] if isinstance(owner, dict) else getattr(owner, name)
+    reach = Reach()
+
+    @functools.wraps(right)
+    def wrong(*args: Any, **settings: Any) -> Any:
+        reach.count += 1
+        return faulty(right, *args, **settings)
+
+    modules = [owner]
+    if isinstance(owner, ModuleType) and not here:
+        modules = _modules()
+    if isinstance(owner, dict):
+        owner[name] = wrong
+    elif isinstance(owner, ModuleType):
+        _exchange(modules, right, wrong)
+    else:
+        setattr(owner, name, wrong)
+    try:
+        yield reach
+    finally:
+        if isinstance(owner, dict):
+            owner[name] = right
+        elif isinstance(owner, ModuleType):
+            # Also in modules that were imported meanwhile.
+            _exchange(_modules(), wrong, right)
+        else:
+            setattr(owner, name, right)
+
+
+def forward(twin: Twin) -> str:
+    """What a twin calls a layer's method that computes."""
+    return {"torch": "forward", "mindspore": "construct"}[twin.name]
+
+
+def _planted(plant: Callable[..., Injection], twin: str) -> Injection:
+    for name in (twin,) if twin else FRAMEWORKS:
+        _import_all(name)
+    return plant(load_twin(twin)) if twin else plant()
+
+
+def _import_all(twin: str) -> None:
+    # A module that is imported later would import what was planted, and keep it.
+    load_twin(twin)
+    package = importlib.import_module(f"{twin}_impl")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def _modules() -> list[ModuleType]:
+    return [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in _PACKAGES]
+
+
+def _exchange(modules: Sequence[ModuleType], old: Any, new: Any) -> None:
+    for module in modules:
+        for name, value in list(vars(module).items()):
+            if value is old:
+                setattr(module, name, new)

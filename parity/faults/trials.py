@@ -1,0 +1,87 @@
+"""One fault planted and climbed for, and climbs without any."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from parity.bench import subjects_of
+from parity.evidence import Report
+from parity.faults import FAULTS
+from parity.faults.planting import SPECS, Fault
+from parity.ladder import LEVELS, climb
+from parity.sources import Source
+
+# Exporting takes longer than all other rungs together, and no other rung stands on these two.
+_ASIDE = ("metrics", "onnx")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a climb with a fault came to.
+
+    Attributes:
+        fault: its name.
+        reached: whether the climb ran what was planted; if not, nothing is proven.
+        caught: whether a rung failed.
+        localised: whether rung, place and source are those that the catalogue says.
+        rung: the lowest that failed; this and the rest are empty where nothing was reported.
+        where: the place named first.
+        file: the source that was blamed.
+        definition: in that file.
+        seconds: of the climb.
+    """
+
+    fault: str
+    reached: bool
+    caught: bool
+    localised: bool
+    rung: str
+    where: str
+    file: str
+    definition: str
+    seconds: float
+
+
+def rungs_for(fault: Fault) -> list[str]:
+    """The rungs to climb for a fault: up to the one that must fail, where all others pass."""
+    names = list(LEVELS)
+    below = names[: names.index(fault.rung)]
+    return [*(name for name in below if name not in _ASIDE), fault.rung]
+
+
+def climb_with(name: str) -> Outcome:
+    """Plants a fault of the catalogue and climbs up to the rung that must fail, or one that does.
+
+    Compiling graphs takes most of the time of a climb, and no fault here is one of a graph alone:
+    so MindSpore runs in PyNative.
+    """
+    fault = FAULTS[name]
+    start = time.perf_counter()
+    with fault.inject() as reach:
+        report = climb(
+            SPECS[fault.spec],
+            levels=rungs_for(fault),
+            subjects=subjects_of(modes=("pynative",)),
+            fail_fast=True,
+        )
+    found = _reported(report)
+    return Outcome(
+        fault=name,
+        reached=reach.count > 0,
+        caught=bool(found),
+        localised=found == (fault.rung, fault.where, fault.source),
+        rung=found[0] if found else "",
+        where=found[1] if found else "",
+        file=found[2].file if found else "",
+        definition=found[2].definition if found else "",
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _reported(report: Report) -> tuple[str, str, Source] | None:
+    first, traced = report.first_divergence, report.divergence
+    if first is None:
+        return None
+    source = Source(traced.file, traced.definition) if traced else Source("")
+    return first[0].name, first[1].where, source
