@@ -160,11 +160,18 @@ class Bench:
         self.can_train = spec.input_size[0] in (1, 3)
         self.steps = STEPS
         self.optimizers = tuple(_OPTIMIZERS)
-        self.state = inputs.sample_state(spec, seed, self.judge) if state is None else state
+        self._state = state
         self.pixels = inputs.pixels(spec, 2, seed)
         self.training_pixels = inputs.pixels(spec, 4, seed + 1)
         self.labels = inputs.labels(spec, 4, seed)
         self._memory: dict[Any, Any] = {}
+
+    @cached_property
+    def state(self) -> State:
+        """Canonical state: the one that was given, or one made from the seed."""
+        if self._state is not None:
+            return self._state
+        return inputs.sample_state(self.spec, self.seed, self.judge)
 
     def bound(self, quantity: str, subject: Subject | None = None) -> Bound:
         """The bound of a quantity for a subject, by default for the first one."""

@@ -95,6 +95,15 @@ class Definition:
             return tuple(f"{name}.{leaf}" for leaf in SQUEEZE_EXCITE)
         return ()
 
+    @property
+    def names(self) -> list[str]:
+        """Every layer, those within a layer before it, in the order in which they finish."""
+        return [name for child in self.children(NET) for name in self._within(child)]
+
+    def _within(self, name: str) -> list[str]:
+        inner = [found for child in self.children(name) for found in self._within(child)]
+        return [*inner, name]
+
     def run(
         self,
         name: str,

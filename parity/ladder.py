@@ -19,6 +19,7 @@ from tinynet.spec import Spec
 
 from parity.bench import Bench, Subject, subjects_of
 from parity.calibration import DIRECTORY
+from parity.divergence import trace
 from parity.environment import environment
 from parity.evidence import Evidence, Report, Rung, Series
 from parity.rungs import family, files, gradients, layers, metrics, training
@@ -145,22 +146,24 @@ def climb(
         raise ValueError(f"levels are {', '.join(unknown) or 'none'}, expected some of {known}")
     start = time.perf_counter()
     climbed: list[Rung] = []
+    errors: dict[str, Exception] = {}
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(spec, state, seed, subjects or subjects_of(), Path(folder), calibrations)
         for name in LEVELS:
             if name not in levels:
                 continue
-            climbed.append(_climb_rung(name, bench))
+            climbed.append(_climb_rung(name, bench, errors))
             progress(climbed[-1])
             if fail_fast and not climbed[-1].passed:
                 break
+        divergence = trace(bench, climbed, errors)
         surroundings = environment() | bench.origin_of_bounds()
     weights = weights or f"made from seed {seed}"
     seconds = time.perf_counter() - start
-    return Report(spec.name, weights, command, tuple(climbed), surroundings, seconds)
+    return Report(spec.name, weights, command, tuple(climbed), surroundings, seconds, divergence)
 
 
-def _climb_rung(name: str, bench: Bench) -> Rung:
+def _climb_rung(name: str, bench: Bench, errors: dict[str, Exception]) -> Rung:
     level = LEVELS[name]
     start = time.perf_counter()
     evidence: list[Evidence] = []
@@ -176,6 +179,7 @@ def _climb_rung(name: str, bench: Bench) -> Rung:
                 else:
                     evidence.append(item)
         except Exception as error:  # a broken twin can raise anything, and the report must say so
+            errors[name] = error
             evidence.append(_from_error(error, bench.spec))
     seconds = time.perf_counter() - start
     return Rung(

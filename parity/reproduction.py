@@ -1,0 +1,208 @@
+"""The standalone script of a few lines that shows a difference by itself."""
+
+from __future__ import annotations
+
+from tinynet.spec import Spec, format_spec, list_specs, load_spec
+
+from parity import sources, training_trace
+from parity.bench import LABEL_SMOOTHING, Bench
+from parity.bisection import Culprit
+from parity.definition import NET
+from parity.evidence import Rung
+from parity.twins import JUDGE
+
+
+def script(bench: Bench, rung: Rung, culprit: Culprit) -> str:
+    """A Python script that exits with status 1 while the difference is there.
+
+    Args:
+        bench: what was climbed on.
+        rung: that failed.
+        culprit: what it was traced to.
+    """
+    if rung.name in ("optimizer", "ema") and culprit.evidence.kind != "bits":
+        body = _update(bench, rung, culprit)
+    elif culprit.direction == "forward" and rung.name not in ("loss", "statistics"):
+        body = _evaluation(bench, culprit)
+    elif culprit.direction and culprit.unit != NET:
+        body = _training(bench, culprit)
+    else:
+        body = _rung(bench, rung)
+    place = ", ".join(filter(None, (culprit.source.file, culprit.source.definition)))
+    return _HEAD.format(
+        title=f"{culprit.where}: {culprit.operation} ({place or 'place not known'})",
+        root=str(sources.ROOT),
+        body=body.strip("\n"),
+    )
+
+
+_HEAD = '''\
+"""{title}.
+
+Prints how far each result is from the truth. Exits with status 1 while one is too far.
+"""
+
+import sys
+
+sys.path.insert(0, {root!r})
+
+{body}
+'''
+
+
+def _net(bench: Bench) -> str:
+    return f"""\
+spec = {_spec(bench.spec)}
+state = inputs.sample_state(spec, {bench.seed}, load_twin({JUDGE!r}))
+"""
+
+
+def _spec(spec: Spec) -> str:
+    if spec.name in list_specs() and load_spec(spec.name) == spec:
+        return f"load_spec({spec.name!r})"
+    return f'parse_spec("""{format_spec(spec)}""")'
+
+
+def _evaluation(bench: Bench, culprit: Culprit) -> str:
+    name = culprit.unit
+    layer = f"definition.run({NET!r}, inputs.pixels(spec, 2, {bench.seed})).layers[{name!r}]"
+    given = f"inputs.pixels(spec, 2, {bench.seed})" if name == NET else f"{layer}.input"
+    found = (
+        "twin.probe.trace(net, x, mode)['classifier'].output"
+        if name == NET
+        else f"twin.probe.isolated(net, {{{name!r}: x}}, mode)[{name!r}]"
+    )
+    return f"""\
+import numpy as np
+
+from tinynet.spec import load_spec, parse_spec
+
+from parity import inputs
+from parity.compare import relative_error
+from parity.definition import Definition
+from parity.twins import load_twin
+
+{_net(bench)}
+definition = Definition(spec, state)
+x = {given}.astype(np.float32)
+truth = definition.run({name!r}, x).output
+off = False
+for framework, mode in {_runs(bench)}:
+    twin = load_twin(framework)
+    net = twin.probe.build(spec, state)
+    found = {found}
+    error = relative_error(found, truth) if found.shape == truth.shape else np.inf
+    print(f"{{framework}} {{mode}}: {{error:.3g}} from the truth, {_limit(culprit)} passes")
+    print("  it computes ", found.ravel()[:4], "\\n  the truth is", truth.ravel()[:4])
+    off |= not error <= {_limit(culprit)}
+sys.exit(off)
+"""
+
+
+def _training(bench: Bench, culprit: Culprit) -> str:
+    name, key = culprit.unit, culprit.where
+    return f"""\
+import numpy as np
+
+from tinynet.spec import load_spec, parse_spec
+
+from parity import inputs, operations
+from parity.compare import norm, relative_error
+from parity.definition import Definition
+from parity.twins import load_twin
+
+{_net(bench)}
+definition = Definition(spec, state)
+pixels, labels = inputs.pixels(spec, 4, {bench.seed + 1}), inputs.labels(spec, 4, {bench.seed})
+
+
+def upstream(logits):
+    return operations.cross_entropy_vjp(1.0, logits, labels, {LABEL_SMOOTHING})
+
+
+# What {name} is given in training, and the gradient that comes back to it.
+layer = definition.run("", pixels, upstream, training=True).layers[{name!r}]
+x, dy = layer.input.astype(np.float32), layer.gradient.astype(np.float32)
+run = definition.run({name!r}, x, lambda _: dy, training=True)
+truths = {{"input": run.input, **run.parameters, **run.statistics}}
+off = False
+for framework, mode in {_runs(bench)}:
+    twin = load_twin(framework)
+    net = twin.probe.build(spec, state)
+    back = twin.probe.backward(net, {{{name!r}: (x, dy)}}, mode)[{name!r}]
+    found = {{"input": back.input, **back.parameters}}
+    moved = twin.state.read_state(net)
+    found |= {{key: moved[key] for key in run.statistics}}
+    whole = norm(np.concatenate([value.ravel() for value in run.parameters.values()] or [dy]))
+    for key, truth in truths.items():
+        scale = whole if norm(truth) < 1e-6 * whole else norm(truth)
+        error = relative_error(found[key], truth, scale)
+        if not error <= {_limit(culprit)}:
+            print(f"{{framework}} {{mode}}: {{key}} is {{error:.3g}} from the truth")
+            off = True
+print("{key} is off" if off else "nothing is off")
+sys.exit(off)
+"""
+
+
+def _update(bench: Bench, rung: Rung, culprit: Culprit) -> str:
+    kind = "rmsprop" if rung.name == "ema" else rung.failures[0].subject.rpartition(", ")[2]
+    return f"""\
+import numpy as np
+
+from tinynet.recipe import load_recipe
+from tinynet.randomness import uniform
+from tinynet.spec import load_spec, parse_spec
+
+from parity import defined_training, inputs
+from parity.compare import relative_error
+from parity.twins import load_twin
+
+{_net(bench)}
+start = inputs.training_state(spec, load_recipe({training_trace.RECIPES[kind]!r}), state)
+trained = next(iter(start.slots.values()))
+draw = {{key: uniform(array.shape, key) - 0.5 for key, array in trained.items()}}
+gradients = [{{key: values.astype(np.float32) for key, values in draw.items()}}]
+rates, decays = [{training_trace.RATE}], [{training_trace.DECAY}]
+truths = defined_training.update(start, gradients, rates, decays).tensors
+off = False
+for framework in {bench.frameworks}:
+    found = load_twin(framework).probe.update(start, gradients, rates, decays).tensors
+    for key, truth in truths.items():
+        error = relative_error(found[key], truth)
+        if not error <= {_limit(culprit)}:
+            print(f"{{framework}}: {{key}} is {{error:.3g}} from the truth")
+            off = True
+sys.exit(off)
+"""
+
+
+def _rung(bench: Bench, rung: Rung) -> str:
+    first = bench.first
+    return f"""\
+from tinynet.spec import load_spec, parse_spec
+
+from parity.bench import subjects_of
+from parity.ladder import climb
+
+report = climb(
+    {_spec(bench.spec)},
+    levels=[{rung.name!r}],
+    seed={bench.seed},
+    subjects=subjects_of({first.framework!r}, {[s.mode for s in bench.subjects]}),
+)
+for item in report.rungs[0].failures[:10]:
+    print(f"{{item.where}} ({{item.subject}}): {{item.error:.3g}}, {{item.bound:.3g}} passes")
+    print(f"  {{item.note}}" if item.note else "")
+sys.exit(not report.passed)
+"""
+
+
+def _runs(bench: Bench) -> list[tuple[str, str]]:
+    subjects = dict.fromkeys((bench.reference, *bench.subjects))
+    return [(subject.framework, subject.mode) for subject in subjects]
+
+
+def _limit(culprit: Culprit) -> str:
+    # Both are float32 here, so the judge's own bound of one rounding is none.
+    return f"{max(culprit.evidence.bound, 2.0**-20):.3g}"

@@ -1,0 +1,318 @@
+"""Which part of training is off, when the net itself is right: optimizer, average, step or loop.
+
+As in :mod:`parity.bisection` each twin is held against the definition on its own numbers: a step
+from the state that it starts from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinynet.loading import TrainingBatch, load_batches
+from tinynet.manifest import TRAINED_ROLES, State, manifest
+from tinynet.recipe import load_recipe
+from tinynet.run import after_step
+from tinynet.schedule import ema_decay, learning_rate
+from tinynet.training_state import EMA_PREFIX, TrainingState
+
+from parity import defined_training, inputs, operations, sources
+from parity.bench import LABEL_SMOOTHING, Bench, Subject
+from parity.bisection import Culprit
+from parity.compare import Array, compare_bits, compare_within, relative_error
+from parity.definition import NET, Definition
+from parity.evidence import Evidence
+from parity.tolerance import ROUNDOFF
+from parity.twins import JUDGE, load_twin
+
+# Optimizer -> a recipe that has it, its class in a twin.
+RECIPES = {"rmsprop": "imagenet", "sgd": "imagenet_resnet"}
+_CLASSES = {"rmsprop": "RMSProp", "sgd": "SGD"}
+# Of the step on gradients that are given.
+RATE, DECAY = 0.01, 0.9
+# What a first step does not show, a second one does: gradients that were not cleared, for one.
+_STEPS = 2
+
+
+class _Witness(NamedTuple):
+    framework: str
+    precision: str
+    device: str = "cpu"
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.framework} in {self.precision}"
+
+
+def update(bench: Bench, subject: Subject, kind: str, averages: bool) -> Culprit | None:
+    """What is off in a step on gradients that are given.
+
+    Args:
+        bench: the bench.
+        subject: the way to run the net that failed.
+        kind: of optimizer.
+        averages: look at the average and not at weights and slots.
+    """
+    start = inputs.training_state(bench.spec, load_recipe(RECIPES[kind]), bench.state)
+    gradients = given_gradients(bench)
+    truth = defined_training.update(start, [gradients], [RATE], [DECAY])
+    reference = _updated(_Witness(JUDGE, "float32"), start, gradients)
+    witnesses = (
+        _Witness(JUDGE, "float64"), _Witness(subject.framework, "float32", subject.device),
+    )  # fmt: skip
+    quantity = "average" if averages else "optimizer"
+    for witness in witnesses:
+        lost = _held(witness, start)
+        if lost:
+            return lost
+        after = _updated(witness, start, gradients)
+        off: dict[str, Evidence] = {}
+        for name, value in _chosen(truth, averages).items():
+            noise = relative_error(reference.tensors[name], value)
+            evidence = _compare(
+                bench, witness, name, after.tensors.get(name), value, noise, quantity
+            )
+            if not evidence.passed:
+                off[name] = evidence
+        if off:
+            of = _average if averages else _optimizer
+            return of(witness, kind, start, gradients, after, off)
+    return None
+
+
+def given_gradients(bench: Bench) -> State:
+    """Gradients to update on: those of the definition for the bench's batch, as float32."""
+
+    def upstream(logits: Array) -> Array:
+        return operations.cross_entropy_vjp(1.0, logits, bench.labels, LABEL_SMOOTHING)
+
+    net = Definition(bench.spec, bench.state)
+    found = net.run(NET, bench.training_pixels, upstream, training=True).parameters
+    return {key: value.astype(np.float32) for key, value in found.items()}
+
+
+def _updated(witness: _Witness, start: TrainingState, gradients: State) -> TrainingState:
+    probe = load_twin(witness.framework).probe
+    return probe.update(start, [gradients], [RATE], [DECAY], witness.precision, witness.device)
+
+
+def _step(witness: _Witness, start: TrainingState) -> Any:
+    twin = load_twin(witness.framework)
+    group = twin.distributed.join(witness.device)
+    settings = {"precision": witness.precision, "compiled": witness.compiled}
+    return twin.step.TrainStep(start, group, **settings)
+
+
+def held(framework: str, start: TrainingState) -> Culprit | None:
+    """What a step does not hold as the training state has it that it is made from."""
+    return _held(_Witness(framework, "float32"), start)
+
+
+def _held(witness: _Witness, start: TrainingState) -> Culprit | None:
+    # Does a step begin where it is told to?
+    held = _step(witness, start).read(start.progress).tensors
+    for name, truth in start.tensors.items():
+        found = held.get(name)
+        if found is None or not np.array_equal(found, truth):
+            found = None if found is None else found.astype(truth.dtype)
+            return Culprit(
+                name, NET, "state that a step starts from", "",
+                sources.in_twin(witness.framework, "step", "TrainStep"),
+                compare_bits(str(witness), name, found, truth),
+                f"A step does not hold {name} as the training state that it was made from has it.",
+            )  # fmt: skip
+    return None
+
+
+def _chosen(state: TrainingState, averages: bool) -> State:
+    return {
+        name: value
+        for name, value in state.tensors.items()
+        if name.startswith(EMA_PREFIX) == averages
+    }
+
+
+def _optimizer(
+    witness: _Witness, kind: str, start: TrainingState, gradients: State, after: TrainingState,
+    off: dict[str, Evidence],
+) -> Culprit:  # fmt: skip
+    where, evidence = next(iter(off.items()))
+    entries = manifest(start.progress.spec)
+    trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
+    wrong = [key for key in trained if key in off]
+    source = sources.in_twin(witness.framework, "optim", _CLASSES[kind])
+    explanation = f"On gradients that are given, {kind} moves {len(off)} tensors wrongly."
+    if 0 < len(wrong) < len(trained) and _decays_wrongly(start, gradients, after, wrong):
+        source = sources.in_twin(witness.framework, "step", "TrainStep")
+        explanation = (
+            f"{len(wrong)} tensors, {where} for one, are decayed and should not be, or the "
+            "other way round: the optimizer is told wrongly which ones decay."
+        )
+    return Culprit(where, NET, kind, "", source, evidence, explanation)
+
+
+def _decays_wrongly(
+    start: TrainingState, gradients: State, after: TrainingState, wrong: list[str]
+) -> bool:
+    # Decay is the gradient plus its share of the weight: take it from those that have it, give it
+    # to those that have not, and see whether that is what happened.
+    weight_decay = start.progress.recipe.optimizer.weight_decay
+    entries = manifest(start.progress.spec)
+    changed = dict(gradients)
+    for key in wrong:
+        decays = entries[key].role in ("conv_weight", "linear_weight")
+        share = (-1.0 if decays else 1.0) * weight_decay
+        changed[key] = gradients[key] + share * start.weights[key].astype(np.float64)
+    told = defined_training.update(start, [changed], [RATE], [DECAY])
+    return all(
+        relative_error(after.weights[key], told.weights[key])
+        < relative_error(told.weights[key], start.weights[key]) * 2.0**-8
+        for key in wrong
+    )
+
+
+def _average(
+    witness: _Witness, kind: str, start: TrainingState, gradients: State, after: TrainingState,
+    off: dict[str, Evidence],
+) -> Culprit:  # fmt: skip
+    where, evidence = next(iter(off.items()))
+    average = _step(witness, start).average
+    every = average is not None and len(average.averages) == len(start.weights)
+    module, definition = ("optim", "Average") if every else ("step", "TrainStep")
+    unmoved = [name for name in off if np.array_equal(after.tensors[name], start.tensors[name])]
+    explanation = f"{len(off)} of {len(start.weights)} averages do not go their share of the way."
+    if len(unmoved) == len(off):
+        explanation = f"{len(off)} of {len(start.weights)} averages stay where they were."
+    return Culprit(
+        where, NET, "exponential moving average", "",
+        sources.in_twin(witness.framework, module, definition), evidence, explanation,
+    )  # fmt: skip
+
+
+# A step of a run
+
+
+def step(bench: Bench, subject: Subject) -> Culprit | None:
+    """What is off in the first steps of the stretch of training, else in the loop around them."""
+    compiled = subject.mode == "graph"
+    reference = _Witness(JUDGE, "float32")
+    judge = _Witness(JUDGE, "float64")
+    candidate = _Witness(subject.framework, "float32", subject.device, compiled)
+    with closing(_batches(bench)) as batches:
+        given = list(islice(batches, _STEPS))
+    noise = [
+        {name: relative_error(*pair) for name, pair in parts.items()}
+        for parts in _transitions(bench, reference, given)
+    ]
+    for witness in (judge, candidate):
+        for number, parts in enumerate(_transitions(bench, witness, given)):
+            for name, (found, truth) in parts.items():
+                evidence = _compare(
+                    bench, witness, name, found, truth, noise[number][name], "trajectory"
+                )
+                if not evidence.passed:
+                    return _part_of_step(bench, witness, given[number], number, name, evidence)
+    return None
+
+
+def _batches(bench: Bench) -> Generator[TrainingBatch, None, None]:
+    progress = bench.start.progress
+    return load_batches(
+        bench.source, progress.spec, progress.recipe, progress.seed,
+        first_step=0, last_step=_STEPS,
+    )  # fmt: skip
+
+
+def _transitions(
+    bench: Bench, witness: _Witness, batches: Sequence[TrainingBatch]
+) -> list[dict[str, tuple[Array, Array]]]:
+    # Of each step: what it is asked for -> what it did from where it was, and what it had to do.
+    own = _step(witness, bench.start)
+    before, found = bench.start, list[dict[str, tuple[Array, Array]]]()
+    for batch in batches:
+        progress = before.progress
+        recipe = progress.recipe
+        rate = learning_rate(recipe, progress.step, progress.images) or RATE
+        decay = ema_decay(recipe.ema, progress.ema_updates) if recipe.ema else None
+        loss = own([batch], rate, decay).tolist()[0]
+        after = own.read(after_step(progress))
+        truth = defined_training.step(before, batch, rate, decay)
+        parts = {"loss": (np.array(loss), np.array(truth.loss))}
+        told, wanted = _kinds(after), _kinds(truth.state)
+        parts |= {name: (told[name], wanted[name]) for name in wanted}
+        found.append(parts)
+        before = after
+    return found
+
+
+def _kinds(state: TrainingState) -> dict[str, Array]:
+    # The moves of the weights are joined: one alone may be all rounding.
+    entries = manifest(state.progress.spec)
+    trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
+    statistics = [key for key in entries if key not in trained]
+    groups: dict[str, list[Array]] = {
+        "statistics": [state.weights[key] for key in statistics],
+        "weights": [state.weights[key] for key in trained],
+    }
+    for slot, arrays in state.slots.items():
+        groups[f"slot {slot}"] = [arrays[key] for key in trained]
+    if state.ema is not None:
+        groups["averaged statistics"] = [state.ema[key] for key in statistics]
+        groups["averaged weights"] = [state.ema[key] for key in trained]
+    return {
+        name: np.concatenate([array.ravel() for array in arrays]) for name, arrays in groups.items()
+    }
+
+
+def _part_of_step(
+    bench: Bench, witness: _Witness, batch: TrainingBatch, number: int, name: str, found: Evidence
+) -> Culprit:
+    def blamed(operation: str, module: str, definition: str, explanation: str) -> Culprit:
+        source = sources.in_twin(witness.framework, module, definition)
+        where = f"{name} of step {number + 1}"
+        return Culprit(where, NET, operation, "", source, found, explanation)
+
+    def goes_well(**changes: Any) -> bool:
+        # The same step without one of its parts.
+        own = batch._replace(**changes)
+        found, truth = _transitions(bench, witness, [own])[0][name]
+        return _compare(bench, witness, name, found, truth, ROUNDOFF, "trajectory").passed
+
+    if number == 0 and name == "loss":
+        preprocessing = bench.spec.preprocessing
+        pixels = load_twin(witness.framework).probe.normalised(batch.images, preprocessing)
+        if not np.array_equal(pixels, defined_training.normalised(batch, bench.start)):
+            return blamed(
+                "normalisation", "data", "Normalise",
+                "The pixels that the net sees of a batch are not the batch's.",
+            )  # fmt: skip
+        if batch.drop_path is not None and goes_well(drop_path=None):
+            return blamed(
+                "drop-path", "blocks", "drop_path",
+                "Without drop-path the same step is right: its factors are applied otherwise.",
+            )  # fmt: skip
+        if batch.dropout is not None and goes_well(dropout=None):
+            return blamed(
+                "dropout", "model", "TinyNet",
+                "Without dropout the same step is right: its factors are applied otherwise.",
+            )  # fmt: skip
+    return blamed(
+        f"{name} of a training step", "step", "TrainStep",
+        f"Net, loss, optimizer and average are right each for itself, but in step {number + 1} "
+        f"the {name} {'is' if name == 'loss' else 'are'} not what they make together.",
+    )  # fmt: skip
+
+
+def _compare(
+    bench: Bench, witness: _Witness, where: str, found: Array | None, truth: Array, noise: float,
+    quantity: str,
+) -> Evidence:  # fmt: skip
+    if witness.precision == "float64":
+        return compare_within(str(witness), where, found, truth, ROUNDOFF, ROUNDOFF, quantity)
+    bound = bench.bound(quantity)
+    noise = bound.noise(noise)
+    return compare_within(str(witness), where, found, truth, noise, bound.factor * noise, quantity)
