@@ -37,7 +37,7 @@ ENVELOPE_SAMPLES = 3
 # What makes a recipe visible in a few steps, so large a batch taken away: the warm-up ends and two
 # stairs come within them, and the average and the weight decay move things by more than roundings.
 _CHANGES = (
-    f"batch_size={BATCH}", f"epochs={STEPS * BATCH / IMAGES}", "schedule.learning_rate=0.002",
+    f"batch_size={BATCH}", f"epochs={STEPS * BATCH / IMAGES}", "schedule.learning_rate=0.0005",
     "schedule.warmup_epochs=0.8", "schedule.decay_epochs=0.8", "optimizer.weight_decay=0.001",
 )  # fmt: skip
 _EMA_CHANGE = "ema.decay=0.9"
