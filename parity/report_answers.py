@@ -39,7 +39,7 @@ def whole_net(rungs: Sequence[Rung]) -> Iterator[Element]:
         for item in measured(rung)
     ]
     if rows:
-        heads = ("", "Rung", "Compared", "Error", "Noise", "Bound")
+        heads = ("Outcome", "Rung", "Compared", "Error", "Noise", "Bound")
         yield section("The whole net", table(heads, rows))
 
 

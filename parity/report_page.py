@@ -95,7 +95,7 @@ def _header(report: Report, known: Sequence[KnownDifference]) -> Element:
 
 
 def _ladder(report: Report, known: Sequence[KnownDifference]) -> Element:
-    heads = ("", "Rung", "Compared", "Worst", "Error", "Bound", "All, by share of bound")
+    heads = ("Outcome", "Rung", "Compared", "Worst", "Error", "Bound", "All, by share of bound")
     rows = [
         element(
             "tr",

@@ -38,7 +38,7 @@ def table(heads: Sequence[str], rows: Sequence[Element], _class: str = "") -> El
     head = element("tr", *(element("th", text, scope="col") for text in heads))
     made = element("table", element("thead", head), element("tbody", *rows), _class=_class)
     # Reachable by keyboard, since it scrolls.
-    label = ", ".join(filter(None, heads))
+    label = ", ".join(heads)
     return element("div", made, _class="scroll", tabindex=0, role="region", aria_label=label)
 
 

@@ -52,8 +52,8 @@ def bound(item: Evidence) -> str:
 
 
 def share(item: Evidence) -> str:
-    """How much of its bound an error takes; empty where no number says it."""
-    if item.bound == 0 or not math.isfinite(item.severity):
+    """How much of its bound an error takes; empty where the bound is no multiple of noise."""
+    if item.noise == 0 or not math.isfinite(item.severity):
         return ""
     if item.severity < 10:
         return f"{item.severity:.0%} of the bound"
