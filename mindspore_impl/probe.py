@@ -11,11 +11,12 @@ import numpy as np
 from mindspore import nn, ops
 from numpy.typing import NDArray
 
+from tinynet.loading import TrainingBatch
 from tinynet.manifest import State, mindspore_keys
 from tinynet.spec import Preprocessing, Spec
 from tinynet.training_state import TrainingState
 
-from mindspore_impl.data import Normalise
+from mindspore_impl.data import Normalise, to_device
 from mindspore_impl.distributed import join
 from mindspore_impl.loss import cross_entropy
 from mindspore_impl.model import TinyNet
@@ -297,17 +298,21 @@ def update(
     return step.read(state.progress)
 
 
-def normalised(images: Array, preprocessing: Preprocessing) -> Array:
-    """Pixels as training feeds them to the net.
+def fed(batch: TrainingBatch, preprocessing: Preprocessing) -> dict[str, Array]:
+    """What training feeds the net of a batch.
 
     Args:
-        images: brightnesses, uint8 (N, H, W, C).
+        batch: from the loader.
         preprocessing: the spec's.
 
     Returns:
-        Float32 (N, C, H, W).
+        "pixels", normalised, float32 (N, C, H, W), and beside them what the batch has of "labels",
+        "dropout" and "drop_path".
     """
-    return _numpy(Normalise(preprocessing)(ms.Tensor(images)))
+    tensors = to_device(batch, join(DEVICES[0]).device)
+    found = tensors._asdict() | {"pixels": Normalise(preprocessing)(tensors.images)}
+    del found["images"]
+    return {name: _numpy(tensor) for name, tensor in found.items() if tensor is not None}
 
 
 class _InFloat64(nn.Cell):

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tinynet.loading import TrainingBatch
 from tinynet.manifest import State
 from tinynet.spec import Preprocessing, Spec
 from tinynet.training_state import TrainingState
 
-from torch_impl.data import Normalise
+from torch_impl.data import Normalise, to_device
 from torch_impl.distributed import join
 from torch_impl.loss import cross_entropy
 from torch_impl.model import TinyNet
@@ -184,7 +185,8 @@ def gradients(
     parameters = dict(net.named_parameters())
     with _running(net, mode):
         loss = _loss(net, x, labels, label_smoothing)
-        found = torch.autograd.grad(loss, [x, *parameters.values()])
+        # What the loss does not depend on at all has a gradient of zero.
+        found = torch.autograd.grad(loss, [x, *parameters.values()], materialize_grads=True)
     statistics = {key: value for key, value in read_state(net).items() if ".running_" in key}
     values = [_numpy(gradient) for gradient in found]
     return Gradients(
@@ -259,7 +261,9 @@ def backward(
         with _running(net, mode):
             y = layer(x)
             upstream = torch.tensor(upstream, dtype=y.dtype, device=y.device)
-            gradients = torch.autograd.grad(y, [x, *parameters.values()], upstream)
+            gradients = torch.autograd.grad(
+                y, [x, *parameters.values()], upstream, materialize_grads=True
+            )
         arrays = [_numpy(gradient) for gradient in gradients]
         found[name] = Backward(arrays[0], dict(zip(parameters, arrays[1:], strict=True)))
     return found
@@ -296,17 +300,21 @@ def update(
     return step.read(state.progress)
 
 
-def normalised(images: Array, preprocessing: Preprocessing) -> Array:
-    """Pixels as training feeds them to the net.
+def fed(batch: TrainingBatch, preprocessing: Preprocessing) -> dict[str, Array]:
+    """What training feeds the net of a batch.
 
     Args:
-        images: brightnesses, uint8 (N, H, W, C).
+        batch: from the loader.
         preprocessing: the spec's.
 
     Returns:
-        Float32 (N, C, H, W).
+        "pixels", normalised, float32 (N, C, H, W), and beside them what the batch has of "labels",
+        "dropout" and "drop_path".
     """
-    return _numpy(Normalise(preprocessing)(torch.from_numpy(images)))
+    tensors = to_device(batch, join(DEVICES[0]).device)
+    found = tensors._asdict() | {"pixels": Normalise(preprocessing)(tensors.images)}
+    del found["images"]
+    return {name: _numpy(tensor) for name, tensor in found.items() if tensor is not None}
 
 
 class _InFloat64(nn.Module):

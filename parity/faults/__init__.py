@@ -1,4 +1,4 @@
-"""A catalogue of planted faults: what a proof of parity must find, and how it is proven that it does.
+"""The catalogue of planted faults: what a proof of parity must find.
 
 Each is planted in memory, in the code that a real one would sit in; no source file is edited.
 """

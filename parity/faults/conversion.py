@@ -15,7 +15,7 @@ from parity.twins import Twin
 GROUP = Group("conversion")
 
 
-@GROUP.fault("layers-isolated", "bn1", "tinynet/manifest", "mindspore_keys")
+@GROUP.fault("layers-isolated", "bn1", "tinynet/manifest", "MINDSPORE_LEAVES")
 def swapped_batch_norm_leaves() -> Injection:
     """Batch norm's scale and shift have each other's name in MindSpore."""
 
@@ -45,7 +45,9 @@ def loading_is_not_strict(twin: Twin) -> Injection:
     """Tensors that go by another name are passed over in silence: biases of squeeze-excites."""
 
     def faulty(right: Any, net: Any, state: Any) -> None:
-        missed = {key: np.zeros_like(a) for key, a in state.items() if ".se." in key and a.ndim == 1}
+        missed = {
+            key: np.zeros_like(a) for key, a in state.items() if ".se." in key and a.ndim == 1
+        }
         right(net, {**state, **missed})
 
     return replaced(twin.state, "write_state", faulty)

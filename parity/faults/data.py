@@ -67,7 +67,7 @@ def no_crops() -> Injection:
     return replaced(augment, "draw_box", lambda right, size, *args: (0, 0, *size))
 
 
-@GROUP.fault("pixels", "normalised pixels", "data", "Normalise", BOTH)
+@GROUP.fault("pixels", "pixels of a batch", "data", "Normalise", BOTH)
 def not_divided_by_the_deviation(twin: Twin) -> Injection:
     """Pixels to train on are not divided by the standard deviation."""
 
@@ -77,7 +77,7 @@ def not_divided_by_the_deviation(twin: Twin) -> Injection:
     return replaced(twin.data.Normalise, forward(twin), faulty)
 
 
-@GROUP.fault("trajectory", "loss of step 1", "data", "to_device", ("mindspore",))
+@GROUP.fault("pixels", "labels of a batch", "data", "to_device", ("mindspore",))
 def labels_of_the_next_image(twin: Twin) -> Injection:
     """Each image to train on has the label of the one before it."""
 

@@ -24,7 +24,7 @@ def wrong_eps(twin: Twin) -> Injection:
     return replaced(twin.blocks, "batch_norm", faulty)
 
 
-@GROUP.fault("statistics", "bn1.running_mean", "blocks", "batch_norm", BOTH)
+@GROUP.fault("statistics", "bn1.running_mean", "blocks", "batch_norm", ("mindspore",))
 def inverted_momentum(twin: Twin) -> Injection:
     """Batch norm's momentum is taken for the weight of the old statistics."""
 
@@ -108,9 +108,7 @@ def padding_on_the_other_side(twin: Twin) -> Injection:
     return replaced(twin.blocks, "conv2d", faulty)
 
 
-@GROUP.fault(
-    "parameters", "blocks.1.0.se.conv_reduce.weight", "blocks", "squeeze_excite", BOTH
-)
+@GROUP.fault("parameters", "blocks.1.0.se.conv_reduce.weight", "blocks", "squeeze_excite", BOTH)
 def squeeze_from_expanded_channels(twin: Twin) -> Injection:
     """Squeeze-excite squeezes to a share of the expanded channels, not of the block's input."""
 
@@ -251,6 +249,6 @@ def operations_counted_twice() -> Injection:
 
     def faulty(right: Any, spec: Any) -> Any:
         counted = right(spec)
-        return counted._replace(macs=2 * counted.macs)
+        return dataclasses.replace(counted, macs=2 * counted.macs)
 
     return replaced(complexity, "count", faulty)

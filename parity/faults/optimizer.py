@@ -15,9 +15,7 @@ from parity.twins import Twin
 GROUP = Group("optimizer")
 
 
-@GROUP.fault(
-    "optimizer", "mean_square of conv_stem.weight", "optim", "RMSProp", BOTH
-)
+@GROUP.fault("optimizer", "mean_square of conv_stem.weight", "optim", "RMSProp", BOTH)
 def squares_decay_too_slowly(twin: Twin) -> Injection:
     """RMSProp's mean squares decay by 0.99, PyTorch's default, where the recipe says 0.9."""
 
@@ -74,13 +72,13 @@ def learning_rate_outside_the_momentum(twin: Twin) -> Injection:
     return replaced(twin.optim.RMSProp, forward(twin), faulty)
 
 
-@GROUP.fault("optimizer", "momentum of bn1.weight", "optim", "RMSProp", ("mindspore",))
+@GROUP.fault("optimizer", "mean_square of bn2.weight", "step", "TrainStep", ("mindspore",))
 def everything_decays(twin: Twin) -> Injection:
     """Weight decay applies to batch norm and biases too."""
     return _decayed(twin, every=True)
 
 
-@GROUP.fault("optimizer", "momentum of conv_stem.weight", "optim", "RMSProp", ("torch",))
+@GROUP.fault("optimizer", "momentum of conv_stem.weight", "step", "TrainStep", ("torch",))
 def nothing_decays(twin: Twin) -> Injection:
     """Weight decay is left out."""
     return _decayed(twin, every=False)

@@ -19,6 +19,7 @@ from tinynet.derive import derive
 from tinynet.documents import format_path
 from tinynet.images import preprocess
 from tinynet.initialise import initial_state
+from tinynet.loading import TrainingBatch
 from tinynet.masks import draw_masks
 from tinynet.recipe import Augmentation, Recipe, load_recipe, training_spec
 from tinynet.sampling import Sample, samples_at
@@ -99,7 +100,7 @@ def pixels(bench: Bench) -> Iterator[Evidence]:
     what = "not the crops, flips and colours that torchvision makes with the same numbers"
     yield _marked("training images", "training card", _training_card(), TRAINING_CARD, what)
     for framework in bench.frameworks:
-        yield _normalised(framework)
+        yield from _fed(framework)
     yield _stem_input("torch eager", bench.reference_trace, bench.pixels)
     for subject in bench.subjects:
         yield _stem_input(str(subject), bench.trace(subject), bench.pixels)
@@ -111,19 +112,29 @@ def _training_card() -> str:
     return oracles.mark(*crops)
 
 
-def _normalised(framework: str) -> Evidence:
+def _fed(framework: str) -> Iterator[Evidence]:
     # Training normalises in the twin, on the device; evaluation does it in tinynet.
     settings = load_spec("tinynet_e").preprocessing
-    levels = np.arange(256, dtype=np.uint8)
-    images = np.stack([levels, levels[::-1], np.roll(levels, 7)], axis=-1).reshape(1, 16, 16, 3)
+    levels = np.arange(512, dtype=np.uint16).astype(np.uint8)
+    images = np.stack([levels, levels[::-1], np.roll(levels, 7)], axis=-1).reshape(2, 16, 16, 3)
+    labels, factors = np.array([3, 5], np.int32), np.array([[0.0], [1.25]], np.float32)
+    batch = TrainingBatch(images, labels, factors, 2 * factors, ())
     brightness = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     mean, std = (
         np.array(values, np.float32)[:, None, None] for values in (settings.mean, settings.std)
     )
-    found = load_twin(framework).probe.normalised(images, settings)
-    return compare_bits(
-        f"{framework}, in training", "normalised pixels", found, (brightness - mean) / std
-    )
+    truths = {
+        "pixels": (brightness - mean) / std,
+        "labels": labels,
+        "dropout": factors,
+        "drop_path": 2 * factors,
+    }
+    found = load_twin(framework).probe.fed(batch, settings)
+    for name, truth in truths.items():
+        given = found.get(name)
+        if given is not None:
+            given = given.astype(truth.dtype)  # whatever kind of integer labels are there
+        yield compare_bits(f"{framework}, in training", f"{name} of a batch", given, truth)
 
 
 def _marked(subject: str, where: str, found: str, expected: str, what: str) -> Evidence:

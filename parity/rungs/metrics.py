@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinynet.datasets import batches
 from tinynet.evaluation import Predict, evaluate, tally
 from tinynet.images import load_input
 from tinynet.labels import class_names
@@ -71,6 +72,8 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
         "ONNX Runtime": onnx_file.OnnxPredictor(bench.onnx_path(JUDGE), bench.spec),
     }
     says = class_names(bench.spec)
+    in_batches = sum(len(batch.labels) for batch in batches(labelled, _BATCH))
+    yield _counted("batches", in_batches, len(labelled))
     for runtime, predict in runtimes.items():
         found = evaluate(predict, labelled, _BATCH)
         counted = _counted(runtime, found.images, len(labelled))
