@@ -1,0 +1,69 @@
+"""The workflow of CI: what it runs exists, and what it trusts is pinned."""
+
+import re
+import shlex
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / ".github/workflows/parity.yml").read_text()
+
+
+def values(key):
+    """The values of a key, wherever it stands."""
+    return [text.strip("\"' ") for text in re.findall(rf"^[ -]*{key}: *(.+)$", TEXT, re.MULTILINE)]
+
+
+def test_its_lines_nest_by_two_spaces():
+    # No parser of YAML is among the dependencies.
+    depth = 0
+    for line in TEXT.splitlines():
+        assert "\t" not in line
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        assert re.match(r" *(- )?[\w-]+:( |$)", line), line
+        indent = len(line) - len(line.lstrip(" "))
+        assert indent % 2 == 0
+        assert indent <= depth + 2, line
+        # Behind a dash the keys of an item stand as deep as its first one.
+        depth = indent + 2 * line.lstrip().startswith("- ")
+
+
+def test_its_jobs_are_whole():
+    jobs = re.findall(r"^  (\w+):\n((?:    .*\n|\n)+)", TEXT.split("\njobs:\n")[1], re.MULTILINE)
+    assert [name for name, _ in jobs] == ["test", "gate"]
+    for _, body in jobs:
+        assert {"if", "runs-on", "timeout-minutes", "steps"} == set(
+            re.findall(r"^    ([\w-]+):", body, re.MULTILINE)
+        )
+
+
+def test_actions_are_pinned_by_major_version():
+    used = values("uses")
+    assert {use.partition("@")[0] for use in used} == {
+        "actions/checkout", "actions/setup-python", "actions/upload-artifact",
+    }  # fmt: skip
+    assert all(re.fullmatch(r"[\w/-]+@v\d+", use) for use in used)
+
+
+def test_python_is_the_one_that_bounds_were_measured_with():
+    assert set(values("python-version")) == {"3.11"}
+    assert 'requires-python = ">=3.11' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_what_it_runs_exists(run_script):
+    runs = [shlex.split(command) for command in values("run")]
+    assert [words[0] for words in runs] == [".ci/run", "make", ".venv/bin/python"]
+    assert (ROOT / ".ci/run").stat().st_mode & 0o100
+    assert f"\n{runs[1][1]}:" in (ROOT / "Makefile").read_text()
+    script, verb, *options = runs[2][1:]
+    assert (ROOT / script).is_file()
+    _, known, _ = run_script(Path(script).stem, verb, "--help")
+    assert [word for word in options if word.startswith("--") and f"{word} " not in known] == []
+
+
+def test_what_the_gate_leaves_is_kept_also_when_it_fails():
+    written = re.search(r"--report (\S+) --junit (\S+)", TEXT)
+    assert values("path") == [written[1]]
+    assert written[2].startswith(f"{written[1]}/")
+    step = TEXT.split("actions/upload-artifact")[1]
+    assert "if: always()" in step
