@@ -187,8 +187,9 @@ def _pixels(bench: Bench, rung: Rung) -> Culprit | None:
     first = rung.failures[0]
     for framework in bench.frameworks:
         if first.subject.startswith(f"{framework}, in training"):
-            source = in_twin(framework, "data", "Normalise")
-            return _simple(rung, source, "A batch to train on is normalised otherwise.")
+            definition = "Normalise" if first.where.startswith("pixels") else "to_device"
+            source = in_twin(framework, "data", definition)
+            return _simple(rung, source, f"The net is trained on another {first.where}.")
     of_pixels = {
         "pixel path": ("tinynet/images.py", "preprocess"),
         "training images": ("tinynet/augment.py", "augment"),
@@ -342,6 +343,8 @@ def _metrics(bench: Bench, rung: Rung) -> Culprit | None:
     first = rung.failures[0]
     framework = first.subject.partition(" ")[0]
     runtimes = {item.subject for item in rung.failures if item.where == first.where}
+    if first.subject == "batches":
+        return _simple(rung, Source("tinynet/datasets.py", "batches"), f"{first.note}.")
     if "processes" in first.subject:
         return _simple(rung, Source("tinynet/sources.py", "Share"), f"{first.note}.")
     if ", its loop" in first.subject:

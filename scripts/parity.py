@@ -22,6 +22,7 @@ VERBS = {
     "audit": "compares every operator of a framework with its definition",
     "calibrate": "measures how large rounding is on a device, and the bounds that follow",
     "compare": "judges two trace packs, or whether two files hold the same model",
+    "faults": "plants mistakes and counts how many are found, and where",
     "gate": "judges whether every rung was climbed and passed, for CI",
     "record": "records a trace pack, where only one framework is installed",
 }

@@ -1,5 +1,9 @@
 """Faults in pixels, samples, masks and first weights, and in what is judged on."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (what stands in for a function takes whatever that takes)
+
 from __future__ import annotations
 
 import dataclasses
@@ -161,11 +165,20 @@ def last_batch_dropped() -> Injection:
 def only_the_first_rank_evaluates() -> Injection:
     """Of several processes only the first one evaluates its share of the images."""
 
-    def faulty(right: Any, share: Any, index: int) -> Any:
-        pixels, label = right(share, index)
-        return pixels, label if share._rank == 0 else -1
+    def faulty(right: Any, share: Any, dataset: Any, rank: int, ranks: int) -> None:
+        right(share, dataset if rank == 0 else _Nothing(dataset.spec), rank, ranks)
 
-    return replaced(sources.Share, "__getitem__", faulty)
+    return replaced(sources.Share, "__init__", faulty)
+
+
+class _Nothing:
+    """No images at all."""
+
+    def __init__(self, spec: Any):
+        self.spec = spec
+
+    def __len__(self) -> int:
+        return 0
 
 
 @GROUP.fault("metrics", "number of images", "train", "evaluate", ("mindspore",), official=True)

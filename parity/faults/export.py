@@ -1,5 +1,9 @@
 """Faults in what leaves a twin: ONNX files, answers and how they are counted."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (what stands in for a function takes whatever that takes)
+
 from __future__ import annotations
 
 from typing import Any

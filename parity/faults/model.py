@@ -1,5 +1,9 @@
 """Faults in the net: layers, blocks, their wiring, and the rules that make a spec."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (what stands in for a function takes whatever that takes)
+
 from __future__ import annotations
 
 import dataclasses

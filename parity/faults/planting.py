@@ -7,8 +7,9 @@ import functools
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from operator import getitem, setitem
 from types import ModuleType
 from typing import Any
 
@@ -134,46 +135,36 @@ class Group:
 @contextmanager
 def replaced(
     owner: Any, name: str, faulty: Callable[..., Any], here: bool = False
-) -> Iterator[Reach]:
-    """Replaces a function.
+) -> Generator[Reach]:
+    """Replaces a function; a module's also wherever it was imported to.
 
     Args:
         owner: the module, class or dict that holds it.
         name: its name there.
         faulty: is called in its place, with the right function before the arguments.
-        here: of a module's function, in this module only, and not wherever else it was imported
-            to.
+        here: only in the module named.
 
     Yields:
         What counts the calls.
     """
-    right = owner[name] if isinstance(owner, dict) else getattr(owner, name)
-    reach = Reach()
+    get: Callable[..., Any] = getitem if isinstance(owner, dict) else getattr
+    put: Callable[..., None] = setitem if isinstance(owner, dict) else setattr
+    right, reach = get(owner, name), Reach()
 
     @functools.wraps(right)
     def wrong(*args: Any, **settings: Any) -> Any:
         reach.count += 1
         return faulty(right, *args, **settings)
 
-    modules = [owner]
+    put(owner, name, wrong)
     if isinstance(owner, ModuleType) and not here:
-        modules = _modules()
-    if isinstance(owner, dict):
-        owner[name] = wrong
-    elif isinstance(owner, ModuleType):
-        _exchange(modules, right, wrong)
-    else:
-        setattr(owner, name, wrong)
+        _exchange(right, wrong)
     try:
         yield reach
     finally:
-        if isinstance(owner, dict):
-            owner[name] = right
-        elif isinstance(owner, ModuleType):
-            # Also in modules that were imported meanwhile.
-            _exchange(_modules(), wrong, right)
-        else:
-            setattr(owner, name, right)
+        put(owner, name, right)
+        # Also in modules that imported it meanwhile.
+        _exchange(wrong, right)
 
 
 def forward(twin: Twin) -> str:
@@ -195,12 +186,9 @@ def _import_all(twin: str) -> None:
         importlib.import_module(f"{package.__name__}.{module.name}")
 
 
-def _modules() -> list[ModuleType]:
-    return [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in _PACKAGES]
-
-
-def _exchange(modules: Sequence[ModuleType], old: Any, new: Any) -> None:
-    for module in modules:
-        for name, value in list(vars(module).items()):
-            if value is old:
-                setattr(module, name, new)
+def _exchange(old: Any, new: Any) -> None:
+    for title, module in list(sys.modules.items()):
+        if title.partition(".")[0] in _PACKAGES:
+            for name, value in list(vars(module).items()):
+                if value is old:
+                    setattr(module, name, new)

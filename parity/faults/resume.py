@@ -1,5 +1,9 @@
 """Faults in checkpoints of training, and in going on from them."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (what stands in for a function takes whatever that takes)
+
 from __future__ import annotations
 
 import dataclasses

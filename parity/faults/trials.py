@@ -24,7 +24,8 @@ class Outcome:
         fault: its name.
         reached: whether the climb ran what was planted; if not, nothing is proven.
         caught: whether a rung failed.
-        localised: whether rung, place and source are those that the catalogue says.
+        localised: whether rung, place and file are those that the catalogue says.
+        defined: whether the definition in the file is, too.
         rung: the lowest that failed; this and the rest are empty where nothing was reported.
         where: the place named first.
         file: the source that was blamed.
@@ -36,11 +37,22 @@ class Outcome:
     reached: bool
     caught: bool
     localised: bool
+    defined: bool
     rung: str
     where: str
     file: str
     definition: str
     seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clean:
+    """What a climb without a fault came to: the rung that failed and the place, empty for none."""
+
+    spec: str
+    seed: int
+    rung: str
+    where: str
 
 
 def rungs_for(fault: Fault) -> list[str]:
@@ -65,23 +77,32 @@ def climb_with(name: str) -> Outcome:
             subjects=subjects_of(modes=("pynative",)),
             fail_fast=True,
         )
-    found = _reported(report)
+    rung, where, source = _reported(report)
+    localised = (rung, where, source.file) == (fault.rung, fault.where, fault.source.file)
     return Outcome(
         fault=name,
         reached=reach.count > 0,
-        caught=bool(found),
-        localised=found == (fault.rung, fault.where, fault.source),
-        rung=found[0] if found else "",
-        where=found[1] if found else "",
-        file=found[2].file if found else "",
-        definition=found[2].definition if found else "",
-        seconds=time.perf_counter() - start,
+        caught=bool(rung),
+        localised=localised,
+        defined=localised and fault.source.definition in ("", source.definition),
+        rung=rung,
+        where=where,
+        file=source.file,
+        definition=source.definition,
+        seconds=round(time.perf_counter() - start, 1),
     )
 
 
-def _reported(report: Report) -> tuple[str, str, Source] | None:
+def climb_clean(spec: str, seed: int) -> Clean:
+    """Climbs every rung without a fault."""
+    report = climb(SPECS[spec], seed=seed, subjects=subjects_of(modes=("pynative",)))
+    rung, where, _ = _reported(report)
+    return Clean(spec, seed, rung, where)
+
+
+def _reported(report: Report) -> tuple[str, str, Source]:
     first, traced = report.first_divergence, report.divergence
     if first is None:
-        return None
+        return "", "", Source("")
     source = Source(traced.file, traced.definition) if traced else Source("")
     return first[0].name, first[1].where, source

@@ -1,0 +1,189 @@
+"""The score: of all planted faults, how many are caught, and how many traced to the right place.
+
+A score cannot be had cheaply: not of a short catalogue, not of a fault that the climb never ran
+into, and not where a climb without any fault fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, cast
+
+from tinynet.documents import write_atomically
+
+from parity.environment import environment
+from parity.faults import FAULTS
+from parity.faults.trials import Clean, Outcome, climb_clean, climb_with
+
+# The score that is shipped.
+STORED = Path(__file__).with_name("score.json")
+# The bar, and the fewest faults of which a score says anything.
+LEAST_CAUGHT, LEAST_LOCALISED, LEAST_FAULTS = 0.95, 0.90, 40
+# Climbed without a fault.
+CLEAN_SPECS = ("small", "uneven")
+_VERSION = 1
+
+
+class ScoreError(ValueError):
+    """A catalogue that gives no score. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Score:
+    """What became of planted faults, in the catalogue's order, and of climbs without any."""
+
+    outcomes: tuple[Outcome, ...]
+    clean: tuple[Clean, ...]
+
+    @property
+    def unreached(self) -> list[Outcome]:
+        """Faults that no climb ran into: they prove nothing, and the catalogue is wrong."""
+        return [outcome for outcome in self.outcomes if not outcome.reached]
+
+    @property
+    def missed(self) -> list[Outcome]:
+        """Faults with which every rung passed."""
+        return [outcome for outcome in self.outcomes if not outcome.caught]
+
+    @property
+    def mislocalised(self) -> list[Outcome]:
+        """Faults that were caught, but elsewhere than where they are."""
+        return [outcome for outcome in self.outcomes if outcome.caught and not outcome.localised]
+
+    @property
+    def false_alarms(self) -> list[Clean]:
+        """Climbs without a fault that failed."""
+        return [climb for climb in self.clean if climb.rung]
+
+    @property
+    def caught(self) -> float:
+        """Share of the faults that were caught."""
+        return 1.0 - len(self.missed) / len(self.outcomes)
+
+    @property
+    def localised(self) -> float:
+        """Share of the faults of which rung, place and file were named rightly."""
+        return self.caught - len(self.mislocalised) / len(self.outcomes)
+
+    @property
+    def defined(self) -> float:
+        """Share of the faults of which the definition in the file was named rightly too."""
+        return sum(outcome.defined for outcome in self.outcomes) / len(self.outcomes)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it reaches the bar."""
+        return (
+            not self.unreached
+            and not self.false_alarms
+            and bool(self.clean)
+            and self.caught >= LEAST_CAUGHT
+            and self.localised >= LEAST_LOCALISED
+        )
+
+
+def measure(
+    names: Sequence[str] = (),
+    seeds: int = 3,
+    jobs: int = 1,
+    progress: Callable[[Outcome | Clean], object] = lambda done: None,
+) -> Score:
+    """Plants faults one at a time and climbs, and climbs without.
+
+    Args:
+        names: of faults; by default the whole catalogue.
+        seeds: of the climbs without a fault, for each of :data:`CLEAN_SPECS`.
+        jobs: processes that climb side by side.
+        progress: is given what each climb came to.
+
+    Raises:
+        ScoreError: no such fault, no climb without one, or a catalogue that is too short.
+    """
+    unknown = sorted(set(names) - set(FAULTS))
+    if unknown:
+        raise ScoreError(f"{', '.join(unknown)}: no such fault, --list shows those there are")
+    if len(FAULTS) < LEAST_FAULTS:
+        raise ScoreError(f"the catalogue has {len(FAULTS)} faults, expected {LEAST_FAULTS} or more")
+    if seeds < 1:
+        raise ScoreError(f"seeds is {seeds}, expected 1 or more climbs without a fault")
+    chosen = [name for name in FAULTS if not names or name in names]
+    tasks: list[tuple[Any, ...]] = [(climb_with, name) for name in chosen]
+    tasks += [(climb_clean, spec, seed) for spec in CLEAN_SPECS for seed in range(seeds)]
+    outcomes: dict[str, Outcome] = {}
+    clean: list[Clean] = []
+    for done in _done(tasks, jobs):
+        progress(done)
+        if isinstance(done, Outcome):
+            outcomes[done.fault] = done
+        else:
+            clean.append(done)
+    return Score(
+        tuple(outcomes[name] for name in chosen),
+        tuple(sorted(clean, key=lambda climb: (climb.spec, climb.seed))),
+    )
+
+
+def score_document(score: Score, command: str) -> dict[str, Any]:
+    """A score as a JSON document, with what made it and where."""
+    return {
+        "version": _VERSION,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "command": command,
+        "environment": environment(),
+        "passed": score.passed,
+        "faults": len(score.outcomes),
+        "caught": round(score.caught, 4),
+        "localised": round(score.localised, 4),
+        "defined": round(score.defined, 4),
+        "missed": [outcome.fault for outcome in score.missed],
+        "mislocalised": [outcome.fault for outcome in score.mislocalised],
+        "false_alarms": len(score.false_alarms),
+        "outcomes": [dataclasses.asdict(outcome) for outcome in score.outcomes],
+        "clean": [dataclasses.asdict(climb) for climb in score.clean],
+    }
+
+
+def save_score(path: Path, document: dict[str, Any]) -> None:
+    """Writes a score.
+
+    Raises:
+        DocumentError: the file cannot be placed there.
+    """
+    text = json.dumps(document, indent=1) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def load_score(path: Path = STORED) -> Score:
+    """Reads a score that :func:`save_score` wrote.
+
+    Raises:
+        ScoreError: it is of another version.
+        OSError: the file cannot be opened.
+    """
+    document = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+    if document.get("version") != _VERSION:
+        raise ScoreError(f"{path}: version is {document.get('version')}, expected {_VERSION}")
+    return Score(
+        tuple(Outcome(**fields) for fields in document["outcomes"]),
+        tuple(Clean(**fields) for fields in document["clean"]),
+    )
+
+
+def _done(tasks: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Outcome | Clean]:
+    # The frameworks' threads would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if jobs == 1:
+        for function, *arguments in tasks:
+            yield function(*arguments)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        for future in as_completed([pool.submit(*task) for task in tasks]):
+            yield future.result()
