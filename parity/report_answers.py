@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from parity.evidence import Evidence, Rung
 from parity.markup import element
-from parity.report_noise import measured
+from parity.report_noise import is_for_a_drawing, measured
 from parity.report_parts import (
     bound_cell,
     error_cell,
@@ -23,7 +23,7 @@ _SAYS = "says "  # how the rung metrics notes a class
 
 
 def whole_net(rungs: Sequence[Rung]) -> Iterator[Element]:
-    """A section for what is one number of the whole net: logits, losses, exported files."""
+    """A section for the few numbers of the whole net: logits, losses, exported files."""
     rows = [
         element(
             "tr",
@@ -35,7 +35,7 @@ def whole_net(rungs: Sequence[Rung]) -> Iterator[Element]:
             bound_cell(item),
         )
         for rung in rungs
-        if len({item.where for item in measured(rung)}) == 1
+        if not is_for_a_drawing(rung)
         for item in measured(rung)
     ]
     if rows:
@@ -47,7 +47,12 @@ def photographs(rungs: Sequence[Rung]) -> Iterator[Element]:
     """A section for what each runtime says of photographs, and how that is counted."""
     evidence = [item for rung in rungs if rung.name == "metrics" for item in rung.evidence]
     classes = [item for item in evidence if item.note.startswith(_SAYS)]
-    scores = [item for item in evidence if item.noise == 0 and item not in classes]
+    runtimes = {item.subject for item in classes}
+    scores = [
+        item
+        for item in evidence
+        if item.subject in runtimes and item.noise == 0 and item not in classes
+    ]
     if not classes:
         return
     yield section(

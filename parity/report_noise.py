@@ -31,6 +31,15 @@ _TOP, _HEIGHT, _FOOT = 14, 250, 26
 _CHARACTER = 6.2  # width of a label's character, to know what fits
 
 
+# A drawing of fewer places says less than a table of them.
+_FEW = 6
+
+
+def is_for_a_drawing(rung: Rung) -> bool:
+    """Whether a rung measures so many places that a table of them would not be read."""
+    return len({item.where for item in measured(rung)}) > _FEW
+
+
 def measured(rung: Rung) -> list[Evidence]:
     """What of a rung is held against rounding noise."""
     return [item for item in rung.evidence if item.noise > 0]

@@ -17,7 +17,7 @@ from parity.report_answers import photographs, whole_net
 from parity.report_failures import failed_rungs, failures
 from parity.report_heat import heat_map
 from parity.report_known import excuses_for_skipping, outlook
-from parity.report_noise import measured, noise_plot
+from parity.report_noise import is_for_a_drawing, measured, noise_plot
 from parity.report_operators import operators
 from parity.report_parts import (
     bound_cell,
@@ -134,8 +134,7 @@ def _worst_cells(rung: Rung, excuses: Iterable[Element]) -> list[Element]:
 
 def _layers(rungs: Sequence[Rung]) -> Iterator[Element]:
     for rung in rungs:
-        places = len({item.where for item in measured(rung)})
-        if places > 1 and rung.name not in _NO_PLOT and not _of_gradients(rung):
+        if is_for_a_drawing(rung) and rung.name not in _NO_PLOT and not _of_gradients(rung):
             intro = (
                 f"{rung.name}, {rung.unit}, from left to right the way numbers flow. "
                 f"A mark above its bound fails. {_POINT}"
