@@ -305,14 +305,21 @@ def _own_spec(raw: RawCheckpoint) -> Spec | None:
     return parse_spec(text, f"{raw.path}: its spec")
 
 
-def _compare(own: Spec, spec: Spec, path: str) -> str:
-    # Weights answer rightly only in the net they were trained as. What else a spec says (name,
-    # input size, preprocessing, labels, classes) is for whoever names one to change.
+def different_fields(one: Spec, other: Spec) -> list[str]:
+    """The fields in which two specs are not the same net.
+
+    Weights answer rightly only in the net they were trained as. What else a spec says (name, input
+    size, preprocessing, labels, classes) is for whoever names one to change.
+    """
     fields = ("activation", "padding", "stem", "stages", "head")
-    pairs: list[tuple[str, Any, Any]] = [(f, getattr(own, f), getattr(spec, f)) for f in fields]
-    pairs.append(("batch_norm.eps", own.batch_norm.eps, spec.batch_norm.eps))
-    pairs.append(("input_size[0]", own.input_size[0], spec.input_size[0]))
-    different = [name for name, theirs, ours in pairs if theirs != ours]
+    pairs: list[tuple[str, Any, Any]] = [(f, getattr(one, f), getattr(other, f)) for f in fields]
+    pairs.append(("batch_norm.eps", one.batch_norm.eps, other.batch_norm.eps))
+    pairs.append(("input_size[0]", one.input_size[0], other.input_size[0]))
+    return [name for name, theirs, ours in pairs if theirs != ours]
+
+
+def _compare(own: Spec, spec: Spec, path: str) -> str:
+    different = different_fields(own, spec)
     if different:
         raise CheckpointError(
             f"{path}: was made for {own.name}, which differs from {spec.name} in "

@@ -110,6 +110,21 @@ def export_checked(framework: str, spec: Spec, state: State, path: str | os.Path
     return differences[0]
 
 
+def initializers(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """The constants of an ONNX file, weights above all, by their names in the file.
+
+    Raises:
+        OnnxError: not an ONNX file.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(os.fspath(path))
+    except Exception as error:  # a damaged protocol buffer can raise anything
+        raise OnnxError(f"{path}: not an ONNX file: {error}") from None
+    return {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+
+
 class OnnxPredictor:
     """An ONNX file ready to answer, in ONNX Runtime on the CPU.
 

@@ -20,10 +20,10 @@ from parity.bench import Subject
 from parity.calibration import DIRECTORY, find_calibration, scaled
 from parity.compare import Array, compare_bits, compare_within
 from parity.environment import NOT_INSTALLED
-from parity.evidence import Evidence, Kind, Report, Rung, Series
+from parity.evidence import Evidence, Kind, Report, Rung, Series, report_document
 from parity.ladder import LEVELS
 from parity.oracles import mark
-from parity.packs import Pack, PackError, Recorded
+from parity.packs import LOSS, Pack, PackError, Recorded
 from parity.quantities import gradient_quantity, layer_quantity, scales
 from parity.tolerance import Bound
 from parity.twins import FRAMEWORKS
@@ -31,8 +31,18 @@ from parity.twins import FRAMEWORKS
 # What a difference means for the comparison.
 Meaning = Literal["not comparable", "may explain", "expected"]
 
+# The rungs of the ladder that a pack has.
+RECORDED = (
+    "layers-isolated", "layers-chained", "logits", "loss", "gradients-chained", "statistics",
+    "optimizer", "ema", "trajectory",
+)  # fmt: skip
+_TITLES: dict[Meaning, str] = {
+    "may explain": "differences that may explain others:",
+    "expected": "differences that are expected:",
+}
 # Of the packages, those that a recording does not compute with.
 _IDLE_PACKAGES = ("onnx", "onnxruntime", "safetensors")
+_MISSING: tuple[Kind, str] = ("missing", "it is not there")
 
 
 class Difference(NamedTuple):
@@ -46,9 +56,13 @@ class Difference(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two packs: what differs in what they are, and what was found in what they computed."""
+    """Two packs: what differs in what they are, and what was found in what they computed.
+
+    ``judged`` says whether one has the judge's part, from which the noise is known.
+    """
 
     differences: tuple[Difference, ...]
+    judged: bool
     report: Report
 
 
@@ -57,6 +71,7 @@ def compare_packs(
     second: Pack,
     names: tuple[str, str] = ("first", "second"),
     command: str = "",
+    levels: Sequence[str] = RECORDED,
     calibrations: Path = DIRECTORY,
 ) -> Comparison:
     """Judges two packs.
@@ -69,11 +84,17 @@ def compare_packs(
         second: another one, recorded from the same.
         names: what to call them.
         command: the command line that compares again, for the report.
+        levels: which rungs, of :data:`RECORDED`; they are compared in the ladder's order.
         calibrations: the folder of the calibrations that bounds are taken from.
 
     Raises:
         PackError: they were recorded from different things, so nothing can be said.
+        ValueError: no such level, or no level at all.
     """
+    unknown = sorted(set(levels) - set(RECORDED))
+    if unknown or not levels:
+        known = ", ".join(RECORDED)
+        raise ValueError(f"levels are {', '.join(unknown) or 'none'}, expected some of {known}")
     start = time.perf_counter()
     differences = find_differences(first, second)
     apart = [item for item in differences if item.meaning == "not comparable"]
@@ -82,7 +103,8 @@ def compare_packs(
         raise PackError(
             f"{names[0]} and {names[1]} cannot be compared: {what}; record one --from the other"
         )
-    rule = next((_of_truth(pack) for pack in (first, second) if pack.truth), None)
+    judge = next((pack for pack in (first, second) if pack.truth), None)
+    rule = _of_truth(judge) if judge else _of_the_first(first, second)
     sides = [
         _Side(f"{name}: {_subject(pack)}", pack, calibrations)
         for name, pack in zip(names, (first, second), strict=True)
@@ -90,7 +112,8 @@ def compare_packs(
     places: dict[str, None] = dict.fromkeys((*first.recorded, *second.recorded))
     rungs = [
         _rung(level, [place for place in places if place.startswith(f"{level}/")], sides, rule)
-        for level in LEVELS
+        for level in RECORDED
+        if level in levels
     ]
     report = Report(
         spec=first.spec.name,
@@ -100,13 +123,39 @@ def compare_packs(
         environment=_environment(first, second),
         seconds=time.perf_counter() - start,
     )
-    return Comparison(tuple(differences), report)
+    return Comparison(tuple(differences), rule.judged, report)
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as a JSON document: that of the report, and what differs before it."""
+    return {
+        "differences": [item._asdict() for item in comparison.differences],
+        "judged": comparison.judged,
+        **report_document(comparison.report),
+    }
+
+
+def format_differences(comparison: Comparison) -> str:
+    """What differs beside the numbers, for a person; the usual cause of all else stands first."""
+    lines: list[str] = []
+    for meaning, title in _TITLES.items():
+        items = [item for item in comparison.differences if item.meaning == meaning]
+        if items:
+            width = max(len(item.what) for item in items)
+            rows = [f"  {item.what:<{width}}  {item.first} | {item.second}" for item in items]
+            lines += [title, *rows]
+    if not comparison.judged:
+        lines.append(
+            "neither pack has the judge's part, which PyTorch records: the second is held against "
+            "the first, and noise is what moving the inputs by a rounding does"
+        )
+    return "\n".join(lines)
 
 
 def find_differences(first: Pack, second: Pack) -> list[Difference]:
     """What is not the same in two packs beside what was computed; what matters most comes first."""
     found = [*_of_what_was_given(first, second), *_of_where_it_ran(first, second)]
-    order: list[Meaning] = ["not comparable", "may explain", "expected"]
+    order: list[Meaning] = ["not comparable", *_TITLES]
     return sorted(found, key=lambda item: order.index(item.meaning))
 
 
@@ -199,7 +248,8 @@ class _Side:
 
 
 class _Rule(NamedTuple):
-    # What packs are held against; no noise where the judge was not there to measure it.
+    # What packs are held against, and what rounding does; judged: it is the truth.
+    judged: bool
     tensors: dict[str, Recorded]
     noise: dict[str, float]
     scales: dict[str, float]
@@ -210,7 +260,15 @@ def _of_truth(pack: Pack) -> _Rule:
         name: Recorded(item.sample, pack.recorded[name].shape, item.norm)
         for name, item in pack.truth.items()
     }
-    return _Rule(tensors, {name: item.noise for name, item in pack.truth.items()}, _scales(tensors))
+    return _Rule(True, tensors, pack.noise, _scales(tensors))
+
+
+def _of_the_first(first: Pack, second: Pack) -> _Rule:
+    noise = {
+        name: max(pack.noise.get(name, 0.0) for pack in (first, second))
+        for name in first.noise | second.noise
+    }
+    return _Rule(False, first.recorded, noise, _scales(first.recorded))
 
 
 def _scales(tensors: dict[str, Recorded]) -> dict[str, float]:
@@ -223,22 +281,21 @@ def _scales(tensors: dict[str, Recorded]) -> dict[str, float]:
     return {name: scale * math.sqrt(share[name]) for name, scale in found.items()}
 
 
-def _rung(name: str, places: Sequence[str], sides: Sequence[_Side], truth: _Rule | None) -> Rung:
+def _rung(name: str, places: Sequence[str], sides: Sequence[_Side], rule: _Rule) -> Rung:
     start = time.perf_counter()
     level = LEVELS[name]
     evidence: list[Evidence] = []
+    first, second = sides
     for place in places:
-        if truth:
+        if rule.judged:
             for side in sides:
                 found = side.pack.recorded.get(place)
-                evidence.append(_evidence(place, side.label, found, truth, [side]))
+                evidence.append(_evidence(place, side.label, found, rule, [side]))
         else:
-            first, second = sides
             label = f"{second.label} against {first.label}"
-            rule = _Rule(first.pack.recorded, {}, _scales(first.pack.recorded))
             found = second.pack.recorded.get(place)
             evidence.append(_evidence(place, label, found, rule, sides))
-    series = tuple(_curves(sides, truth)) if name == "trajectory" else ()
+    series = tuple(_curves(sides, rule)) if name == "trajectory" else ()
     seconds = time.perf_counter() - start
     return Rung(name, level.title, level.unit, level.reason, tuple(evidence), seconds, series)
 
@@ -254,22 +311,27 @@ def _evidence(
     limit = sum(bound.factor * noise for bound, noise in zip(bounds, noises, strict=True))
     noise, quantity = max(noises), bounds[0].quantity
     expected = rule.tensors.get(place)
-    obstacle: tuple[Kind, str] | None = None
-    if expected is None:
-        obstacle = "unexpected", "the other has no such tensor"
-    elif found is None:
-        obstacle = "missing", "it is not there"
-    elif found.shape != expected.shape:
-        obstacle = "shape", f"shape {found.shape}, expected {expected.shape}"
-    elif not math.isfinite(found.norm):
-        obstacle = "not finite", "holds a NaN or an infinity"
-    if obstacle or found is None or expected is None:
-        kind_of_obstacle, note = obstacle or ("missing", "")
+    obstacle = _obstacle(found, expected)
+    if found is None or expected is None or obstacle is not None:
+        kind_of_obstacle, note = obstacle or _MISSING
         return Evidence(label, where, math.inf, limit, noise, kind_of_obstacle, note, quantity)
     scale = rule.scales.get(place)
     return compare_within(
         label, where, found.sample, expected.sample, noise, limit, quantity, scale
     )
+
+
+def _obstacle(found: Recorded | None, expected: Recorded | None) -> tuple[Kind, str] | None:
+    # What the whole tensors tell and their samples do not.
+    if expected is None:
+        return "unexpected", "nothing to hold it against"
+    if found is None:
+        return _MISSING
+    if found.shape != expected.shape:
+        return "shape", f"shape {found.shape}, expected {expected.shape}"
+    if not math.isfinite(found.norm):
+        return "not finite", "holds a NaN or an infinity"
+    return None
 
 
 def _quantity(rung: str, where: str, spec: Spec) -> str:
@@ -286,13 +348,9 @@ def _quantity(rung: str, where: str, spec: Spec) -> str:
             return rung
 
 
-def _curves(sides: Sequence[_Side], truth: _Rule | None) -> Iterator[Series]:
+def _curves(sides: Sequence[_Side], rule: _Rule) -> Iterator[Series]:
     runs = {side.label: side.pack.recorded for side in sides}
-    runs |= {"float64 judge": truth.tensors} if truth else {}
+    runs |= {"float64 judge": rule.tensors} if rule.judged else {}
     for label, tensors in runs.items():
-        losses = [
-            float(item.sample[0])
-            for name, item in tensors.items()
-            if name.startswith("trajectory/loss of step")
-        ]
+        losses = [float(item.sample[0]) for name, item in tensors.items() if name.startswith(LOSS)]
         yield Series(label, tuple(losses))

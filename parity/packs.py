@@ -37,6 +37,8 @@ from parity.tolerance import ROUNDOFFS
 MANIFEST = "manifest.json"
 # The most numbers of a tensor that are kept.
 SAMPLE = 4096
+# How the losses of the stretch of training are named, before the number of the step.
+LOSS = "trajectory/loss of step "
 
 _VERSION = 1
 _GIVEN, _RECORDED, _TRUTH = "given.safetensors", "recorded.safetensors", "truth.safetensors"
@@ -88,11 +90,10 @@ class Recorded(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What the tensor is in float64, and how far the reference's float32 is from it."""
+    """What the tensor is in float64: the numbers that are kept, and the norm of the whole."""
 
     sample: Array
     norm: float
-    noise: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +114,7 @@ class Pack:
         switches: the framework's own, on which they may depend too.
         given: what the net was given.
         recorded: name -> tensor.
+        noise: name -> relative rms error of rounding in float32.
         truth: name -> tensor; empty where the judge was not there.
     """
 
@@ -126,6 +128,7 @@ class Pack:
     switches: dict[str, str]
     given: Given
     recorded: dict[str, Recorded]
+    noise: dict[str, float]
     truth: dict[str, Truth]
 
 
@@ -228,9 +231,10 @@ def read_pack(folder: str | os.PathLike[str]) -> Pack:
                 tensors[_RECORDED][name], tuple(item["shape"]), _number(item["norm"])
             ) for name, item in document["recorded"].items()
         },
+        noise={name: _number(value) for name, value in document["noise"].items()},
         truth={
-            name: Truth(tensors[_TRUTH][name], _number(item["norm"]), _number(item["noise"]))
-            for name, item in document["truth"].items()
+            name: Truth(tensors[_TRUTH][name], _number(value))
+            for name, value in document["truth"].items()
         },
     )  # fmt: skip
 
@@ -252,10 +256,8 @@ def _document(pack: Pack, hashes: Mapping[str, str]) -> dict[str, Any]:
             name: {"shape": list(item.shape), "norm": _finite(item.norm)}
             for name, item in pack.recorded.items()
         },
-        "truth": {
-            name: {"norm": _finite(item.norm), "noise": _finite(item.noise)}
-            for name, item in pack.truth.items()
-        },
+        "noise": {name: _finite(value) for name, value in pack.noise.items()},
+        "truth": {name: _finite(item.norm) for name, item in pack.truth.items()},
     }
     return document | {"sha256": _checksum(document)}
 
@@ -349,7 +351,8 @@ _PROPERTIES: dict[str, Any] = {
     },
     "layers": {"type": "array", "description": "names of layers", "items": _TEXT},
     "recorded": _mapping(_object({"shape": _SHAPE, "norm": _SIZE}, "shape and norm"), "tensors"),
-    "truth": _mapping(_object({"norm": _SIZE, "noise": _SIZE}, "norm and noise"), "tensors"),
+    "noise": _mapping(_SIZE, "tensor -> noise"),
+    "truth": _mapping(_SIZE, "tensor -> norm"),
     "sha256": _TEXT,
 }
 _SCHEMA = _object(_PROPERTIES, "a JSON object")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,13 +20,13 @@ from parity import inputs, oracles
 from parity.bench import NOISE_SAMPLES, Bench, Subject, stretch_recipe
 from parity.compare import Array, norm, relative_error
 from parity.environment import environment
-from parity.packs import Given, Pack, Truth, recorded, sample
+from parity.packs import LOSS, Given, Pack, Truth, recorded, sample
 from parity.quantities import scales
-from parity.trajectory import Trajectory, loss_noise, tensors_by_kind
+from parity.trajectory import Trajectory, moved_start, tensors_by_kind
 from parity.twins import JUDGE, load_twin
 
-# What is done one after the other; the last two only where the judge is.
-PARTS = ("inputs", "layers", "training step", "optimizers", "training", "float64", "noise")
+# What is done one after the other.
+PARTS = ("inputs", "layers", "training step", "optimizers", "training", "noise")
 
 
 def record(
@@ -50,7 +52,7 @@ def record(
         recipe: of the stretch of training, by default :func:`parity.bench.stretch_recipe`'s.
         progress: is told the name of each of :data:`PARTS` when it begins.
     """
-    progress(PARTS[0])
+    progress("inputs")
     if state is None and subject.framework != JUDGE:
         twin, device = load_twin(subject.framework), subject.device
         state = inputs.sample_state(spec, seed, twin, "float32", device)
@@ -74,7 +76,7 @@ def record_again(
         pack: the other recording.
         progress: is told the name of each of :data:`PARTS` when it begins.
     """
-    progress(PARTS[0])
+    progress("inputs")
     given = pack.given
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(pack.spec, given.state, pack.seed, [subject], Path(folder), None)
@@ -87,15 +89,11 @@ def record_again(
 
 def _record(bench: Bench, weights: str, progress: Callable[[str], None]) -> Pack:
     subject = bench.first
-    progress(PARTS[1])
-    found = _named(bench.spec, _outputs(bench.trace(subject)), bench.layers(subject)[0])
-    progress(PARTS[2])
-    found |= _named(bench.spec, gradients=bench.gradients(subject))
-    progress(PARTS[3])
-    found |= _named(bench.spec, updates={kind: bench.update(kind) for kind in bench.optimizers})
-    progress(PARTS[4])
-    if bench.can_train:
-        found |= _named(bench.spec, run=bench.course(subject).trajectory)
+    found = _results(bench, progress)
+    progress("noise")
+    judged = subject.framework == JUDGE
+    truth = _truth(bench) if judged else {}
+    noise = _reference_noise(bench, truth) if judged else _own_noise(bench, found)
     return Pack(
         setting=subject.setting,
         spec=bench.spec,
@@ -110,19 +108,42 @@ def _record(bench: Bench, weights: str, progress: Callable[[str], None]) -> Pack
             bench.layer_inputs, bench.given_gradients,
         ),
         recorded={name: recorded(name, values) for name, values in found.items()},
-        truth=_truth(bench, progress) if subject.framework == JUDGE else {},
+        noise=noise,
+        truth={
+            name: Truth(sample(name, values).astype(np.float64), norm(values))
+            for name, values in truth.items()
+        },
     )  # fmt: skip
 
 
-def _truth(bench: Bench, progress: Callable[[str], None]) -> dict[str, Truth]:
-    progress(PARTS[5])
+def _results(bench: Bench, progress: Callable[[str], None] = lambda part: None) -> dict[str, Array]:
+    subject = bench.first
+    progress("layers")
+    found = _named(bench.spec, _outputs(bench.trace(subject)), bench.layers(subject)[0])
+    progress("training step")
+    found |= _named(bench.spec, gradients=bench.gradients(subject))
+    progress("optimizers")
+    found |= _named(bench.spec, updates={kind: bench.update(kind) for kind in bench.optimizers})
+    progress("training")
+    if bench.can_train:
+        found |= _named(bench.spec, run=bench.course(subject).trajectory)
+    return found
+
+
+def _truth(bench: Bench) -> dict[str, Array]:
+    return _named(
+        bench.spec,
+        _outputs(bench.judge_trace),
+        bench.judge_layers,
+        bench.judge_gradients,
+        {kind: bench.judge_update(kind) for kind in bench.optimizers},
+        bench.judge_course if bench.can_train else None,
+    )
+
+
+def _reference_noise(bench: Bench, truth: Mapping[str, Array]) -> dict[str, float]:
+    # As the ladder measures it: how far float32 is from float64, several times.
     spec = bench.spec
-    run = bench.judge_course if bench.can_train else None
-    truth = _named(
-        spec, _outputs(bench.judge_trace), bench.judge_layers, bench.judge_gradients,
-        {kind: bench.judge_update(kind) for kind in bench.optimizers}, run,
-    )  # fmt: skip
-    progress(PARTS[6])
     updates = {kind: bench.reference_updates(kind) for kind in bench.optimizers}
     samples = [
         _named(
@@ -133,22 +154,48 @@ def _truth(bench: Bench, progress: Callable[[str], None]) -> dict[str, Truth]:
         for index in range(NOISE_SAMPLES)
     ]  # fmt: skip
     samples.append(_named(spec, layers=bench.reference_layers))
-    samples += [_named(spec, run=each) for each in (bench.envelope if run else ())]
-    norms = {name: norm(values) for name, values in truth.items()}
-    scale = scales(truth, norms)
-    noise = {
-        name: max(
-            relative_error(each[name], values, scale.get(name)) for each in samples if name in each
-        )
-        for name, values in truth.items()
-    }
-    if run:
-        widest = loss_noise(run, bench.envelope)
-        noise |= {_loss_name(index): float(value) for index, value in enumerate(widest)}
-    return {
-        name: Truth(sample(name, values).astype(np.float64), norms[name], noise[name])
-        for name, values in truth.items()
-    }
+    samples += [_named(spec, run=run) for run in (bench.envelope if bench.can_train else ())]
+    return _largest(truth, samples)
+
+
+def _own_noise(bench: Bench, found: Mapping[str, Array]) -> dict[str, float]:
+    # Without float64: how far float32 moves when all that the net is given moves by a rounding.
+    mode = bench.candidate.modes.MODES[0]
+    quiet = dataclasses.replace(bench.first, mode=mode, precision="float32")
+    still = found if quiet == bench.first else _results(_moved(bench, quiet, 0))
+    samples = [_results(_moved(bench, quiet, index)) for index in range(1, NOISE_SAMPLES)]
+    return _largest(still, samples)
+
+
+def _moved(bench: Bench, subject: Subject, index: int) -> Bench:
+    moved = Bench(bench.spec, bench.state, bench.seed, [subject], bench.folder, None)
+
+    def jitter(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: inputs.jitter(array, index, bench.seed) for name, array in arrays.items()}
+
+    moved.recipe = bench.recipe
+    moved.pixels = inputs.jitter(bench.pixels, index, bench.seed)
+    moved.training_pixels = inputs.jitter(bench.training_pixels, index, bench.seed)
+    moved.labels = bench.labels
+    moved.layer_inputs, moved.given_gradients = (
+        jitter(bench.layer_inputs), jitter(bench.given_gradients),
+    )  # fmt: skip
+    if bench.can_train:
+        moved.start = moved_start(bench.start, index)
+    return moved
+
+
+def _largest(truth: Mapping[str, Array], samples: list[dict[str, Array]]) -> dict[str, float]:
+    scale = scales(truth, {name: norm(values) for name, values in truth.items()})
+    noise: dict[str, float] = {}
+    for name, values in truth.items():
+        found = [each[name] for each in samples if name in each]
+        noise[name] = max(relative_error(each, values, scale.get(name)) for each in found)
+    # Runs that a rounding drove apart meet by chance now and then: the widest so far counts.
+    losses = [name for name in noise if name.startswith(LOSS)]
+    for before, name in itertools.pairwise(losses):
+        noise[name] = max(noise[before], noise[name])
+    return noise
 
 
 def _outputs(trace: Mapping[str, Any]) -> dict[str, Array]:
@@ -183,17 +230,13 @@ def _named(
         found |= {f"optimizer/{kind}/{key}": state.weights[key] for key in _trained(spec)}
         found |= {f"ema/{key}": values for key, values in (state.ema or {}).items()}
     if run is not None:
-        found |= {_loss_name(index): np.array(loss) for index, loss in enumerate(run.losses)}
+        found |= {f"{LOSS}{step + 1}": np.array(loss) for step, loss in enumerate(run.losses)}
         found |= {f"trajectory/{kind}": v for kind, v in tensors_by_kind(run.state).items()}
     return found
 
 
 def _trained(spec: Spec) -> Sequence[str]:
     return [key for key, entry in manifest(spec).items() if entry.role in TRAINED_ROLES]
-
-
-def _loss_name(index: int) -> str:
-    return f"trajectory/loss of step {index + 1}"
 
 
 def _images_sha256(bench: Bench) -> str:

@@ -145,7 +145,7 @@ def envelope(
 ) -> list[Trajectory]:
     """Float32 runs of the reference, each from a start one rounding away from the others."""
     return [
-        follow(JUDGE, _moved(start, sample), source, steps, accumulation)
+        follow(JUDGE, moved_start(start, sample), source, steps, accumulation)
         for sample in range(samples)
     ]
 
@@ -210,7 +210,8 @@ def _joined(arrays: State, keys: list[str]) -> Array:
     return np.concatenate([arrays[key].ravel() for key in keys])
 
 
-def _moved(start: TrainingState, sample: int) -> TrainingState:
+def moved_start(start: TrainingState, sample: int) -> TrainingState:
+    """The start with each weight moved by up to one float32 rounding; sample 0 is not moved."""
     if sample == 0:
         return start
     weights = {k: moved(array, "envelope", sample, k) for k, array in start.weights.items()}
