@@ -15,7 +15,7 @@ from tinynet.documents import write_atomically
 from tinynet.spec import Spec
 
 from parity.bench import REFERENCE, Subject, subjects_of
-from parity.calibration import Trial
+from parity.calibrating import Trial
 from parity.evidence import Evidence
 from parity.ladder import climb
 

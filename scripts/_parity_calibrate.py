@@ -12,7 +12,8 @@ from _command import Parser
 
 if TYPE_CHECKING:
     from parity.bench import Subject
-    from parity.calibration import Noise, Trial
+    from parity.calibrating import Trial
+    from parity.calibration import Noise
     from parity.trials import Plan
 
 DESCRIPTION = """\
@@ -72,14 +73,8 @@ def main(argv: list[str]) -> int:
 def _calibrate(
     subject: Subject, plans: list[Plan], folder: Path, command: str, options: argparse.Namespace
 ) -> dict[str, Any]:
-    from parity.calibration import (
-        calibrate,
-        compare_calibrations,
-        factor,
-        find_calibration,
-        load_calibration,
-        save_calibration,
-    )
+    from parity.calibrating import calibrate, compare_calibrations
+    from parity.calibration import factor, find_calibration, load_calibration, save_calibration
 
     made = _climb(subject, plans, None, options)
     noise, changes = _noise(subject, made, folder, command, options.noise)
@@ -104,14 +99,8 @@ def _noise(
     subject: Subject, made: list[Trial], folder: Path, command: str, again: bool
 ) -> tuple[Noise, list[str]]:
     from parity.bench import REFERENCE
-    from parity.calibration import (
-        CalibrationError,
-        compare_noise,
-        find_noise,
-        load_noise,
-        measure_noise,
-        save_noise,
-    )
+    from parity.calibrating import compare_noise, measure_noise
+    from parity.calibration import CalibrationError, find_noise, load_noise, save_noise
 
     reference = REFERENCE.setting
     before = find_noise(reference, folder)
