@@ -215,7 +215,8 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
     status, out, _ = run_script("parity", *arguments, "--check", "--json")
     (result,) = json.loads(out)
     assert (status, result["climbs"], result["false_alarms"]) == (0, 1, [])
-    assert 0 < result["worst_share_of_bound"] <= 0.5
+    # Half, as factors are twice what was seen, but for the three digits that noise is kept in.
+    assert result["worst_share_of_bound"] == pytest.approx(0.5, rel=0.01)
     # With factors for a framework as good as PyTorch there must be alarms: MindSpore has its exp.
     found = load_calibration(folder / SETTING.file_name)
     as_good = {quantity: m._replace(largest=1.0) for quantity, m in found.multiples.items()}
