@@ -422,6 +422,8 @@ def test_any_error_has_a_place_in_the_plot(error, tmp_path):
     ]
     assert len(heights) == len(LAYERS) * len(SUBJECTS)
     assert all(0 <= height <= 300 for height in heights)
+    if not math.isfinite(error):
+        assert min(heights) == 14.0  # at the ceiling, far above its bound
 
 
 def cells_of(page):
@@ -457,6 +459,8 @@ def test_heat_map_shades_shares_of_the_bound(error, shade, tmp_path):
     cells = cells_of(page)
     assert len(cells) == 16
     assert all(shade in cell["class"].split() for cell in cells)
+    # Not by colour alone; one sign stands in the legend.
+    assert page.words.count("!") == 1 + (shade == "over") * len(cells)
 
 
 def test_trajectories_are_drawn_over_each_other_and_held_to_bounds(tmp_path):
@@ -467,6 +471,11 @@ def test_trajectories_are_drawn_over_each_other_and_held_to_bounds(tmp_path):
     marks = [mark for mark in page.of_class("mark") if "transform" in mark]
     assert len(marks) == 2 * len(SUBJECTS)  # where nothing differs there is none
     assert sum(tag == "circle" for tag, _ in page.tags) == 2
+    (bound,) = [attrs for attrs in page.of_class("bound") if attrs["d"] != "M0,6H18"]
+    (noise,) = [attrs for tag, attrs in page.tags if tag == "path" and attrs["class"] == "noise"]
+    top = [float(line["d"].split(",")[1].partition("H")[0]) for line in (bound, noise)]
+    assert top[0] < min(float(mark["transform"].partition(",")[2][:-1]) for mark in marks)
+    assert top[0] < top[1]
     assert (
         "step 3 float64 judge: 2 mindspore pynative: 2.000002, 1e-06 away (1x noise), bound 8x"
         in page.text
