@@ -104,17 +104,21 @@ def _operators(first: Audit, second: Audit) -> Element:
         f"scale goes from {scale.decades[0]:g} to {scale.decades[-1]:g} units; its lines are "
         "powers of ten."
     )
-    heads = ("Operator", "Result", "", first.title, second.title, "Ratio", "Larger one at")
+    heads = ("Result, and the larger error's place", first.title, second.title, "Ratio", "")
     rows = [
         element(
             "tr",
-            element("th", pair.operator, scope="row"),
-            element("td", element("code", pair.quantity)),
-            element("td", _drawing(pair, scale)),
+            element(
+                "th",
+                f"{pair.operator}: ",
+                element("code", pair.quantity),
+                element("small", place(pair)),
+                scope="row",
+            ),
             _error_cell(pair.first),
             _error_cell(pair.second),
             number_cell(ratio_text(pair)),
-            element("td", place(pair), _class="muted"),
+            element("td", _drawing(pair, scale)),
         )
         for pair in pairs
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -16,8 +17,7 @@ from parity.audit.layers import LAYERS
 from parity.audit.results import Audit, Row
 from parity.audit.stand import Comparison, Operator, Stand
 from parity.audit.updates import UPDATES
-from parity.calibration import machine
-from parity.environment import version
+from parity.environment import environment, version
 from parity.tolerance import ROUNDOFF
 from parity.twins import load_twin
 
@@ -78,8 +78,9 @@ def audit(
         formulas = [c.formulas for c in comparisons if c.formulas]
         if formulas:
             patterns[name] = find_pattern(formulas)
+    machine = f"{platform.system()} {platform.machine()}, {environment()['processor']}"
     return Audit(
-        framework, version(framework).partition("+")[0], device, machine(), command,
+        framework, version(framework).partition("+")[0], device, machine, command,
         date.today().isoformat(), tuple(sizes), tuple(rows), patterns,
     )  # fmt: skip
 

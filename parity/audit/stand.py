@@ -100,7 +100,9 @@ class Stand(NamedTuple):
             training: in training mode.
         """
         found = self.twin.operators.run_layer(layer, state, x, dy, training, self.device)
-        shapes = {"x": x.shape} | {k: v.shape for k, v in state.items() if k == "weight"}
+        # Of the state, what the input's shape does not tell.
+        kernels = {key: values.shape for key, values in state.items() if values.ndim > 1}
+        shapes = {"x": x.shape, **kernels}
         yield from _compared(found, {"dy": dy, "x": x, **state}, shapes, define, terms)
 
     def run_function(
