@@ -34,7 +34,8 @@ class LogScale:
         self._low = math.floor(math.log10(low))
         self._high = max(math.ceil(math.log10(high)), self._low + 1)
         self._top, self._height = top, height
-        self.decades = [10.0**power for power in range(self._low, self._high + 1)]
+        self._powers = range(self._low, self._high + 1)
+        self.decades = [10.0**power for power in self._powers]
 
     def __call__(self, value: float) -> float:
         """The height of a value; one that is not finite is at the ceiling."""
@@ -47,7 +48,7 @@ class LogScale:
     @property
     def labels(self) -> dict[str, float]:
         """Label -> height of each decade."""
-        return {f"{value:.0e}".replace("e-0", "e-"): self(value) for value in self.decades}
+        return {f"1e{power}": self(10.0**power) for power in self._powers}
 
 
 def round_numbers(low: float, high: float, most: int) -> list[float]:

@@ -91,7 +91,7 @@ def _shaded(item: Evidence | None, rung: str, chosen: Evidence, edge: str) -> El
 
 
 def _shade(item: Evidence) -> int:
-    return sum(item.severity >= share for share in _SHADES) - 1
+    return sum(item.severity >= least for least in _SHADES) - 1
 
 
 def _legend() -> list[Element]:

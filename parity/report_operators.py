@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -22,8 +22,8 @@ _SHADES = {0.0: 0, 1.0: 1, 4.0: 2, 16.0: 4, 64.0: 5}
 _DIRECTIONS = ("forward", "backward")
 
 
-def operators(environment: Mapping[str, str], folder: Path = DIRECTORY) -> Element:
-    """A section with the audits of the frameworks, as far as there are some.
+def operators(environment: Mapping[str, str], folder: Path = DIRECTORY) -> Iterator[Element]:
+    """A section with the audits of the frameworks that a report is about, if it is about any.
 
     Args:
         environment: a report's, with the version of each framework.
@@ -33,22 +33,26 @@ def operators(environment: Mapping[str, str], folder: Path = DIRECTORY) -> Eleme
         DocumentError: a file in it is no audit.
     """
     audits = [load_audit(path) for path in sorted(folder.glob("*.json"))]
-    versions = {name: environment.get(name, NOT_INSTALLED) for name in FRAMEWORKS}
-    known = [audit for audit in audits if audit.version == _release(versions[audit.framework])]
-    audited = {audit.framework for audit in known}
+    versions = [(name, version) for name in FRAMEWORKS for version in _versions(environment, name)]
+    known = [audit for audit in audits if (audit.framework, audit.version) in versions]
+    audited = {(audit.framework, audit.version) for audit in known}
     missing = [
         element(
-            "p", f"No audit of {FRAMEWORKS[name]} {_release(version)} is stored. It is made by ",
+            "p",
+            f"No audit of {FRAMEWORKS[name]} {version} is stored. It is made by ",
             command(f"python scripts/parity.py audit --framework {name}"),
         )
-        for name, version in versions.items()
-        if version != NOT_INSTALLED and name not in audited
-    ]  # fmt: skip
-    return section("Operators", *(_audits(known) if known else ()), *missing)
+        for name, version in versions
+        if (name, version) not in audited
+    ]
+    if versions:
+        yield section("Operators", *(_audits(known) if known else ()), *missing)
 
 
-def _release(version: str) -> str:
-    return version.partition("+")[0]
+def _versions(environment: Mapping[str, str], framework: str) -> list[str]:
+    # Of two machines there may be two.
+    found = environment.get(framework, NOT_INSTALLED).split(" | ")
+    return [version.partition("+")[0] for version in found if version != NOT_INSTALLED]
 
 
 def _audits(audits: Sequence[Audit]) -> list[Element]:

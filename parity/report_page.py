@@ -71,7 +71,7 @@ def render_page(
         *_trajectories(report.rungs),
         *whole_net(report.rungs),
         *photographs(report.rungs),
-        operators(report.environment),
+        *operators(report.environment),
         _environment(report),
     ]
     title = f"{report.spec}: parity {'passed' if report.passed else 'failed'}"

@@ -536,7 +536,7 @@ def store_audit(folder, framework="mindspore", version="2.10.0", device="cpu"):
 
 
 def operators_of(environment, folder):
-    return Page(serialise([operators(environment, folder)]))
+    return Page(serialise(list(operators(environment, folder))))
 
 
 def test_operators_show_the_stored_audits_of_the_versions_there_are(tmp_path):
@@ -563,6 +563,16 @@ def test_operators_without_an_audit_say_how_to_make_it(tmp_path):
     assert "python scripts/parity.py audit --framework mindspore" in page.text
     assert "PyTorch" not in page.text
     assert cells_of(page) == []
+    assert operators_of({"python": "3.11"}, tmp_path).tags == []
+
+
+def test_operators_of_two_machines_are_both_shown(tmp_path):
+    store_audit(tmp_path)
+    store_audit(tmp_path, version="2.9.0")
+    environment = {"mindspore": "2.10.0 | 2.9.0", "torch": "not installed | 2.13.0+cu130"}
+    text = operators_of(environment, tmp_path).text
+    assert "MindSpore 2.10.0, cpu MindSpore 2.9.0, cpu forward backward" in text
+    assert "No audit of PyTorch 2.13.0 is stored." in text
 
 
 def test_photographs_and_scores_stand_apart(tmp_path):
