@@ -98,6 +98,8 @@ def _row(operator: str, quantity: str, comparisons: Sequence[Comparison]) -> Row
 
 
 def _errors(comparison: Comparison) -> NDArray[np.float64]:
+    if comparison.found.shape != comparison.truth.shape:
+        return np.full(comparison.truth.shape, np.inf)
     # Where all terms are 0, as if they were the smallest number that has all digits.
     sizes = np.maximum(comparison.terms, float(np.finfo(np.float32).tiny))
     found: NDArray[np.float64] = comparison.found.astype(np.float64)

@@ -262,6 +262,10 @@ def test_without_terms_the_unit_is_that_of_the_smallest_normal_number():
     assert run._row("op", "y", [comparison([2.0**-150], [0], [0])]).largest == 1
 
 
+def test_a_result_of_another_shape_is_infinitely_far():
+    assert run._row("op", "y", [comparison([[1.0, 2.0]], [1, 2], [1, 1])]).largest == math.inf
+
+
 # Files and comparisons
 
 
