@@ -74,7 +74,7 @@ def write_html(
     Args:
         report: what was found.
         folder: where to; created if it does not exist.
-        figures: of what else was run.
+        figures: of what else there is to know.
         known: failures that a gate lets pass.
 
     Returns:

@@ -42,7 +42,7 @@ _POINT = "Point at a column or tap it for its numbers; arrow keys go from one to
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing for the page, its title, and what a reader should see in it."""
+    """A drawing or a table for the page, its title, and what a reader should see in it."""
 
     title: str
     caption: str
@@ -56,14 +56,14 @@ def render_page(
 
     Args:
         report: what was found.
-        figures: of what else was run, to stand in front of the ladder.
+        figures: of what else there is to know, to stand in front of what was found.
         known: failures that a gate lets pass.
     """
     template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     sections = [
         _header(report, known),
-        *failures(report),
         *(section(each.title, remark(each.caption), each.drawing) for each in figures),
+        *failures(report),
         _ladder(report, known),
         *failed_rungs(report, known),
         *_layers(report.rungs),

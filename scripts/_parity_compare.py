@@ -62,6 +62,7 @@ def _packs(options: argparse.Namespace, command: str) -> int:
     )
     from parity.packs import read_pack
     from parity.report import format_report, format_rung, write_html
+    from parity.report_differences import differences
 
     for name in ("spec", "ema", "weights_only"):
         if getattr(options, name):
@@ -81,7 +82,8 @@ def _packs(options: argparse.Namespace, command: str) -> int:
         print(format_differences(comparison), *map(format_rung, report.rungs), sep="\n")
         print(format_report(report))
     if options.report:
-        page = write_html(report, Path(options.report))
+        names = options.first, options.second
+        page = write_html(report, Path(options.report), differences(comparison.differences, names))
         print(f"report: {page}", file=sys.stderr if options.json else sys.stdout)
     return 0 if report.passed else 1
 

@@ -15,7 +15,9 @@ from parity.audit.results import Audit, Row, save_audit
 from parity.evidence import Divergence, Evidence, Report, Rung, Series
 from parity.known_differences import NOT_CLIMBED, KnownDifference
 from parity.markup import serialise
+from parity.pack_comparison import Difference
 from parity.report import format_report, format_rung, write_html
+from parity.report_differences import differences
 from parity.report_operators import operators
 from parity.report_page import Figure
 from parity.report_series import series_plot
@@ -372,6 +374,18 @@ def test_a_figure_stands_in_front_of_the_ladder(failing_report, tmp_path):
     figure = Figure("Two runs", "One & the other.", drawing)
     page = Page(write_html(failing_report, tmp_path, [figure]).read_text(encoding="utf-8"))
     assert page.text.index("Two runs One & the other.") < page.text.index("The ladder")
+
+
+def test_what_differs_between_two_packs_stands_in_front(failing_report, tmp_path):
+    found = [
+        Difference("ONEDNN_MAX_CPU_ISA", "AVX2", "<unset>", "may explain"),
+        Difference("framework", "torch", "mindspore", "expected"),
+    ]
+    figures = differences(found, ("packs/a", "packs/b"))
+    page = Page(write_html(failing_report, tmp_path, figures).read_text(encoding="utf-8"))
+    table = "What packs/a packs/b Meaning ONEDNN_MAX_CPU_ISA AVX2 <unset> may explain framework"
+    assert page.text.index(table) < page.text.index("Look here first")
+    assert differences([], ("a", "b")) == []
 
 
 def test_page_loads_nothing(failing_report, tmp_path):
