@@ -96,9 +96,10 @@ BOUNDS: dict[str, Bound] = {
         ),
         Bound(
             "gradient, isolated",
-            16,
+            20,
             4,
-            f"per parameter, of one block fed the judge's own input and gradient. {_EXP}",
+            f"per parameter, of one block fed the judge's own input and gradient, where gates of "
+            f"few numbers count as much as in a layer alone. {_EXP}",
         ),
         Bound(
             "gradient, kinked alone",
@@ -108,7 +109,7 @@ BOUNDS: dict[str, Bound] = {
         ),
         Bound("optimizer", 4, 4, "a handful of roundings a step, in another order"),
         Bound("average", 4, 2, "a product and a sum a step, in another order"),
-        Bound("metric loss", 12, 4, f"log-softmax in float64 over logits in float32. {_EXP}"),
+        Bound("metric loss", 20, 4, f"log-softmax in float64 over logits in float32. {_EXP}"),
         Bound("statistics", 12, 2, f"batch means and variances of activations. {_EXP}"),
         Bound(
             "trajectory",
