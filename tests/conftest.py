@@ -3,8 +3,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+# Every run draws the same specs, remembers nothing and is not timed: machines are shared. Ten times
+# as many: pytest --hypothesis-profile=thorough
+settings.register_profile("usual", database=None, deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("thorough", settings.get_profile("usual"), max_examples=500)
+settings.load_profile("usual")
 
 
 @pytest.fixture

@@ -1,38 +1,86 @@
-"""Valid specs that nobody chose: what a user may write, made from a seed."""
+"""Valid specs that nobody chose: what a user may write, as a strategy for hypothesis.
 
-import random
+Every choice shrinks towards the smallest net: one stage of one block, one channel, one pixel.
+"""
+
+import dataclasses
+
+from hypothesis import strategies as st
 
 from tinynet.spec import BatchNorm, Head, Preprocessing, Spec, Stage, Stem
 
+KERNEL_SIZES = st.sampled_from([1, 3, 5, 7])
+STRIDES = st.integers(1, 3)
+SHARES = st.floats(0, 1, exclude_min=True, allow_subnormal=False)
 
-def random_spec(seed: int) -> Spec:
-    """A small valid spec; all choices a spec has are made at random."""
-    choose = random.Random(seed)
-    channels = choose.choice([1, 3, 3, 4])
-    stages = [_random_stage(choose) for _ in range(choose.randint(1, 4))]
-    side = choose.randint(9, 40)
-    return Spec(
-        name=f"random_{seed}",
-        input_size=(channels, side, choose.choice([side, choose.randint(9, 40)])),
-        num_classes=choose.randint(1, 30),
-        activation=choose.choice(["silu", "relu6"]),
-        batch_norm=BatchNorm(eps=choose.choice([1e-5, 1e-3]), momentum=choose.choice([0.01, 0.1])),
-        stem=Stem(choose.choice([1, 3, 3, 5, 7]), choose.randint(1, 3), choose.randint(1, 20)),
-        stages=tuple(stages),
-        head=Head(choose.randint(1, 40)),
-        padding=choose.choice(["symmetric", "same"]),
-        preprocessing=Preprocessing((0.5,) * channels, (0.25,) * channels),
+
+@st.composite
+def specs(draw):
+    """A small valid spec, with all that a spec may say."""
+    net = draw(nets())
+    return dataclasses.replace(
+        net,
+        preprocessing=draw(preprocessings(net.input_size[0])),
+        labels=draw(st.none() | labels(net.num_classes)),
     )
 
 
-def _random_stage(choose: random.Random) -> Stage:
-    kind = choose.choice(["ds", "ir", "ir"])
+@st.composite
+def nets(draw, least_side=1, most_side=40, least_channels=1, least_classes=1):
+    """A small valid spec, plain in all that does not make another net.
+
+    Args:
+        draw: from hypothesis.
+        least_side: of the input, in pixels.
+        most_side: of the input, in pixels.
+        least_channels: of stem, stages and head.
+        least_classes: of the classifier.
+    """
+    in_channels = draw(st.sampled_from([1, 3, 4, 2]))
+    sides = st.integers(least_side, most_side)
+    side = draw(sides)
+    return Spec(
+        name="random",
+        input_size=(in_channels, side, draw(st.just(side) | sides)),
+        num_classes=draw(st.integers(least_classes, 30)),
+        activation=draw(st.sampled_from(["silu", "relu6"])),
+        batch_norm=draw(batch_norms()),
+        stem=Stem(draw(KERNEL_SIZES), draw(STRIDES), draw(st.integers(least_channels, 24))),
+        stages=tuple(draw(st.lists(stages(least_channels), min_size=1, max_size=4))),
+        head=Head(draw(st.integers(least_channels, 40))),
+        padding=draw(st.sampled_from(["symmetric", "same"])),
+        preprocessing=Preprocessing((0.5,) * in_channels, (0.25,) * in_channels),
+    )
+
+
+@st.composite
+def stages(draw, least_channels):
+    kind = draw(st.sampled_from(["ds", "ir"]))
     return Stage(
         kind=kind,
-        repeats=choose.randint(1, 3),
-        kernel_size=choose.choice([1, 3, 5, 7]),
-        stride=choose.choice([1, 1, 2, 3]),
-        expand_ratio=1 if kind == "ds" else choose.randint(1, 6),
-        out_channels=choose.randint(1, 24),
-        se_ratio=choose.choice([None, 0.25, 0.5, 1.0]),
+        repeats=draw(st.integers(1, 3)),
+        kernel_size=draw(KERNEL_SIZES),
+        stride=draw(STRIDES),
+        expand_ratio=1 if kind == "ds" else draw(st.integers(1, 6)),
+        out_channels=draw(st.integers(least_channels, 24)),
+        se_ratio=draw(st.none() | st.sampled_from([0.25, 0.5, 1.0]) | SHARES),
     )
+
+
+def batch_norms():
+    return st.builds(BatchNorm, st.sampled_from([1e-5, 1e-3]), st.sampled_from([0.1, 0.01, 1.0]))
+
+
+def preprocessings(channels):
+    def of_each_channel(least):
+        return st.tuples(*[st.floats(least, 1)] * channels)
+
+    interpolation = st.sampled_from(["bicubic", "bilinear"])
+    return st.builds(
+        Preprocessing, of_each_channel(0), of_each_channel(0.1), st.floats(0.5, 1), interpolation
+    )
+
+
+def labels(classes):
+    names = st.text(max_size=4)
+    return st.lists(names, min_size=classes, max_size=classes).map(tuple)

@@ -3,12 +3,13 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from tinynet.complexity import count, layers
 from tinynet.manifest import TRAINED_ROLES, manifest
 from tinynet.spec import Complexity, list_specs, load_spec
 
-from random_specs import random_spec
+from random_specs import specs
 
 # Of the shipped nets, at their own input sizes and with their own classes.
 GOLDEN = {
@@ -83,8 +84,7 @@ def test_activations_are_what_convolutions_and_the_classifier_write():
     assert stem.activations == 32 * 92 * 92
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_the_count_is_that_of_the_manifest(seed):
-    spec = random_spec(seed)
+@given(specs())
+def test_the_count_is_that_of_the_manifest(spec):
     trained = [entry for entry in manifest(spec).values() if entry.role in TRAINED_ROLES]
     assert count(spec).params == sum(int(np.prod(entry.shape)) for entry in trained)

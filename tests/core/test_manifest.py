@@ -2,6 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinynet.initialise import initial_state
 from tinynet.manifest import (
@@ -15,7 +17,7 @@ from tinynet.manifest import (
 )
 from tinynet.spec import Stage, list_specs, load_spec
 
-from random_specs import random_spec
+from random_specs import specs
 
 SPEC = dataclasses.replace(
     load_spec("tinynet_e"),
@@ -229,7 +231,6 @@ def test_another_classifier_and_nothing_else(state):
     assert state["classifier.bias"].shape == (5,)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_initial_state_fits_any_spec(seed):
-    spec = random_spec(seed)
+@given(specs(), st.integers(0))
+def test_the_initial_state_fits_any_spec(spec, seed):
     check_state(initial_state(spec, seed), spec, "w")

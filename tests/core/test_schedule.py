@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from tinynet.recipe import Ema, Schedule, load_recipe
 from tinynet.schedule import (
@@ -17,7 +18,7 @@ from tinynet.schedule import (
 )
 from tinynet.spec import load_spec
 
-from random_specs import random_spec
+from random_specs import specs
 
 IMAGENET, RESNET, DIGITS = map(load_recipe, ("imagenet", "imagenet_resnet", "digits"))
 IMAGES = 1_281_167  # ImageNet's
@@ -194,9 +195,8 @@ def test_rates_of_tinynet_b_by_hand():
     np.testing.assert_allclose(16 * rates, 0.1 * np.array(expected), rtol=1e-14)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_rates_of_any_net(seed):
-    spec = random_spec(seed)
+@given(specs())
+def test_rates_of_any_net(spec):
     rates = drop_path_rates(spec, 0.2)
     assert len(rates) == len(spec.blocks())
     for place, (rate, block) in enumerate(zip(rates, spec.blocks(), strict=True)):

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from hypothesis import given
 
 from tinynet.documents import DocumentError, check_document
 from tinynet.spec import (
@@ -18,7 +19,7 @@ from tinynet.spec import (
     spec_document,
 )
 
-from random_specs import random_spec
+from random_specs import specs
 
 TEXT = (SPEC_DIRECTORY / "tinynet_c.json").read_text()
 ALL = [
@@ -274,9 +275,8 @@ def test_a_shipped_file_is_what_format_spec_writes(name):
     assert format_spec(load_spec(name)) == (SPEC_DIRECTORY / f"{name}.json").read_text()
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_parsing_what_was_formatted_gives_the_same(seed):
-    spec = random_spec(seed)
+@given(specs())
+def test_parsing_what_was_formatted_gives_the_same(spec):
     again = parse_spec(format_spec(spec))
     assert again == spec
     assert again.sha256 == spec.sha256
@@ -428,9 +428,8 @@ def test_same_padding_is_tensorflows(kernel_size, stride):
         assert spec.stem_out_size[0] == len(range(0, padded - kernel_size + 1, stride))
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_blocks_fit_together(seed):
-    spec = random_spec(seed)
+@given(specs())
+def test_blocks_fit_together(spec):
     blocks = spec.blocks()
     channels, size = spec.stem.out_channels, spec.stem_out_size
     for one in blocks:
