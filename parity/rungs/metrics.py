@@ -52,15 +52,20 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
         names = [f"sample {index}" for index in range(len(images))]
     logits = _logits(bench, bench.judge_net, images)
     ranked = np.argsort(-logits, axis=1)
-    classes = logits.shape[1]
-    ranks = [_RANKS[index % len(_RANKS)] % classes for index in range(len(images))]
+    reference: Predict = bench.judge.predict.Predictor(bench.spec, bench.state)
+    answers = reference(images)
+    # Logits that are nearer to each other than this may change places.
+    tie = 2 * bench.bound("logits").factor * float(np.abs(answers - logits).max())
+    ranks = [
+        _clear_rank(np.sort(own)[::-1], _RANKS[index % len(_RANKS)], tie)
+        for index, own in enumerate(logits)
+    ]
     labelled = _Labelled(images, [int(ranked[row, rank]) for row, rank in enumerate(ranks)])
     truth = {
         "top-1": 100 * float(np.mean([rank < 1 for rank in ranks])),
         "top-5": 100 * float(np.mean([rank < 5 for rank in ranks])),
     }
-    reference: Predict = bench.judge.predict.Predictor(bench.spec, bench.state)
-    loss = _Loss.of(logits, reference(images), labelled.labels)
+    loss = _Loss.of(logits, answers, labelled.labels)
     first = bench.first
     candidate: Predict = bench.candidate.predict.Predictor(
         bench.spec, bench.state, first.device, first.mode
@@ -80,9 +85,11 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
         yield counted
         if not counted.passed:
             continue
-        for name, top, expected in zip(names, found.top.classes[:, 0], ranked[:, 0], strict=True):
-            note = f"says {says[top]}" + (f", expected {says[expected]}" if top != expected else "")
-            yield Evidence(runtime, name, float(top != expected), 0.0, note=note)
+        for row, (name, top) in enumerate(zip(names, found.top.classes[:, 0], strict=True)):
+            best = ranked[row, 0]
+            wrong = logits[row, best] - logits[row, top] > tie
+            note = f"says {says[top]}" + (f", expected {says[best]}" if wrong else "")
+            yield Evidence(runtime, name, float(wrong), 0.0, note=note)
         for name, percent in truth.items():
             says_top = {"top-1": found.top1, "top-5": found.top5}[name]
             yield _percentage(runtime, name, says_top, percent)
@@ -94,6 +101,22 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
         together = sum(tally(reference, share, _BATCH).images for share in shares)
         yield _counted(f"{_PROCESSES} processes", together, len(prepared))
         yield from _of_runs(bench, prepared)
+
+
+def _clear_rank(logits: Array, wanted: int, tie: float) -> int:
+    # Of logits (K,) from the largest on: the rank nearest to the wanted one that no rounding takes
+    # into or out of the first one or the first five.
+    def clear(rank: int) -> bool:
+        edges = [count for count in (1, 5) if count < len(logits)]
+        return all(
+            logits[rank] - logits[edge] > tie
+            if rank < edge
+            else logits[edge - 1] - logits[rank] > tie
+            for edge in edges
+        )
+
+    ranks = sorted(range(len(logits)), key=lambda rank: abs(rank - wanted))
+    return next(filter(clear, ranks), min(wanted, len(logits) - 1))
 
 
 def _of_runs(bench: Bench, prepared: Prepared) -> Iterator[Evidence]:
