@@ -233,8 +233,8 @@ class _Pass:
     def _conv2d(self, name: str, x: _Node) -> _Node:
         weight, bias = self.net.state[f"{name}.weight"], self.net.state.get(f"{name}.bias")
         stride = self._stride(name)
-        padding = _padding(self.net.spec.padding, weight.shape[-1], stride, x.value.shape[2:])
-        settings = stride, padding, x.value.shape[1] // weight.shape[1]
+        sides = padding(self.net.spec.padding, weight.shape[-1], stride, x.value.shape[2:])
+        settings = stride, sides, x.value.shape[1] // weight.shape[1]
 
         def back(dy: Array) -> None:
             found = operations.conv2d_vjp(dy, x.value, weight, *settings)
@@ -340,11 +340,15 @@ def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _padding(mode: str, kernel_size: int, stride: int, size: tuple[int, ...]) -> Padding:
+def padding(mode: str, kernel_size: int, stride: int, size: tuple[int, ...]) -> Padding:
+    """The zeros at (top, bottom, left, right) of an image of (height, width) pixels.
+
+    Source: "same" is TensorFlow's: so much that ceil(n / stride) pixels come out, the odd one
+    behind.
+    """
     if mode == "symmetric":
         side = kernel_size // 2
         return side, side, side, side
-    # TensorFlow's SAME: so much that ceil(n / stride) pixels come out, the odd one behind.
     top, left = (
         max(0, (math.ceil(pixels / stride) - 1) * stride + kernel_size - pixels) for pixels in size
     )

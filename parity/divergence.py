@@ -15,7 +15,7 @@ import numpy as np
 
 from tinynet.complexity import count
 from tinynet.derive import derive
-from tinynet.manifest import manifest
+from tinynet.manifest import canonical_key, manifest, mindspore_keys
 from tinynet.schedule import learning_rate
 from tinynet.spec import SPEC_DIRECTORY, list_specs, load_spec
 from tinynet.training_state import load_training_state
@@ -51,10 +51,9 @@ def trace(
     if failed is None:
         return None
     try:
-        culprit = _culprit(bench, failed, errors.get(failed.name))
+        culprit = _culprit(bench, failed, errors.get(failed.name)) or _not_traced(failed)
     except Exception as error:  # what is broken enough to fail may raise when it is looked at
-        culprit = _raised(bench, failed, error)
-    culprit = culprit or _not_traced(failed)
+        culprit = _raised(bench, failed, error) or _not_traced(failed, error)
     return Divergence(
         rung=failed.name,
         where=culprit.where,
@@ -92,12 +91,12 @@ def _raised(bench: Bench, rung: Rung, error: Exception) -> Culprit | None:
     )  # fmt: skip
 
 
-def _not_traced(rung: Rung) -> Culprit:
+def _not_traced(rung: Rung, error: Exception | None = None) -> Culprit:
     first = rung.failures[0]
-    return Culprit(
-        first.where, NET, rung.title, "", Source(""), first,
-        "Every part is right for itself; the errors of many add up to more than rounding should.",
-    )  # fmt: skip
+    explanation = "Every part is right for itself; what they make together is not."
+    if error is not None:
+        explanation = f"Not traced, because that raised {type(error).__name__}: {error}"
+    return Culprit(first.where, NET, rung.title, "", Source(""), first, explanation)
 
 
 def _subject(bench: Bench, evidence: Evidence) -> Subject:
@@ -124,6 +123,9 @@ def _spec(bench: Bench, rung: Rung) -> Culprit:
     if first.subject == "JSON round trip":
         source = Source("tinynet/spec.py", "parse_spec")
         return _simple(rung, source, f"{first.where} does not survive being written and read.")
+    if first.subject == "blocks":
+        source = Source("tinynet/spec.py", "Spec.blocks")
+        return _simple(rung, source, f"Both twins are built with {first.where} {first.note}.")
     if first.subject == "layer table":
         wrong = [s.name for s in shipped if s.expected and count(s) != s.expected]
         if set(wrong) - {bench.spec.name}:
@@ -185,11 +187,11 @@ def _computes_with(bench: Bench, framework: str, layer: str) -> bool:
 
 def _pixels(bench: Bench, rung: Rung) -> Culprit | None:
     first = rung.failures[0]
-    for framework in bench.frameworks:
-        if first.subject.startswith(f"{framework}, in training"):
-            definition = "Normalise" if first.where.startswith("pixels") else "to_device"
-            source = in_twin(framework, "data", definition)
-            return _simple(rung, source, f"The net is trained on another {first.where}.")
+    if first.subject.endswith(", in training"):
+        framework = first.subject.partition(",")[0]
+        definition = "Normalise" if first.where.startswith("pixels") else "to_device"
+        source = in_twin(framework, "data", definition)
+        return _simple(rung, source, f"Training feeds the net other {first.where}.")
     of_pixels = {
         "pixel path": ("tinynet/images.py", "preprocess"),
         "training images": ("tinynet/augment.py", "augment"),
@@ -379,6 +381,10 @@ def _onnx(bench: Bench, rung: Rung) -> Culprit | None:
 
 
 def _checkpoints(bench: Bench, rung: Rung) -> Culprit | None:
+    for key, name in mindspore_keys(bench.spec).items():
+        if canonical_key(name) != key:
+            source = Source("tinynet/manifest.py", "canonical_key")
+            return _simple(rung, source, f"{name}, MindSpore's name, does not lead back to {key}.")
     suffixes = (".safetensors", *(NATIVE_SUFFIX[name] for name in bench.frameworks))
     original = Checkpoint(bench.state, bench.spec)
     for suffix, module in zip(suffixes, ("", *bench.frameworks), strict=True):

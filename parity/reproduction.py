@@ -20,7 +20,7 @@ def script(bench: Bench, rung: Rung, culprit: Culprit) -> str:
         rung: that failed.
         culprit: what it was traced to.
     """
-    if rung.name in ("optimizer", "ema") and culprit.evidence.kind != "bits":
+    if rung.name in ("optimizer", "ema") and culprit.evidence.kind == "value":
         body = _update(bench, rung, culprit)
     elif culprit.direction == "forward" and rung.name not in ("loss", "statistics"):
         body = _evaluation(bench, culprit)

@@ -283,13 +283,6 @@ def _part_of_step(
         return _compare(bench, witness, name, found, truth, ROUNDOFF, "trajectory").passed
 
     if number == 0 and name == "loss":
-        preprocessing = bench.spec.preprocessing
-        pixels = load_twin(witness.framework).probe.normalised(batch.images, preprocessing)
-        if not np.array_equal(pixels, defined_training.normalised(batch, bench.start)):
-            return blamed(
-                "normalisation", "data", "Normalise",
-                "The pixels that the net sees of a batch are not the batch's.",
-            )  # fmt: skip
         if batch.drop_path is not None and goes_well(drop_path=None):
             return blamed(
                 "drop-path", "blocks", "drop_path",

@@ -26,7 +26,7 @@ from tinynet.sampling import Sample, samples_at
 from tinynet.schedule import drop_path_rates, ema_decay, learning_rate, total_steps
 from tinynet.spec import Spec, format_spec, list_specs, load_spec, parse_spec, spec_document
 
-from parity import oracles
+from parity import definition, oracles
 from parity.bench import Bench
 from parity.compare import Array, compare_bits
 from parity.evidence import Evidence
@@ -56,6 +56,7 @@ def spec(bench: Bench) -> Iterator[Evidence]:
     """A spec survives its own JSON, counts to what it expects, and is what its twist makes."""
     spec = bench.spec
     yield _fields("JSON round trip", spec, parse_spec(format_spec(spec)))
+    yield _resolved(spec)
     if spec.expected is not None:
         counted = count(spec)
         for field in ("macs", "params"):
@@ -67,6 +68,24 @@ def spec(bench: Bench) -> Iterator[Evidence]:
         base = load_spec(spec.derivation.base)
         derived = derive(base, spec.derivation.twist, spec.name)
         yield _fields(f"derived from {base.name}", derived, spec)
+
+
+def _resolved(spec: Spec) -> Evidence:
+    # What both twins are built from, so that no comparison of them would show it.
+    rows = definition.rows(spec)
+    for block in spec.blocks():
+        stride = rows[block.key].stride
+        expected = {
+            "stride": stride,
+            "has_skip": rows[block.key].has_skip,
+            "padding": definition.padding(spec.padding, block.kernel_size, stride, block.in_size),
+        }
+        for field, wanted in expected.items():
+            found = getattr(block, field)
+            if found != wanted:
+                note = f"{found}, expected {wanted}"
+                return Evidence("blocks", f"{block.key}.{field}", 1.0, 0.0, kind="bits", note=note)
+    return Evidence("blocks", "strides, skips and paddings", 0.0, 0.0, kind="bits")
 
 
 def _fields(subject: str, found: Spec, expected: Spec) -> Evidence:

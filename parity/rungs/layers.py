@@ -6,13 +6,21 @@ import math
 from collections.abc import Iterator
 
 from parity.bench import Bench
-from parity.compare import compare_values
+from parity.compare import compare_values, compare_within
+from parity.definition import NET, Definition
 from parity.evidence import Evidence
 from parity.quantities import layer_quantity
+from parity.tolerance import ROUNDOFF
+
+JUDGE_TITLE = "the judge"
 
 
 def layers_isolated(bench: Bench) -> Iterator[Evidence]:
-    """Each layer alone, fed the same input; a layer that only one side has fails."""
+    """Each layer alone, fed the same input; a layer that only one side has fails.
+
+    First the judge itself, by whom all else is judged, is held against the definition.
+    """
+    yield from _judge(bench)
     for subject in (*bench.subjects, *bench.exact):
         found, others = bench.layers(subject)
         bounds = {name: bench.bound(name, subject) for name in ("layer", "gate layer")}
@@ -23,6 +31,16 @@ def layers_isolated(bench: Bench) -> Iterator[Evidence]:
             bound = bounds["layer" if subject.exact_gates else layer_quantity(name)]
             reference = bench.reference_layers[name]
             yield compare_values(str(subject), name, found.get(name), truth, [reference], bound)
+
+
+def _judge(bench: Bench) -> Iterator[Evidence]:
+    # Float64 twice: no rounding of it, through the whole net, comes near one of float32.
+    truths = Definition(bench.spec, bench.state).run(NET, bench.pixels).layers
+    for name, truth in truths.items():
+        if name == NET:
+            continue
+        found = bench.judge_trace[name].output if name in bench.judge_trace else None
+        yield compare_within(JUDGE_TITLE, name, found, truth.output, 0.0, ROUNDOFF, "")
 
 
 def layers_chained(bench: Bench) -> Iterator[Evidence]:
