@@ -217,7 +217,8 @@ def flow(
 
     def recorder(name: str) -> Any:
         def record(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-            output.retain_grad()
+            if output.requires_grad:
+                output.retain_grad()
             recorded[name] = inputs[0], output
 
         return record
