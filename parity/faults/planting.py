@@ -90,7 +90,7 @@ class Group:
     def fault(
         self,
         rung: str | Mapping[str, str],
-        where: str,
+        where: str | Mapping[str, str],
         module: str,
         definition: str = "",
         twins: Sequence[str] = (),
@@ -101,7 +101,7 @@ class Group:
 
         Args:
             rung: the lowest rung that must fail; by twin where it depends on that.
-            where: the place that must be named.
+            where: the place that must be named; by twin likewise.
             module: the file that answers, without its suffix; for twins without their package.
             definition: in that file.
             twins: the function is given each of them; none for what the twins share.
@@ -118,7 +118,7 @@ class Group:
                         self.name,
                         description,
                         rung if isinstance(rung, str) else rung[twin],
-                        where,
+                        where if isinstance(where, str) else where[twin],
                         in_twin(twin, module, definition)
                         if twin
                         else Source(f"{module}.py", definition),
