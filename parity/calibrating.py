@@ -81,7 +81,6 @@ def calibrate(setting: Setting, noise: Noise, trials: Sequence[Trial], command: 
     return Calibration(
         setting, noise.setting, machine(), command, date.today().isoformat(), _seeds(trials),
         {q: _multiple(rows, noise.noise, scale) for q, rows in samples.items()},
-        {q: _multiple(rows, {}, scale) for q, rows in samples.items()},
         noise,
     )  # fmt: skip
 

@@ -105,9 +105,7 @@ class Calibration:
         command: what measures it again.
         measured_on: the day, in ISO's form.
         seeds: how many for each spec.
-        multiples: quantity -> multiples of the noise, where its usual size is known and counts.
-        multiples_alone: the same for a net nobody has calibrated: of the noise measured in the
-            same run only.
+        multiples: quantity -> multiples of the noise.
         noise: the reference's, from its own file.
     """
 
@@ -118,15 +116,17 @@ class Calibration:
     measured_on: str
     seeds: dict[str, int]
     multiples: dict[str, Multiple]
-    multiples_alone: dict[str, Multiple]
     noise: Noise
 
     def bound(self, quantity: str, spec: Spec) -> Bound:
-        """The bound of a quantity: the calibrated factor, and the usual noise where it is known."""
+        """The bound of a quantity: the calibrated factor, on the usual noise.
+
+        A net whose noise nobody has measured, or a quantity that was not met, is held to the limit.
+        """
         row = scaled(quantity, self.setting.precision)
-        typical = self.noise.noise.get(spec.sha256, {}).get(quantity, {})
-        multiple = (self.multiples if typical else self.multiples_alone).get(quantity)
-        if multiple is None:
+        typical = self.noise.noise.get(spec.sha256, {}).get(quantity)
+        multiple = self.multiples.get(quantity)
+        if typical is None or multiple is None:
             return row
         return dataclasses.replace(row, factor=factor(multiple), typical=typical)
 
@@ -165,8 +165,7 @@ def load_calibration(path: Path) -> Calibration:
     """
     fields = _read(path, _SCHEMA)
     fields["reference"] = Setting(**fields["reference"])
-    for name in ("multiples", "multiples_alone"):
-        fields[name] = {q: Multiple(**numbers) for q, numbers in fields[name].items()}
+    fields["multiples"] = {q: Multiple(**numbers) for q, numbers in fields["multiples"].items()}
     noise = load_noise(path.parent / fields["reference"].noise_name)
     found = Calibration(**fields, noise=noise)
     _check_factors(found, str(path))
@@ -224,8 +223,7 @@ def save_calibration(calibration: Calibration, folder: Path) -> Path:
     document = dataclasses.asdict(calibration)
     del document["noise"]
     document["reference"] = calibration.reference._asdict()
-    for name in ("multiples", "multiples_alone"):
-        document[name] = {q: m._asdict() for q, m in getattr(calibration, name).items()}
+    document["multiples"] = {q: m._asdict() for q, m in calibration.multiples.items()}
     return _write(path, document, calibration.setting)
 
 
@@ -262,18 +260,17 @@ def _format(value: Any, depth: int, indent: str = "") -> str:
 
 
 def _check_factors(calibration: Calibration, source: str) -> None:
-    for name in ("multiples", "multiples_alone"):
-        for quantity, multiple in getattr(calibration, name).items():
-            if quantity not in BOUNDS:
-                known = ", ".join(BOUNDS)
-                raise CalibrationError(f"{source}: no quantity {quantity}, expected one of {known}")
-            limit = BOUNDS[quantity].factor
-            if factor(multiple) > limit:
-                raise CalibrationError(
-                    f"{source}: {quantity} needs a factor of {factor(multiple):g} at "
-                    f"{multiple.where} ({multiple.spec}, seed {multiple.seed}), the limit is "
-                    f"{limit:g}: look for a fault before widening it"
-                )
+    for quantity, multiple in calibration.multiples.items():
+        if quantity not in BOUNDS:
+            known = ", ".join(BOUNDS)
+            raise CalibrationError(f"{source}: no quantity {quantity}, expected one of {known}")
+        limit = BOUNDS[quantity].factor
+        if factor(multiple) > limit:
+            raise CalibrationError(
+                f"{source}: {quantity} needs a factor of {factor(multiple):g} at "
+                f"{multiple.where} ({multiple.spec}, seed {multiple.seed}), the limit is "
+                f"{limit:g}: look for a fault before widening it"
+            )
 
 
 _NUMBERS: dict[str, Any] = {
@@ -326,10 +323,4 @@ def _by_name(value: dict[str, Any]) -> dict[str, Any]:
 
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0, "description": "a number above 0"}
 _NOISE_SCHEMA = _schema({"noise": _by_name(_by_name(_by_name(_POSITIVE)))})
-_SCHEMA = _schema(
-    {
-        "reference": _SETTING,
-        "multiples": _by_name(_NUMBERS),
-        "multiples_alone": _by_name(_NUMBERS),
-    }
-)
+_SCHEMA = _schema({"reference": _SETTING, "multiples": _by_name(_NUMBERS)})

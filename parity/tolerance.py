@@ -8,8 +8,7 @@ floor in units of float32 roundoff takes its place.
 The factor is calibrated: twice the largest multiple of the noise that a framework's version was
 seen to make, on a device, in a precision and a mode, over many seeds and specs
 (:mod:`parity.calibration`). The factors here are for what nobody has calibrated, and they are
-limits: what needs more than that is no rounding. They leave about twice the room that MindSpore
-2.10.0 needs on a CPU.
+limits: what needs more than that is no rounding.
 """
 
 from __future__ import annotations
@@ -60,6 +59,11 @@ _EXP = (
 )
 _EXACT = "with sigmoid and SiLU computed in float64 only the order of summation differs"
 
+_SUMS = (
+    f"{_EXP}; and its batch norm in training sums without compensation. In nets made at random "
+    "gradients were up to 31 times the noise, in the shipped ones up to 8"
+)
+
 BOUNDS: dict[str, Bound] = {
     bound.quantity: bound
     for bound in (
@@ -82,9 +86,9 @@ BOUNDS: dict[str, Bound] = {
         Bound("loss", 20, 2, f"log-softmax uses exp. {_EXP}"),
         Bound(
             "gradient",
-            16,
+            64,
             4,
-            f"per parameter, of which some have one or two numbers, and chance decides. {_EXP}",
+            f"per parameter, of which some have one or two numbers, and chance decides. {_SUMS}",
         ),
         Bound(
             "gradient, kinked",
@@ -96,10 +100,9 @@ BOUNDS: dict[str, Bound] = {
         ),
         Bound(
             "gradient, isolated",
-            20,
+            64,
             4,
-            f"per parameter, of one block fed the judge's own input and gradient, where gates of "
-            f"few numbers count as much as in a layer alone. {_EXP}",
+            f"per parameter, of one block fed the judge's own input and gradient. {_SUMS}",
         ),
         Bound(
             "gradient, kinked alone",

@@ -153,23 +153,14 @@ def test_pytorchs_own_counter_agrees(spec):
 
 FORWARD = ("layers-isolated", "layers-chained", "logits")
 BACKWARD = ("loss", "gradients-isolated", "gradients-chained", "statistics")
-# MindSpore's batch norm on CPU sums its gradients without help against rounding. In nets as odd as
-# these such sums cancel: twice the largest multiple of the noise, 31, that was seen in 150 of them.
-GRADIENT_FACTOR = 64
 SAMPLES = 4
 
 
 def assert_alike(spec, levels):
     """Climbs some rungs; a failure shows the net as a file that the command takes."""
     report = climb(spec, levels=levels, subjects=subjects_of(modes=["pynative"]), calibrations=None)
-    failures = [
-        item
-        for rung in report.rungs
-        for item in rung.failures
-        if not (item.quantity.startswith("gradient") and item.error <= GRADIENT_FACTOR * item.noise)
-    ]
     assert all(rung.evidence for rung in report.rungs)
-    if failures:
+    if not report.passed:
         # Raised, since pytest indents what an assert says.
         text = f"{format_report(report)}\nfor parity.py --spec:\n{format_spec(spec)}"
         raise AssertionError(text)
