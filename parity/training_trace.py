@@ -6,9 +6,9 @@ from the state that it starts from there.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -204,16 +204,17 @@ def step(bench: Bench, subject: Subject) -> Culprit | None:
     candidate = _Witness(subject.framework, "float32", subject.device, compiled)
     with closing(_batches(bench)) as batches:
         given = list(islice(batches, _STEPS))
-    noise = [
+    noise = (
         {name: relative_error(*pair) for name, pair in parts.items()}
         for parts in _transitions(bench, reference, given)
-    ]
-    for witness in (judge, candidate):
-        for number, parts in enumerate(_transitions(bench, witness, given)):
+    )
+    # Each step when it is asked for: whole steps by definition are what takes the time here.
+    for witness, noises in ((judge, repeat(dict[str, float]())), (candidate, noise)):
+        steps = zip(_transitions(bench, witness, given), noises, strict=False)
+        for number, (parts, usual) in enumerate(steps):
             for name, (found, truth) in parts.items():
-                evidence = _compare(
-                    bench, witness, name, found, truth, noise[number][name], "trajectory"
-                )
+                own = usual.get(name, 0.0)
+                evidence = _compare(bench, witness, name, found, truth, own, "trajectory")
                 if not evidence.passed:
                     return _part_of_step(bench, witness, given[number], number, name, evidence)
     return None
@@ -229,10 +230,10 @@ def _batches(bench: Bench) -> Generator[TrainingBatch, None, None]:
 
 def _transitions(
     bench: Bench, witness: _Witness, batches: Sequence[TrainingBatch]
-) -> list[dict[str, tuple[Array, Array]]]:
+) -> Iterator[dict[str, tuple[Array, Array]]]:
     # Of each step: what it is asked for -> what it did from where it was, and what it had to do.
     own = _step(witness, bench.start)
-    before, found = bench.start, list[dict[str, tuple[Array, Array]]]()
+    before = bench.start
     for batch in batches:
         progress = before.progress
         recipe = progress.recipe
@@ -244,9 +245,8 @@ def _transitions(
         parts = {"loss": (np.array(loss), np.array(truth.loss))}
         told, wanted = _kinds(after), _kinds(truth.state)
         parts |= {name: (told[name], wanted[name]) for name in wanted}
-        found.append(parts)
+        yield parts
         before = after
-    return found
 
 
 def _kinds(state: TrainingState) -> dict[str, Array]:
@@ -279,7 +279,7 @@ def _part_of_step(
     def goes_well(**changes: Any) -> bool:
         # The same step without one of its parts.
         own = batch._replace(**changes)
-        found, truth = _transitions(bench, witness, [own])[0][name]
+        found, truth = next(_transitions(bench, witness, [own]))[name]
         return _compare(bench, witness, name, found, truth, ROUNDOFF, "trajectory").passed
 
     if number == 0 and name == "loss":
