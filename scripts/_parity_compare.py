@@ -61,8 +61,9 @@ def _packs(options: argparse.Namespace, command: str) -> int:
         format_differences,
     )
     from parity.packs import read_pack
-    from parity.report import format_report, format_rung, write_html
-    from parity.report_differences import differences
+    from parity.report.differences import differences
+    from parity.report.folder import write_html
+    from parity.report.text import format_report, format_rung
 
     for name in ("spec", "ema", "weights_only"):
         if getattr(options, name):

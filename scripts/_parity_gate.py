@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     from parity.junit import write_junit
     from parity.known_differences import load_known_differences
     from parity.ladder import LEVELS
-    from parity.report_file import load_report
+    from parity.report.reading import load_report
 
     if options.reports and options.specs is None:
         raise ValueError("--from without --specs: name the specs that must be among the reports")
@@ -77,7 +77,8 @@ def _climb(
     name: str, spec: Spec, options: argparse.Namespace, known: Sequence[KnownDifference]
 ) -> Report:
     from parity.ladder import climb
-    from parity.report import format_rung, write_html
+    from parity.report.folder import write_html
+    from parity.report.text import format_rung
 
     out = sys.stderr if options.json else sys.stdout
     print(f"{spec.name}", file=out, flush=True)

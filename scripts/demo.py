@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from _command import Parser, run
 
 if TYPE_CHECKING:
-    from parity.report_page import Figure
+    from parity.report.page import Figure
 
 DESCRIPTION = """\
 Takes the ImageNet weights of EfficientNet-Lite0 that ship in a Python package, converts them to
@@ -127,8 +127,8 @@ def _training(output: Path) -> tuple[Figure, bool]:
     )
 
     from parity.curves import read_curve
-    from parity.report_page import Figure
-    from parity.report_series import series_plot
+    from parity.report.page import Figure
+    from parity.report.series import series_plot
     from parity.twins import FRAMEWORKS, load_twin
 
     print("\n3. Training on handwritten digits: PyTorch, then MindSpore, against PyTorch alone")
@@ -189,7 +189,8 @@ def _ladder(output: Path, figure: Figure) -> bool:
     from tinynet.spec import load_spec
 
     from parity.ladder import climb
-    from parity.report import format_report, format_rung, write_html
+    from parity.report.folder import write_html
+    from parity.report.text import format_report, format_rung
 
     print("\n4. Proof: the parity ladder for TinyNet-E")
     start = time.perf_counter()

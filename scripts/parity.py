@@ -67,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     from parity.evidence import report_document
     from parity.junit import report_suite, write_junit
     from parity.ladder import LEVELS, climb
-    from parity.report import format_report, format_rung, write_html
+    from parity.report.folder import write_html
+    from parity.report.text import format_report, format_rung
 
     spec = load_spec(options.spec) if options.spec else None
     if options.weights:

@@ -14,8 +14,8 @@ from tinynet.documents import write_atomically
 from parity.audit.compare import UNIT, Pair, pair_rows, place, ratio_text
 from parity.audit.results import Audit, Row
 from parity.markup import element, serialise
-from parity.report_drawing import LogScale, canvas, mark, subject_keys
-from parity.report_parts import command, facts, number_cell, remark, section, table
+from parity.report.drawing import LogScale, canvas, mark, subject_keys
+from parity.report.parts import command, facts, number_cell, remark, section, table
 from parity.wording import number
 
 # Of the table of one audit.
@@ -82,7 +82,7 @@ def write_comparison(first: Audit, second: Audit, folder: Path) -> Path:
 
 def render_comparison(first: Audit, second: Audit) -> str:
     """The whole page."""
-    path = Path(__file__).parents[1] / "report.html"
+    path = Path(__file__).parents[1] / "report" / "page.html"
     template = Template(path.read_text(encoding="utf-8"))
     title = f"Operators: {second.title} against {first.title}"
     sections = [

@@ -34,7 +34,7 @@ from parity.bench import subjects_of
 from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parity.convert import convert
 from parity.ladder import climb
-from parity.report import format_report
+from parity.report.text import format_report
 from random_specs import nets, specs
 
 # Spread, so that several processes share them.

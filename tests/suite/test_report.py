@@ -16,11 +16,12 @@ from parity.evidence import Divergence, Evidence, Report, Rung, Series
 from parity.known_differences import NOT_CLIMBED, KnownDifference
 from parity.markup import serialise
 from parity.pack_comparison import Difference
-from parity.report import format_report, format_rung, write_html
-from parity.report_differences import differences
-from parity.report_operators import operators
-from parity.report_page import Figure
-from parity.report_series import series_plot
+from parity.report.differences import differences
+from parity.report.folder import write_html
+from parity.report.operators import operators
+from parity.report.page import Figure
+from parity.report.series import series_plot
+from parity.report.text import format_report, format_rung
 
 LAYERS = (
     "conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0", "blocks.0.1", "conv_head", "classifier"
@@ -636,6 +637,9 @@ def test_document_is_strict_json_in_which_no_size_is_null(failing_report, tmp_pa
 
 
 def test_importing_the_report_loads_no_framework():
-    code = "import sys, parity.report; print({'torch', 'mindspore', 'onnx'} & set(sys.modules))"
+    code = (
+        "import sys, parity.report.folder, parity.report.text; "
+        "print({'torch', 'mindspore', 'onnx'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

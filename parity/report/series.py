@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from parity.evidence import Evidence, Series
 from parity.markup import element
-from parity.report_drawing import (
+from parity.report.drawing import (
     SHAPES,
     LogScale,
     bound_courses,

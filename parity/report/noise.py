@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 
 from parity.evidence import Evidence, Rung
 from parity.markup import element
-from parity.report_drawing import (
+from parity.report.drawing import (
     LogScale,
     bound_courses,
     bound_keys,

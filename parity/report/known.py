@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 from parity.evidence import Evidence, Report, Rung
 from parity.known_differences import KnownDifference
 from parity.markup import element
-from parity.report_parts import remark
+from parity.report.parts import remark
 
 
 def excuses(

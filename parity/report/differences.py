@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from parity.markup import element
 from parity.pack_comparison import Difference
-from parity.report_page import Figure
-from parity.report_parts import table
+from parity.report.page import Figure
+from parity.report.parts import table
 
 
 def differences(found: Sequence[Difference], names: tuple[str, str]) -> list[Figure]:

@@ -7,8 +7,8 @@ from xml.etree.ElementTree import Element
 
 from parity.evidence import Evidence, Rung
 from parity.markup import element
-from parity.report_noise import is_for_a_drawing, measured
-from parity.report_parts import (
+from parity.report.noise import is_for_a_drawing, measured
+from parity.report.parts import (
     bound_cell,
     error_cell,
     number_cell,

@@ -1,17 +1,10 @@
-"""What a person reads of a parity run: progress, the verdict, and a page."""
+"""What a person reads of a parity run in a terminal: progress and the verdict."""
 
 from __future__ import annotations
 
-import json
 import textwrap
-from collections.abc import Sequence
-from pathlib import Path
 
-from tinynet.documents import write_atomically
-
-from parity.evidence import Divergence, Evidence, Report, Rung, report_document
-from parity.known_differences import KnownDifference
-from parity.report_page import Figure, render_page
+from parity.evidence import Divergence, Evidence, Report, Rung
 from parity.wording import (
     SCRIPT,
     SHOWN_FAILURES,
@@ -60,38 +53,6 @@ def format_report(report: Report) -> str:
         if not rung.passed:
             lines += ["", *_failed_rung(report, rung)]
     return "\n".join(lines)
-
-
-def write_html(
-    report: Report,
-    folder: Path,
-    figures: Sequence[Figure] = (),
-    known: Sequence[KnownDifference] = (),
-) -> Path:
-    """Writes ``parity.html``, which needs nothing beside it, ``parity.json``, and the script that
-    shows a traced divergence, if there is one.
-
-    Args:
-        report: what was found.
-        folder: where to; created if it does not exist.
-        figures: of what else there is to know.
-        known: failures that a gate lets pass.
-
-    Returns:
-        The path of the page.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    page = folder / "parity.html"
-    document = json.dumps(report_document(report), indent=2, ensure_ascii=False) + "\n"
-    _write(folder / "parity.json", document)
-    if report.divergence:
-        _write(folder / SCRIPT, report.divergence.script)
-    _write(page, render_page(report, figures, known))
-    return page
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _worst(rung: Rung) -> str:

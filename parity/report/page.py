@@ -13,13 +13,13 @@ from xml.etree.ElementTree import Element
 from parity.evidence import Evidence, Report, Rung
 from parity.known_differences import KnownDifference
 from parity.markup import element, serialise
-from parity.report_answers import photographs, whole_net
-from parity.report_failures import failed_rungs, failures
-from parity.report_heat import heat_map
-from parity.report_known import excuses_for_skipping, outlook
-from parity.report_noise import is_for_a_drawing, measured, noise_plot
-from parity.report_operators import operators
-from parity.report_parts import (
+from parity.report.answers import photographs, whole_net
+from parity.report.failures import failed_rungs, failures
+from parity.report.heat import heat_map
+from parity.report.known import excuses_for_skipping, outlook
+from parity.report.noise import is_for_a_drawing, measured, noise_plot
+from parity.report.operators import operators
+from parity.report.parts import (
     bound_cell,
     command,
     error_cell,
@@ -30,8 +30,8 @@ from parity.report_parts import (
     status_cell,
     table,
 )
-from parity.report_series import series_plot
-from parity.report_spread import spread
+from parity.report.series import series_plot
+from parity.report.spread import spread
 from parity.wording import rerun, share, status, verdict
 
 # Rungs of thousands of tensors in no order that tells anything: the ladder shows their spread.
@@ -59,7 +59,7 @@ def render_page(
         figures: of what else there is to know, to stand in front of what was found.
         known: failures that a gate lets pass.
     """
-    template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     sections = [
         _header(report, known),
         *(section(each.title, remark(each.caption), each.drawing) for each in figures),

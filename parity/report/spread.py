@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from parity.evidence import Evidence, Rung
 from parity.markup import element
-from parity.report_drawing import canvas
+from parity.report.drawing import canvas
 
 # From a thousandth of the bound to a thousand times it, in halves of a decade; what is outside
 # goes to the ends.

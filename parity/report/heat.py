@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element
 
 from parity.evidence import Evidence, Rung
 from parity.markup import element
-from parity.report_drawing import readable, shade_key
-from parity.report_noise import describe, first_to_show, measured
+from parity.report.drawing import readable, shade_key
+from parity.report.noise import describe, first_to_show, measured
 from parity.wording import share
 
 # Shares of the bound at which another shade begins: even steps on a logarithmic scale.

@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element
 from parity.evidence import Divergence, Evidence, Report, Rung
 from parity.known_differences import KnownDifference
 from parity.markup import element
-from parity.report_known import excuses
-from parity.report_parts import command, facts, failure_cells, remark, section, table
+from parity.report.known import excuses
+from parity.report.parts import command, facts, failure_cells, remark, section, table
 from parity.wording import (
     SCRIPT,
     SHOWN_FAILURES,

@@ -12,8 +12,8 @@ from parity.audit.page import formula_table, operator_table
 from parity.audit.results import DIRECTORY, Audit, Row, load_audit
 from parity.environment import NOT_INSTALLED
 from parity.markup import element
-from parity.report_drawing import readable, shade_key
-from parity.report_parts import command, remark, section
+from parity.report.drawing import readable, shade_key
+from parity.report.parts import command, remark, section
 from parity.twins import FRAMEWORKS
 from parity.wording import number
 

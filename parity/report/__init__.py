@@ -1,0 +1,1 @@
+"""What a person reads of a parity run: text in a terminal, and a page on its own."""
