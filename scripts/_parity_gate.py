@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +36,7 @@ With --from, reports are judged that were written elsewhere, and no framework is
 EXAMPLES = """\
 examples:
   parity.py gate                                        all shipped specs, all rungs
+  parity.py gate --jobs 2                               the same, two specs at a time
   parity.py gate --specs tinynet_e,my_net.json --junit junit.xml --report reports
   parity.py gate --specs my_net.json --known known_differences.toml
   parity.py gate --specs tinynet_e,tinynet_d --from reports/*/parity.json
@@ -65,12 +69,33 @@ def main(argv: list[str]) -> int:
     if options.reports:
         reports = [load_report(path) for path in options.reports]
     else:
-        reports = [_climb(name, spec, options, known) for name, spec in specs.items()]
+        reports = _climb_all(specs, options, known)
     verdict = judge(reports, [spec.name for spec in specs.values()], known)
     print(json.dumps(verdict_document(verdict)) if options.json else format_verdict(verdict))
     if options.junit:
         write_junit(options.junit, verdict_suites(verdict))
     return 0 if verdict.passed else 1
+
+
+def _climb_all(
+    specs: dict[str, Spec], options: argparse.Namespace, known: Sequence[KnownDifference]
+) -> list[Report]:
+    from tinynet.complexity import count
+
+    if options.jobs < 1:
+        raise ValueError(f"--jobs is {options.jobs}, expected a number from 1")
+    if options.jobs == 1:
+        return [_climb(name, spec, options, known) for name, spec in specs.items()]
+    # The frameworks' threads would wait for each other. Read by a new process, and only there.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # The largest first, so that the last to finish is a small one.
+    largest_first = sorted(specs.items(), key=lambda item: count(item[1]).macs, reverse=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+        pending = {
+            name: pool.submit(_climb, name, spec, options, known) for name, spec in largest_first
+        }
+        return [pending[name].result() for name in specs]
 
 
 def _climb(
@@ -81,7 +106,6 @@ def _climb(
     from parity.report.text import format_rung
 
     out = sys.stderr if options.json else sys.stdout
-    print(f"{spec.name}", file=out, flush=True)
     again = ["python", "scripts/parity.py", "--spec", name]
     for option in ("framework", "modes", "device", "precision", "calibrations"):
         if getattr(options, option):
@@ -91,7 +115,7 @@ def _climb(
         command=shlex.join(again),
         subjects=subjects(options),
         calibrations=calibrations(options),
-        progress=lambda rung: print(f"  {format_rung(rung)}", file=out, flush=True),
+        progress=lambda rung: print(f"{spec.name:<18}  {format_rung(rung)}", file=out, flush=True),
     )
     if options.report:
         write_html(report, Path(options.report) / spec.name, known=known)
@@ -113,6 +137,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="a TOML file of known differences (default: tests/known_differences.toml)",
     )  # fmt: skip
     add_subject_options(parser)
+    parser.add_argument("--jobs", type=int, default=1, help="specs side by side (default 1)")
     parser.add_argument("--report", metavar="DIR", help="write DIR/SPEC/parity.html and .json")
     parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each rung a test")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
