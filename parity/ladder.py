@@ -19,11 +19,11 @@ from tinynet.spec import Spec
 
 from parity.bench import Bench, Subject, subjects_of
 from parity.calibration import DIRECTORY
-from parity.divergence import trace
 from parity.environment import environment
 from parity.evidence import Evidence, Report, Rung, Series
 from parity.rungs import family, files, gradients, layers, metrics, training
 from parity.tolerance import BOUNDS
+from parity.tracing.divergence import trace
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -54,13 +54,13 @@ def main(argv: list[str]) -> int:
 
 def _packs(options: argparse.Namespace, command: str) -> int:
     from parity.calibration import DIRECTORY
-    from parity.pack_comparison import (
+    from parity.packs.comparison import (
         RECORDED,
         compare_packs,
         comparison_document,
         format_differences,
     )
-    from parity.packs import read_pack
+    from parity.packs.format import read_pack
     from parity.report.differences import differences
     from parity.report.folder import write_html
     from parity.report.text import format_report, format_rung

@@ -38,8 +38,8 @@ def main(argv: list[str]) -> int:
 
     from parity.bench import stretch_recipe, subjects_of
     from parity.checkpoint import load_checkpoint
-    from parity.packs import check_free, read_pack, write_pack
-    from parity.recording import PARTS, record, record_again
+    from parity.packs.format import check_free, read_pack, write_pack
+    from parity.packs.recording import PARTS, record, record_again
 
     check_free(options.out)
     modes = (options.mode,) if options.mode else ()

@@ -10,9 +10,9 @@ import numpy as np
 
 from tinynet.spec import BatchNorm, Padding
 
-from parity import operations
 from parity.audit.stand import Array, Arrays, Comparison, Operator, Stand
-from parity.operations import Gradients
+from parity.definition import operations
+from parity.definition.operations import Gradients
 
 # Convolutions and the classifier
 

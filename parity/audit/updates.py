@@ -10,10 +10,10 @@ import numpy as np
 
 from tinynet.recipe import Optimizer
 
-from parity import operations
 from parity.audit.formulas import followed
 from parity.audit.stand import LARGE_BATCH, Array, Comparison, Operator, Stand
-from parity.operations import Slots
+from parity.definition import operations
+from parity.definition.operations import Slots
 
 _RATE = 0.05
 

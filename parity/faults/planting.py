@@ -15,7 +15,7 @@ from typing import Any
 
 from tinynet.spec import Head, Spec, Stage, Stem, load_spec
 
-from parity.sources import Source, in_twin
+from parity.tracing.sources import Source, in_twin
 from parity.twins import FRAMEWORKS, Twin, load_twin
 
 BOTH = tuple(FRAMEWORKS)

@@ -10,7 +10,7 @@ from parity.evidence import Report
 from parity.faults import FAULTS
 from parity.faults.planting import SPECS, Fault
 from parity.ladder import LEVELS, climb
-from parity.sources import Source
+from parity.tracing.sources import Source
 
 # Exporting takes longer than all other rungs together, and no other rung stands on these two.
 _ASIDE = ("metrics", "onnx")

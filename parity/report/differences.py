@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.markup import element
-from parity.pack_comparison import Difference
+from parity.packs.comparison import Difference
 from parity.report.page import Figure
 from parity.report.parts import table
 

@@ -26,9 +26,10 @@ from tinynet.sampling import Sample, samples_at
 from tinynet.schedule import drop_path_rates, ema_decay, learning_rate, total_steps
 from tinynet.spec import Spec, format_spec, list_specs, load_spec, parse_spec, spec_document
 
-from parity import definition, oracles
 from parity.bench import Bench
 from parity.compare import Array, compare_bits
+from parity.definition import net as definition
+from parity.definition import oracles
 from parity.evidence import Evidence
 from parity.tolerance import ROUNDOFF
 from parity.twins import load_twin

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from parity.bench import Bench
 from parity.compare import compare_values, compare_within
-from parity.definition import NET, Definition
+from parity.definition.net import NET, Definition
 from parity.evidence import Evidence
 from parity.quantities import layer_quantity
 from parity.tolerance import ROUNDOFF

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from tinynet.recipe import Optimizer
 
-from parity import operations
+from parity.definition import operations
 from torch_impl.loss import cross_entropy
 from torch_impl.optim import OPTIMIZERS, Average
 

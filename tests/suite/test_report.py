@@ -15,7 +15,7 @@ from parity.audit.results import Audit, Row, save_audit
 from parity.evidence import Divergence, Evidence, Report, Rung, Series
 from parity.known_differences import NOT_CLIMBED, KnownDifference
 from parity.markup import serialise
-from parity.pack_comparison import Difference
+from parity.packs.comparison import Difference
 from parity.report.differences import differences
 from parity.report.folder import write_html
 from parity.report.operators import operators

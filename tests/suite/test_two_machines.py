@@ -18,9 +18,9 @@ import mindspore_impl.blocks
 import mindspore_impl.model
 from parity.bench import subjects_of
 from parity.environment import NOT_INSTALLED, environment, version
-from parity.pack_comparison import RECORDED
-from parity.packs import SAMPLE, Truth, read_pack, recorded, sample, write_pack
-from parity.recording import record_again
+from parity.packs.comparison import RECORDED
+from parity.packs.format import SAMPLE, Truth, read_pack, recorded, sample, write_pack
+from parity.packs.recording import record_again
 from training_states import SMALL
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "parity.py"

@@ -19,11 +19,11 @@ from tinynet.spec import Spec, spec_document
 from parity.bench import Subject
 from parity.calibration import DIRECTORY, find_calibration, scaled
 from parity.compare import Array, compare_bits, compare_within
+from parity.definition.oracles import mark
 from parity.environment import NOT_INSTALLED
 from parity.evidence import Evidence, Kind, Report, Rung, Series, report_document
 from parity.ladder import LEVELS
-from parity.oracles import mark
-from parity.packs import LOSS, Pack, PackError, Recorded
+from parity.packs.format import LOSS, Pack, PackError, Recorded
 from parity.quantities import gradient_quantity, layer_quantity, scales
 from parity.tolerance import Bound
 from parity.twins import FRAMEWORKS

@@ -20,9 +20,8 @@ from tinynet.schedule import learning_rate
 from tinynet.spec import SPEC_DIRECTORY, list_specs, load_spec
 from tinynet.training_state import load_training_state
 
-from parity import bisection, inputs, oracles, reproduction, sources, training_trace
+from parity import inputs
 from parity.bench import NATIVE_SUFFIX, Bench, Subject
-from parity.bisection import Culprit
 from parity.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -30,10 +29,13 @@ from parity.checkpoint import (
     save_checkpoint,
     save_training,
 )
-from parity.definition import NET, Definition
+from parity.definition import oracles
+from parity.definition.net import NET, Definition
 from parity.evidence import Divergence, Evidence, Rung
-from parity.sources import Source, in_twin
 from parity.tolerance import ROUNDOFF
+from parity.tracing import bisection, reproduction, sources, training_trace
+from parity.tracing.bisection import Culprit
+from parity.tracing.sources import Source, in_twin
 from parity.twins import FRAMEWORKS, load_twin
 
 

@@ -15,14 +15,15 @@ import numpy as np
 
 from tinynet.manifest import TRAINED_ROLES, manifest
 
-from parity import operations, sources
 from parity.bench import LABEL_SMOOTHING, Bench, Subject
 from parity.compare import Array, compare_within, norm, relative_error
-from parity.definition import NET, Definition, Run
+from parity.definition import operations
+from parity.definition.net import NET, Definition, Run
 from parity.evidence import Evidence
 from parity.quantities import gradient_scale, layer_quantity, statistic_scale, whole_norm
-from parity.sources import Source
 from parity.tolerance import ROUNDOFF
+from parity.tracing import sources
+from parity.tracing.sources import Source
 from parity.twins import Twin, load_twin
 
 Direction = Literal["forward", "backward", ""]

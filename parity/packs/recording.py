@@ -16,11 +16,12 @@ from tinynet.recipe import Recipe
 from tinynet.spec import Spec
 from tinynet.training_state import TrainingState
 
-from parity import inputs, oracles
+from parity import inputs
 from parity.bench import NOISE_SAMPLES, Bench, Subject, stretch_recipe
 from parity.compare import Array, norm, relative_error
+from parity.definition import oracles
 from parity.environment import environment
-from parity.packs import LOSS, Given, Pack, Truth, recorded, sample
+from parity.packs.format import LOSS, Given, Pack, Truth, recorded, sample
 from parity.quantities import scales
 from parity.trajectory import Trajectory, moved_start, tensors_by_kind
 from parity.twins import JUDGE, load_twin

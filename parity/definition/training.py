@@ -13,8 +13,8 @@ from tinynet.manifest import State, manifest
 from tinynet.recipe import training_spec
 from tinynet.training_state import TrainingState
 
-from parity import operations
-from parity.definition import NET, Array, Definition
+from parity.definition import operations
+from parity.definition.net import NET, Array, Definition
 
 # The kinds of tensors that weight decay is for.
 _DECAYED = ("conv_weight", "linear_weight")

@@ -15,10 +15,10 @@ from typing import NamedTuple
 from tinynet.manifest import StateError, manifest
 from tinynet.spec import Spec
 
-from parity.definition import NET, rows
+from parity.definition.net import NET, rows
 from parity.twins import FRAMEWORKS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # What a traceback may end in and what yet only passes on what it was given.
 _MESSENGERS = ("parity/", "tinynet/documents.py", "torch_impl/probe.py", "mindspore_impl/probe.py")
 _CLASSES = {"ds": "DepthwiseSeparable", "ir": "InvertedResidual"}

@@ -1,7 +1,7 @@
 """Which part of training is off, when the net itself is right: optimizer, average, step or loop.
 
-As in :mod:`parity.bisection` each twin is held against the definition on its own numbers: a step
-from the state that it starts from there.
+As in :mod:`parity.tracing.bisection` each twin is held against the definition on its own numbers:
+a step from the state that it starts from there.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from tinynet.run import after_step
 from tinynet.schedule import ema_decay, learning_rate
 from tinynet.training_state import EMA_PREFIX, TrainingState
 
-from parity import defined_training, inputs, operations, sources
+from parity import inputs
 from parity.bench import LABEL_SMOOTHING, Bench, Subject
-from parity.bisection import Culprit
 from parity.compare import Array, compare_bits, compare_within, relative_error
-from parity.definition import NET, Definition
+from parity.definition import operations
+from parity.definition import training as defined_training
+from parity.definition.net import NET, Definition
 from parity.evidence import Evidence
 from parity.tolerance import ROUNDOFF
+from parity.tracing import sources
+from parity.tracing.bisection import Culprit
 from parity.twins import JUDGE, load_twin
 
 # Optimizer -> a recipe that has it, its class in a twin.

@@ -1,8 +1,8 @@
 """A whole net by its mathematical definition: what every named layer of a spec must compute.
 
 The twins agree with each other or they do not; this says which of them is right. It is made of
-:mod:`parity.operations`, float64 and no framework, and takes from the spec only what a person
-reads in it: strides, paddings and skips are worked out here once more, so that a mistake in
+:mod:`parity.definition.operations`, float64 and no framework, and takes from the spec only what a
+person reads in it: strides, paddings and skips are worked out here once more, so that a mistake in
 ``Spec.blocks()``, which both twins are built from, is seen too.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tinynet.manifest import State
 from tinynet.spec import Padding, Spec
 
-from parity import operations
+from parity.definition import operations
 
 Array = NDArray[Any]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tinynet.spec import Spec, format_spec, list_specs, load_spec
 
-from parity import sources, training_trace
 from parity.bench import LABEL_SMOOTHING, Bench
-from parity.bisection import Culprit
-from parity.definition import NET
+from parity.definition.net import NET
 from parity.evidence import Rung
+from parity.tracing import sources, training_trace
+from parity.tracing.bisection import Culprit
 from parity.twins import JUDGE
 
 
@@ -79,7 +79,7 @@ from tinynet.spec import load_spec, parse_spec
 
 from parity import inputs
 from parity.compare import relative_error
-from parity.definition import Definition
+from parity.definition.net import Definition
 from parity.twins import load_twin
 
 {_net(bench)}
@@ -106,9 +106,10 @@ import numpy as np
 
 from tinynet.spec import load_spec, parse_spec
 
-from parity import inputs, operations
+from parity import inputs
+from parity.definition import operations
 from parity.compare import norm, relative_error
-from parity.definition import Definition
+from parity.definition.net import Definition
 from parity.twins import load_twin
 
 {_net(bench)}
@@ -154,7 +155,8 @@ from tinynet.recipe import load_recipe
 from tinynet.randomness import uniform
 from tinynet.spec import load_spec, parse_spec
 
-from parity import defined_training, inputs
+from parity import inputs
+from parity.definition import training as defined_training
 from parity.compare import relative_error
 from parity.twins import load_twin
 

@@ -1,0 +1,1 @@
+"""What is right, by its mathematical definition: operations, nets, training, schedules."""
