@@ -24,7 +24,7 @@ def padding_in_mindspores_order(twin: Twin) -> Injection:
     return replaced(twin.export, "_reorder_pads", lambda right, model: None)
 
 
-@GROUP.fault("metrics", "china.jpg", "export", "export_onnx", ("torch",))
+@GROUP.fault("metrics", "*.jpg", "export", "export_onnx", ("torch",))
 def first_weights_exported(twin: Twin) -> Injection:
     """An ONNX file holds weights of a new net instead of those given."""
     return replaced(twin.export, "TinyNet", lambda right, spec, state: right(spec), here=True)
@@ -68,7 +68,7 @@ def padding_answered(twin: Twin) -> Injection:
     return replaced(twin.predict.Predictor, "__call__", faulty)
 
 
-@GROUP.fault("metrics", "china.jpg", "predict", "Predictor", ("mindspore",))
+@GROUP.fault("metrics", "*.jpg", "predict", "Predictor", ("mindspore",))
 def answers_in_training_mode(twin: Twin) -> Injection:
     """A net that answers normalises by its batch and not by its statistics."""
 

@@ -77,7 +77,7 @@ def learning_rate_outside_the_momentum(twin: Twin) -> Injection:
     return replaced(twin.optim.RMSProp, forward(twin), faulty)
 
 
-@GROUP.fault("optimizer", "mean_square of bn2.weight", "step", "TrainStep", ("mindspore",))
+@GROUP.fault("optimizer", "mean_square of *bn?.weight", "step", "TrainStep", ("mindspore",))
 def everything_decays(twin: Twin) -> Injection:
     """Weight decay applies to batch norm and biases too."""
     return _decayed(twin, every=True)
@@ -133,7 +133,7 @@ def recipes_statistics_ignored(twin: Twin) -> Injection:
     return replaced(twin.step, "training_spec", lambda right, spec, recipe: spec, here=True)
 
 
-@GROUP.fault("trajectory", "loss of step 3", "step", "TrainStep", ("mindspore",))
+@GROUP.fault("trajectory", "loss of step *", "step", "TrainStep", ("mindspore",))
 def first_learning_rate_for_ever(twin: Twin) -> Injection:
     """The learning rate is taken once and built into the step."""
     first: dict[int, float] = {}

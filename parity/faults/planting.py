@@ -58,7 +58,8 @@ class Fault:
         group: what it is a mistake in.
         description: one sentence.
         rung: the lowest rung that must fail.
-        where: the place that it must name first.
+        where: the place that it must name first; a ``*`` where it is chance which of several shows
+            first, such as the step at which a run has parted by more than rounding.
         source: the file, and the definition in it, that answer for it.
         inject: plants the fault, as long as the context lasts.
         spec: of :data:`SPECS`, the net in which it is planted.

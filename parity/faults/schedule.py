@@ -87,7 +87,7 @@ def all_blocks_drop_alike() -> Injection:
     )
 
 
-@GROUP.fault("schedule", "rate of step 2", "train", "_train", BOTH)
+@GROUP.fault("schedule", "rate of step 2", "train", "train", BOTH)
 def rates_a_step_late(twin: Twin) -> Injection:
     """Each step of the loop takes the learning rate of the one before it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from fnmatch import fnmatchcase
 
 from parity.bench import subjects_of
 from parity.evidence import Report
@@ -78,7 +79,8 @@ def climb_with(name: str) -> Outcome:
             fail_fast=True,
         )
     rung, where, source = _reported(report)
-    localised = (rung, where, source.file) == (fault.rung, fault.where, fault.source.file)
+    in_place = fnmatchcase(where, fault.where)
+    localised = in_place and (rung, source.file) == (fault.rung, fault.source.file)
     return Outcome(
         fault=name,
         reached=reach.count > 0,

@@ -32,11 +32,12 @@ from parity.checkpoint import (
 from parity.definition import oracles
 from parity.definition.net import NET, Definition
 from parity.evidence import Divergence, Evidence, Rung
+from parity.rungs import files
 from parity.tolerance import ROUNDOFF
 from parity.tracing import bisection, reproduction, sources, training_trace
 from parity.tracing.bisection import Culprit
 from parity.tracing.sources import Source, in_twin
-from parity.twins import FRAMEWORKS, load_twin
+from parity.twins import FRAMEWORKS, JUDGE, load_twin
 
 
 def trace(
@@ -306,9 +307,8 @@ def _of_loops(bench: Bench, rung: Rung, failing: set[str]) -> Culprit:
             rung, Source("tinynet/run.py", "Run"),
             "Each step is right for itself in either twin; what both loops share is not.",
         )  # fmt: skip
-    framework = first.subject.partition(" ")[0]
     return _simple(
-        rung, in_twin(framework, "train", "train"),
+        rung, in_twin(frameworks.pop(), "train", "train"),
         f"Each step is right for itself, but the loop makes something else of them: {first.where}.",
     )  # fmt: skip
 
@@ -317,7 +317,13 @@ def _resume(bench: Bench, rung: Rung) -> Culprit | None:
     first = rung.failures[0]
     framework = first.subject.partition(" ")[0]
     start = inputs.training_state(bench.spec, bench.start.progress.recipe, bench.state)
-    held = training_trace.held(framework, start)
+    # Under way, since what is wrong may be so for a run that goes on only.
+    done = bench.steps // 2
+    progress = dataclasses.replace(start.progress, step=done, ema_updates=done)
+    start = dataclasses.replace(start, progress=progress)
+    # Of a run that moved, the framework that it moved to is the one that went on.
+    subjects = [item.subject.rpartition(" to ")[2] for item in rung.failures]
+    held = training_trace.held(subjects[0].partition(" ")[0], start)
     if held:
         return held
     suffixes = [".safetensors"] if first.subject.endswith("resumed") else []
@@ -337,7 +343,7 @@ def _resume(bench: Bench, rung: Rung) -> Culprit | None:
             what = lost[0] if lost else "progress"
             evidence = dataclasses.replace(first, where=what)
             return _simple(rung, source, f"A {suffix} file does not keep {what}.", evidence)
-    return _of_loops(bench, rung, {item.subject for item in rung.failures})
+    return _of_loops(bench, rung, set(subjects))
 
 
 # Rungs of what leaves the twins
@@ -354,6 +360,10 @@ def _metrics(bench: Bench, rung: Rung) -> Culprit | None:
     if ", its loop" in first.subject:
         if len(runtimes) > 1 and len({s.partition(" ")[0] for s in runtimes}) > 1:
             return _simple(rung, Source("tinynet/evaluation.py", "tally"), f"{first.note}.")
+        start = inputs.training_state(bench.spec, bench.start.progress.recipe, bench.state)
+        judged = training_trace.judged(framework, start)
+        if judged:
+            return judged
         source = in_twin(framework, "train", "evaluate")
         explanation = f"What the loop says of its validation set is not so: {first.where}."
         return _simple(rung, source, f"{explanation} {first.note}".strip())
@@ -361,6 +371,10 @@ def _metrics(bench: Bench, rung: Rung) -> Culprit | None:
         source = Source("tinynet/evaluation.py", "evaluate")
         return _simple(rung, source, f"Every runtime's answers are counted otherwise: {first.note}")
     if framework not in FRAMEWORKS:
+        # The other exporter's file, in the same runtime, tells file and runtime apart.
+        off = {item.subject for item in files.onnx(bench) if not item.passed}
+        if off == {f"{JUDGE} to ONNX"} and len(bench.frameworks) > 1:
+            return _simple(rung, in_twin(JUDGE, "export", "export_onnx"), f"{first.note}.")
         return _simple(rung, Source("parity/onnx_file.py", "OnnxPredictor"), f"{first.note}.")
     found = bisection.forward(bench, _subject(bench, first))
     return found or _simple(

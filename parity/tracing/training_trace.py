@@ -131,6 +131,25 @@ def _held(witness: _Witness, start: TrainingState) -> Culprit | None:
     return None
 
 
+def judged(framework: str, start: TrainingState) -> Culprit | None:
+    """What a net that a step evaluates has not as the training state has it."""
+    witness = _Witness(framework, "float32")
+    step = _step(witness, start)
+    read_state = load_twin(framework).state.read_state
+    for ema, state in ((False, start.weights), (True, start.ema or {})):
+        found = read_state(step.predictor(ema).net)
+        for name, truth in state.items():
+            if not np.array_equal(found[name], truth):
+                kind = "averaged" if ema else "raw"
+                return Culprit(
+                    name, NET, "state that is evaluated", "",
+                    sources.in_twin(framework, "step", "TrainStep"),
+                    compare_bits(str(witness), name, found[name], truth),
+                    f"A step has another {name} evaluated than the {kind} one.",
+                )  # fmt: skip
+    return None
+
+
 def _chosen(state: TrainingState, averages: bool) -> State:
     return {
         name: value
