@@ -270,11 +270,22 @@ def test_every_rung_is_explained_in_order():
 
 
 def test_bounds_are_the_ones_in_force():
+    from parity.bench import subjects_of
+    from parity.calibration import factor, find_calibration
     from parity.tolerance import BOUNDS
 
-    rows = table((ROOT / "docs/parity.md").read_text(), "The bounds")
-    told = [(float(factor), float(floor.replace(",", ""))) for _, factor, floor, _ in rows]
-    assert told == [(bound.factor, bound.floor) for bound in BOUNDS.values()]
+    found = [find_calibration(subject.setting) for subject in subjects_of()]
+    expected = [
+        [name, f"{bound.factor:g}", f"{bound.floor:,.0f}"]
+        + [
+            cell
+            for calibration in found
+            for multiple in [calibration.multiples[name]]
+            for cell in (f"{multiple.largest:g} (`{multiple.spec}`)", f"{factor(multiple):g}")
+        ]
+        for name, bound in BOUNDS.items()
+    ]
+    assert table((ROOT / "docs/parity.md").read_text(), "The bounds") == expected
 
 
 def test_planted_faults_are_the_ones_that_are_planted():
