@@ -64,7 +64,8 @@ def trials(
     # The frameworks' threads would wait for each other. Read by a new process, and only there.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    # MindSpore keeps every graph that it has compiled, half a gigabyte a climb.
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=8) as pool:
         futures = [pool.submit(_climb, spec, seed, subject, calibrations) for spec, seed in due]
         for future in as_completed(futures):
             trial = future.result()
