@@ -79,7 +79,8 @@ def climb_with(name: str) -> Outcome:
             fail_fast=True,
         )
     rung, where, source = _reported(report)
-    in_place = fnmatchcase(where, fault.where)
+    # Places have brackets of their own.
+    in_place = fnmatchcase(where, fault.where.replace("[", "[[]"))
     localised = in_place and (rung, source.file) == (fault.rung, fault.source.file)
     return Outcome(
         fault=name,
