@@ -29,6 +29,16 @@ TINY = dataclasses.replace(
     head=Head(16),
 )
 
+# What graph mode runs may not ask a tensor whether it is trained; so the mistake is in two places.
+AVERAGED = '''\
+        self.averages = self.tensors.clone("ema", "same")
+
+    def construct(self, share: ms.Tensor) -> None:
+        """Goes a share of the way, from 0 to 1, to the tensors as they are now."""
+        for index in range(len(self.tensors)):
+            average = self.averages[index]
+'''
+
 MISTAKES = {
     # what: file, the line as it is, the line with a mistake in it, the place that must be named
     "another eps": (
@@ -61,9 +71,12 @@ MISTAKES = {
     ),
     "an average that skips buffers": (
         "mindspore_impl/optim.py",
-        "            average = self.averages[index]\n",
-        "            average = self.averages[index]\n"
-        "            if not self.tensors[index].requires_grad:\n                continue\n",
+        AVERAGED,
+        AVERAGED.replace(
+            '"same")\n',
+            '"same")\n        self.skipped = tuple(not t.requires_grad for t in tensors)\n',
+        )
+        + "            if self.skipped[index]:\n                continue\n",
         "ema.bn1.running_mean",
     ),
     "an average that skips buffers in the judge": (
