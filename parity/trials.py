@@ -38,6 +38,7 @@ def trials(
     plans: Sequence[Plan],
     subject: Subject,
     calibrations: Path | None,
+    levels: Sequence[str] = CALIBRATED,
     jobs: int = 1,
     keep: Path | None = None,
 ) -> Iterator[Trial]:
@@ -47,12 +48,16 @@ def trials(
         plans: specs and seeds.
         subject: what is held against the judge.
         calibrations: where bounds are taken from, None for bounds that nobody calibrated.
+        levels: rungs, of :data:`CALIBRATED`.
         jobs: processes that climb side by side.
         keep: a folder for a file a climb; what lies there already is not climbed again.
 
     Raises:
         ValueError: what :func:`parity.ladder.climb` raises.
     """
+    if not set(levels) <= set(CALIBRATED):
+        known = ", ".join(CALIBRATED)
+        raise ValueError(f"levels are {', '.join(levels)}, expected some of {known}")
     due: list[tuple[Spec, int]] = []
     for plan in plans:
         for seed in plan.seeds:
@@ -66,7 +71,9 @@ def trials(
     context = multiprocessing.get_context("spawn")
     # MindSpore keeps every graph that it has compiled, half a gigabyte a climb.
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=8) as pool:
-        futures = [pool.submit(_climb, spec, seed, subject, calibrations) for spec, seed in due]
+        futures = [
+            pool.submit(_climb, spec, seed, subject, calibrations, levels) for spec, seed in due
+        ]
         for future in as_completed(futures):
             trial = future.result()
             path = _path(keep, subject, trial.spec, trial.seed)
@@ -75,11 +82,13 @@ def trials(
             yield trial
 
 
-def _climb(spec: Spec, seed: int, subject: Subject, calibrations: Path | None) -> Trial:
+def _climb(
+    spec: Spec, seed: int, subject: Subject, calibrations: Path | None, levels: Sequence[str]
+) -> Trial:
     # The device of a process is chosen in the process.
     subjects = subjects_of(subject.framework, (subject.mode,), subject.device, subject.precision)
     report = climb(
-        spec, seed=seed, subjects=subjects, calibrations=calibrations, levels=CALIBRATED
+        spec, seed=seed, subjects=subjects, calibrations=calibrations, levels=levels
     )  # fmt: skip
     evidence = [item for rung in report.rungs for item in rung.evidence]
     if subject.framework != REFERENCE.framework:

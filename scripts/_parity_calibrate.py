@@ -54,6 +54,8 @@ def main(argv: list[str]) -> int:
     from parity.bench import subjects_of
     from parity.calibration import DIRECTORY
 
+    if options.levels and not options.check:
+        raise ValueError("--levels without --check: a calibration is of all its rungs")
     subjects = subjects_of(
         options.framework,
         options.modes.split(",") if options.modes else (),
@@ -147,13 +149,14 @@ def _climb(
 ) -> list[Trial]:
     from tqdm import tqdm
 
-    from parity.trials import trials
+    from parity.trials import CALIBRATED, trials
 
+    levels = options.levels.split(",") if options.levels else CALIBRATED
     keep = Path(options.keep) if options.keep else None
     made: list[Trial] = []
     total = sum(len(plan.seeds) for plan in plans)
     with tqdm(total=total, unit=" climbs", disable=None, desc=str(subject)) as bar:
-        for trial in trials(plans, subject, bounds, options.jobs, keep):
+        for trial in trials(plans, subject, bounds, levels, options.jobs, keep):
             made.append(trial)
             bar.update()
             bar.set_postfix_str(f"{trial.spec.name} {trial.seed}")
@@ -201,6 +204,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--noise", action="store_true", help="measure the reference's noise anew as well"
     )
     parser.add_argument("--check", action="store_true", help="count false alarms, write nothing")
+    parser.add_argument(
+        "--levels", help="with --check: comma-separated rungs (default: all that are calibrated)"
+    )
     parser.add_argument(
         "--output", metavar="DIR", help="of the calibrations (default: the shipped ones)"
     )

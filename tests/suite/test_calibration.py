@@ -234,6 +234,8 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
         (("--modes", "fast"), "modes are fast, expected some of pynative, graph"),
         (("--precision", "int8"), "precision is 'int8', expected one of float32"),
         (("--device", "tpu"), "device is 'tpu'"),
+        (("--levels", "logits"), "--levels without --check: a calibration is of all its rungs"),
+        (("--check", "--levels", "spec"), "levels are spec, expected some of layers-isolated"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_status_2(arguments, message, run_script):
