@@ -69,8 +69,7 @@ def trials(
     # The frameworks' threads would wait for each other. Read by a new process, and only there.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    # MindSpore keeps every graph that it has compiled, half a gigabyte a climb.
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=8) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         futures = [
             pool.submit(_climb, spec, seed, subject, calibrations, levels) for spec, seed in due
         ]
