@@ -250,9 +250,16 @@ class Bench:
         return self.judge.probe.isolated(self.judge_net, self.layer_inputs)
 
     @cached_property
-    def reference_layers(self) -> dict[str, Array]:
-        """Each layer alone, in float32."""
-        return self.judge.probe.isolated(self.reference_net, self.layer_inputs)
+    def reference_layers(self) -> list[dict[str, Array]]:
+        """Each layer alone, in float32: several samples of the noise."""
+        found: list[dict[str, Array]] = []
+        for sample in range(NOISE_SAMPLES):
+            given = {
+                name: inputs.jitter(values, sample, self.seed)
+                for name, values in self.layer_inputs.items()
+            }
+            found.append(self.judge.probe.isolated(self.reference_net, given))
+        return found
 
     @cached_property
     def judge_gradients(self) -> Any:

@@ -154,7 +154,7 @@ def _reference_noise(bench: Bench, truth: Mapping[str, Array]) -> dict[str, floa
         )
         for index in range(NOISE_SAMPLES)
     ]  # fmt: skip
-    samples.append(_named(spec, layers=bench.reference_layers))
+    samples += [_named(spec, layers=found) for found in bench.reference_layers]
     samples += [_named(spec, run=run) for run in (bench.envelope if bench.can_train else ())]
     return _largest(truth, samples)
 

@@ -29,8 +29,8 @@ def layers_isolated(bench: Bench) -> Iterator[Evidence]:
             yield Evidence(str(subject), name, math.inf, 0.0, kind="unexpected", note=note)
         for name, truth in bench.judge_layers.items():
             bound = bounds["layer" if subject.exact_gates else layer_quantity(name)]
-            reference = bench.reference_layers[name]
-            yield compare_values(str(subject), name, found.get(name), truth, [reference], bound)
+            references = [layers[name] for layers in bench.reference_layers]
+            yield compare_values(str(subject), name, found.get(name), truth, references, bound)
 
 
 def _judge(bench: Bench) -> Iterator[Evidence]:
