@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tinynet.spec import Head, Stage, Stem, format_spec, load_spec
+from tinynet.spec import format_spec
 
 from parity.evidence import Evidence, Report, Rung, report_document
+from parity.faults.planting import SPECS
 from parity.known_differences import load_known_differences
 from parity.ladder import LEVELS
 
@@ -310,19 +311,10 @@ def test_reports_are_judged_where_no_framework_is(tmp_path):
 
 # Climbing
 
-SMALL = dataclasses.replace(
-    load_spec("tinynet_e").with_classes(10),
-    name="small",
-    input_size=(3, 32, 32),
-    stem=Stem(3, 2, 8),
-    stages=(Stage("ds", 1, 3, 1, 1, 8, 0.25), Stage("ir", 2, 5, 2, 3, 16, 0.25)),
-    head=Head(32),
-)
-
 
 def test_the_gate_climbs_every_rung_by_itself(tmp_path, run_script):
     path, reports, junit = tmp_path / "small.json", tmp_path / "reports", tmp_path / "junit.xml"
-    path.write_text(format_spec(SMALL))
+    path.write_text(format_spec(SPECS["small"]))
     options = ("--modes", "pynative", "--report", reports, "--junit", junit)
     status, out, _ = run_script("parity", "gate", "--specs", path, *options)
     assert status == 0, out
@@ -404,7 +396,7 @@ def test_junit_of_a_gate(gate, tmp_path):
 
 def test_junit_of_a_ladder(tmp_path, run_script):
     path, junit = tmp_path / "small.json", tmp_path / "junit.xml"
-    path.write_text(format_spec(SMALL))
+    path.write_text(format_spec(SPECS["small"]))
     levels = ("--levels", "spec,parameters", "--modes", "pynative", "--json")
     status, _, _ = run_script("parity", "--spec", path, *levels, "--junit", junit)
     (suite,) = check_junit(junit)
