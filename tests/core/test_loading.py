@@ -291,6 +291,7 @@ def script(tmp_path):
             [sys.executable, "script.py"],
             cwd=tmp_path,
             env=dict(os.environ, PYTHONPATH=str(ROOT)),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -352,9 +353,10 @@ def test_workers_end_when_their_parent_is_killed(script):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 def test_workers_end_with_the_generator(script):
-    process = script(RUNNING + f"batches.close()\nprint('left:', {WORKERS})")
+    # It waits for a line, so that the workers are seen before they end.
+    process = script(RUNNING + f"input()\nbatches.close()\nprint('left:', {WORKERS})")
     pids = started(process)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate("\n", timeout=30)
     assert (output, errors) == ("left: []\n", "")
     assert gone(pids)
 
