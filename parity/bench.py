@@ -240,6 +240,16 @@ class Bench:
         return {name: [trace[name].output for trace in traces] for name in self.reference_trace}
 
     @cached_property
+    def judge_logits(self) -> Array:
+        """What the whole net returns, in float64."""
+        return self.judge_trace["classifier"].output
+
+    @cached_property
+    def reference_logits(self) -> list[Array]:
+        """The same in float32: several samples of the noise."""
+        return self.reference_outputs["classifier"]
+
+    @cached_property
     def layer_inputs(self) -> dict[str, Array]:
         """What each layer is given alone: the judge's own input, rounded to float32."""
         return {name: item.input.astype(np.float32) for name, item in self.judge_trace.items()}
@@ -446,6 +456,17 @@ class Bench:
         second = run(after, start, None)
         losses = np.concatenate([first.trajectory.losses, second.trajectory.losses])
         return dataclasses.replace(second, trajectory=Trajectory(losses, second.trajectory.state))
+
+    def release(self, *pieces: str) -> None:
+        """Drops pieces by the names of their attributes; each is made again if it is asked for.
+
+        What holds the activations of every layer is a gigabyte and more for a large net, so the
+        rung that is the last to need it lets it go.
+        """
+        for piece in pieces:
+            self.__dict__.pop(piece, None)
+            for key in [key for key in self._memory if key[0] == piece]:
+                del self._memory[key]
 
     def _folder(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))

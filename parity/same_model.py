@@ -236,11 +236,9 @@ def _logits(one: _File, other: _File, calibrations: Path) -> Evidence:
         return _compare_predictors(predict, found[0], spec, bounds)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(spec, state, _SEED, [REFERENCE], Path(folder), calibrations)
-        truth = bench.judge_trace["classifier"].output
-        references = bench.reference_outputs["classifier"]
         return compare_values(
-            "ONNX Runtime", "classifier", found[0](bench.pixels), truth, references,
-            bench.bound("onnx"),
+            "ONNX Runtime", "classifier", found[0](bench.pixels),
+            bench.judge_logits, bench.reference_logits, bench.bound("onnx"),
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,12 +90,20 @@ def _climb_all(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # The largest first, so that the last to finish is a small one.
     largest_first = sorted(specs.items(), key=lambda item: count(item[1]).macs, reverse=True)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+    with ThreadPoolExecutor(options.jobs) as pool:
         pending = {
-            name: pool.submit(_climb, name, spec, options, known) for name, spec in largest_first
+            name: pool.submit(_climb_apart, name, spec, options, known)
+            for name, spec in largest_first
         }
         return [pending[name].result() for name in specs]
+
+
+def _climb_apart(
+    name: str, spec: Spec, options: argparse.Namespace, known: Sequence[KnownDifference]
+) -> Report:
+    # A process for each spec: MindSpore keeps the memory of every net that it has compiled.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(_climb, name, spec, options, known).result()
 
 
 def _climb(

@@ -16,8 +16,7 @@ from parity.evidence import Evidence
 
 def onnx(bench: Bench) -> Iterator[Evidence]:
     """Logits of the ONNX files that both frameworks export."""
-    truth = bench.judge_trace["classifier"].output
-    references = bench.reference_outputs["classifier"]
+    truth, references = bench.judge_logits, bench.reference_logits
     for framework in bench.frameworks:
         predict = onnx_file.OnnxPredictor(bench.onnx_path(framework), bench.spec)
         found = predict(bench.pixels)

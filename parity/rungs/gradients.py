@@ -49,6 +49,7 @@ def gradients_isolated(bench: Bench) -> Iterator[Evidence]:
                 str(subject), f"{name} input", here and here.input, truth.input,
                 [item[name].input for item in references], bound,
             )  # fmt: skip
+    bench.release("judge_flow", "backward_inputs", "judge_backward", "reference_backward")
 
 
 def gradients_chained(bench: Bench) -> Iterator[Evidence]:

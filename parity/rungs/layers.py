@@ -31,6 +31,7 @@ def layers_isolated(bench: Bench) -> Iterator[Evidence]:
             bound = bounds["layer" if subject.exact_gates else layer_quantity(name)]
             references = [layers[name] for layers in bench.reference_layers]
             yield compare_values(str(subject), name, found.get(name), truth, references, bound)
+    bench.release("layer_inputs", "judge_layers", "reference_layers")
 
 
 def _judge(bench: Bench) -> Iterator[Evidence]:
@@ -57,9 +58,9 @@ def layers_chained(bench: Bench) -> Iterator[Evidence]:
 
 def logits(bench: Bench) -> Iterator[Evidence]:
     """The whole net, and once more with sigmoid and SiLU computed in float64."""
-    truth = bench.judge_trace["classifier"].output
-    references = bench.reference_outputs["classifier"]
+    truth, references = bench.judge_logits, bench.reference_logits
     for subject in (*bench.subjects, *bench.exact):
         bound = bench.bound("logits, exact gates" if subject.exact_gates else "logits", subject)
         found = bench.trace(subject)["classifier"].output
         yield compare_values(str(subject), "classifier", found, truth, references, bound)
+    bench.release("judge_trace", "reference_trace", "reference_outputs", "trace")
