@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +16,7 @@ from parity.bench import REFERENCE, Subject, subjects_of
 from parity.calibrating import Trial
 from parity.evidence import Evidence
 from parity.ladder import climb
+from parity.side_by_side import process_pool, processor_shares
 
 # The rungs whose bounds are multiples of rounding noise.
 CALIBRATED = (
@@ -66,10 +65,7 @@ def trials(
                 yield _load(path, plan.spec, seed)
             else:
                 due.append((plan.spec, seed))
-    # The frameworks' threads would wait for each other. Read by a new process, and only there.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with process_pool(processor_shares(jobs)) as pool:
         futures = [
             pool.submit(_climb, spec, seed, subject, calibrations, levels) for spec, seed in due
         ]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 import shlex
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from _command import Parser
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from parity.evidence import Report
     from parity.known_differences import KnownDifference
+    from parity.side_by_side import Processors
 
 KNOWN = Path(__file__).parents[1] / "tests" / "known_differences.toml"
 
@@ -82,28 +82,41 @@ def _climb_all(
 ) -> list[Report]:
     from tinynet.complexity import count
 
+    from parity.side_by_side import processor_shares
+
     if options.jobs < 1:
         raise ValueError(f"--jobs is {options.jobs}, expected a number from 1")
     if options.jobs == 1:
         return [_climb(name, spec, options, known) for name, spec in specs.items()]
-    # The frameworks' threads would wait for each other. Read by a new process, and only there.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # The largest first, so that the last to finish is a small one.
     largest_first = sorted(specs.items(), key=lambda item: count(item[1]).macs, reverse=True)
+    idle: SimpleQueue[Processors] = SimpleQueue()
+    for share in processor_shares(options.jobs):
+        idle.put(share)
     with ThreadPoolExecutor(options.jobs) as pool:
         pending = {
-            name: pool.submit(_climb_apart, name, spec, options, known)
+            name: pool.submit(_climb_apart, idle, name, spec, options, known)
             for name, spec in largest_first
         }
         return [pending[name].result() for name in specs]
 
 
 def _climb_apart(
-    name: str, spec: Spec, options: argparse.Namespace, known: Sequence[KnownDifference]
+    idle: SimpleQueue[Processors],
+    name: str,
+    spec: Spec,
+    options: argparse.Namespace,
+    known: Sequence[KnownDifference],
 ) -> Report:
     # A process for each spec: MindSpore keeps the memory of every net that it has compiled.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(_climb, name, spec, options, known).result()
+    from parity.side_by_side import process_pool
+
+    share = idle.get()
+    try:
+        with process_pool([share]) as process:
+            return process.submit(_climb, name, spec, options, known).result()
+    finally:
+        idle.put(share)
 
 
 def _climb(

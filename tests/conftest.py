@@ -1,9 +1,12 @@
+import os
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from parity.side_by_side import processor_shares
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -12,6 +15,13 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 settings.register_profile("usual", database=None, deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("thorough", settings.get_profile("usual"), max_examples=500)
 settings.load_profile("usual")
+
+# A worker of pytest-xdist, and what it starts, keeps to processors of its own.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    shares = processor_shares(int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    own = shares[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))]
+    if own:
+        os.sched_setaffinity(0, own)
 
 
 @pytest.fixture

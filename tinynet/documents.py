@@ -68,6 +68,17 @@ def check_document(document: Any, schema: dict[str, Any], source: str) -> None:
         raise DocumentError(f"{source}: {_describe(errors[0])}{more}")
 
 
+def object_schema(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of an object that has just these properties, every one of them."""
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
 def format_path(steps: Iterable[str | int]) -> str:
     """Writes a JSON path the way a reader would: ``stages[3].kernel_size``."""
     path = ""

@@ -8,7 +8,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tinynet.documents import check_document, parse_document, read_text, write_atomically
+from tinynet.documents import (
+    check_document,
+    object_schema,
+    parse_document,
+    read_text,
+    write_atomically,
+)
 
 from parity.audit.formulas import KINDS, Pattern
 from parity.twins import FRAMEWORKS
@@ -128,23 +134,13 @@ def load_audit(path: Path) -> Audit:
     return Audit(**fields)
 
 
-def _object(description: str, properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 _TEXT: dict[str, Any] = {"type": "string", "description": "a text"}
 _NAME: dict[str, Any] = {"type": "string", "pattern": r"^[\w.]+$", "description": "a name"}
 _ERROR: dict[str, Any] = {
     "type": ["number", "null"], "minimum": 0, "description": "a number from 0, or null",
 }  # fmt: skip
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 1, "description": "a number from 1"}
-_PATTERN = _object(
+_PATTERN = object_schema(
     "a pattern",
     {
         "kind": {"enum": list(KINDS), "description": f"one of {', '.join(KINDS)}"},
@@ -155,14 +151,14 @@ _PATTERN = _object(
         },
     },
 )  # fmt: skip
-_ROW = _object(
+_ROW = object_schema(
     "a row of the audit",
     {
         "operator": _TEXT, "quantity": _TEXT, "largest": _ERROR, "where": _TEXT,
         "median": _ERROR, "arrays": _COUNT,
     },
 )  # fmt: skip
-_SCHEMA = _object(
+_SCHEMA = object_schema(
     "an audit",
     {
         "audit_version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},

@@ -9,10 +9,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +19,7 @@ from tinynet.documents import write_atomically
 from parity.environment import environment
 from parity.faults import FAULTS
 from parity.faults.trials import Clean, Outcome, climb_clean, climb_with
+from parity.side_by_side import process_pool, processor_shares
 
 # The score that is shipped.
 STORED = Path(__file__).with_name("score.json")
@@ -177,13 +176,10 @@ def load_score(path: Path = STORED) -> Score:
 
 
 def _done(tasks: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Outcome | Clean]:
-    # The frameworks' threads would wait for each other.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if jobs == 1:
         for function, *arguments in tasks:
             yield function(*arguments)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with process_pool(processor_shares(jobs)) as pool:
         for future in as_completed([pool.submit(*task) for task in tasks]):
             yield future.result()

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynet.documents import check_document, parse_document, read_text
+from tinynet.documents import check_document, object_schema, parse_document, read_text
 from tinynet.manifest import TRAINED_ROLES, State, check_state, check_tensors, manifest
 from tinynet.randomness import uniform
 from tinynet.recipe import Recipe, parse_recipe, recipe_document
@@ -310,16 +310,6 @@ _SIZE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _object(properties: dict[str, Any], description: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 def _mapping(values: dict[str, Any], description: str) -> dict[str, Any]:
     return {"type": "object", "description": description, "additionalProperties": values}
 
@@ -331,12 +321,12 @@ _SHAPE: dict[str, Any] = {
 }
 _PROPERTIES: dict[str, Any] = {
     "pack_version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
-    "setting": _object(
+    "setting": object_schema(
+        ", ".join(Setting._fields),
         {
             **dict.fromkeys(Setting._fields, _TEXT),
             "precision": {"enum": list(ROUNDOFFS), "description": f"one of {', '.join(ROUNDOFFS)}"},
         },
-        ", ".join(Setting._fields),
     ),
     "weights": _TEXT,
     "seed": {"type": "integer", "description": "a whole number"},
@@ -346,13 +336,15 @@ _PROPERTIES: dict[str, Any] = {
     "spec": {"type": "object", "description": "a spec"},
     "recipe": {"type": "object", "description": "a recipe"},
     "files": {
-        **_object({_GIVEN: _TEXT, _RECORDED: _TEXT, _TRUTH: _TEXT}, "file -> its SHA-256"),
+        **object_schema("file -> its SHA-256", dict.fromkeys((_GIVEN, _RECORDED, _TRUTH), _TEXT)),
         "required": [_GIVEN, _RECORDED],
     },
     "layers": {"type": "array", "description": "names of layers", "items": _TEXT},
-    "recorded": _mapping(_object({"shape": _SHAPE, "norm": _SIZE}, "shape and norm"), "tensors"),
+    "recorded": _mapping(
+        object_schema("shape and norm", {"shape": _SHAPE, "norm": _SIZE}), "tensors"
+    ),
     "noise": _mapping(_SIZE, "tensor -> noise"),
     "truth": _mapping(_SIZE, "tensor -> norm"),
     "sha256": _TEXT,
 }
-_SCHEMA = _object(_PROPERTIES, "a JSON object")
+_SCHEMA = object_schema("a JSON object", _PROPERTIES)
