@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.queues import SimpleQueue
 
+from tinynet.processes import end_with_parent
+
 Processors = frozenset[int]
 
 
@@ -50,6 +52,7 @@ def process_pool(shares: Sequence[Processors]) -> ProcessPoolExecutor:
 
 
 def _settle(dealt: SimpleQueue[Processors]) -> None:
+    end_with_parent()
     share = dealt.get()
     if share:
         os.sched_setaffinity(0, share)

@@ -22,7 +22,6 @@ from concurrent import futures
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 from types import FrameType
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ import numpy.typing as npt
 from tinynet.augment import augment
 from tinynet.images import ImageError
 from tinynet.masks import draw_masks
+from tinynet.processes import end_with_parent
 from tinynet.recipe import Recipe
 from tinynet.sampling import BatchingError, Sample, part_positions, samples_at
 from tinynet.sources import OnCorrupt, Source, read
@@ -264,20 +264,13 @@ _job: _Job | str = "not started"
 
 def _start_worker(pickled: bytes) -> None:
     global _job
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     if signal.SIGTERM in _PARENTS_SIGNALS:
         threading.Thread(target=_end_when_terminated, daemon=True).start()
     try:
         _job = pickle.loads(pickled)
     except Exception as error:
         _job = f"{type(error).__name__}: {error}"
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _end_when_terminated() -> None:
