@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from _command import Parser, run
 
+from scripts._tables import table
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from tinynet.spec import Spec
 
@@ -41,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
             totals = ("name", "input_size", "macs", "params")
             print(json.dumps({"specs": [{key: r[key] for key in totals} for r in reports]}))
         else:
-            print(_table(("name", "input", "MACs", "params"), map(_totals, reports)))
+            print(table(("name", "input", "MACs", "params"), map(_totals, reports)))
         return
     spec = load_spec(options.spec)
     report = _report(spec, options.spec)
@@ -95,7 +97,7 @@ def _describe(spec: Spec, report: dict[str, Any]) -> str:
         for layer in report["layers"]
     ]
     header = ("layer", "", "output", "MACs", "params")
-    lines = [_table(header, [*rows, ("total", "", "", *_counts(report))]), ""]
+    lines = [table(header, [*rows, ("total", "", "", *_counts(report))]), ""]
     lines.append(f"name        {spec.name}")
     lines.append(f"input       {_by(spec.input_size)} (channels x height x width)")
     lines.append(f"classes     {spec.num_classes}")
@@ -127,20 +129,6 @@ def _counts(counted: dict[str, Any]) -> tuple[str, str]:
 
 def _by(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Columns of text; the last two are numbers and stand to the right."""
-    cells = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    numbers_from = len(header) - 2
-    return "\n".join(
-        "  ".join(
-            text.rjust(width) if column >= numbers_from else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    )
 
 
 if __name__ == "__main__":
