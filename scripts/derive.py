@@ -331,8 +331,7 @@ def _front(options: argparse.Namespace, frontier: Frontier) -> list[Point]:
     least = MINIMUM_POINTS + bool(options.leave_one_out or options.figures)
     if len(front) < least:
         raise FrontierError(
-            f"{options.frontier}: {len(front)} points that no other dominates, expected at least "
-            f"{least}"
+            f"{options.frontier}: points on the first front: {len(front)}, expected at least {least}"
         )
     return front
 

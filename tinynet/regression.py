@@ -17,7 +17,7 @@ _SMOOTHNESS = {"matern32": 1.5, "matern52": 2.5, "rbf": math.inf}
 _LENGTH_SCALES = (0.1, 10.0)
 _VARIANCES = (1e-2, 1e2)
 _NOISES = (1e-6, 1.0)
-_RESTARTS = 5
+_RESTARTS = 2
 # Of a normal distribution: 95 % lie within so many standard deviations.
 _DEVIATIONS = 1.959963984540054
 
@@ -28,7 +28,7 @@ class Process:
 
     The covariance is variance * kernel(distance / length_scale) + noise on the diagonal, of
     ln(multiplier), centred and scaled to unit variance, over ln(cost ratio). Fitted
-    hyper-parameters maximise the marginal likelihood, from 1 and 5 more starts drawn from seed 0.
+    hyper-parameters maximise the marginal likelihood, from 1 and two more starts drawn from seed 0.
 
     Attributes:
         kernel: "matern32", "matern52" (Matern with smoothness 3/2 or 5/2) or "rbf" (the limit of

@@ -10,7 +10,10 @@ SCRIPTS = [path.stem for path in sorted((ROOT / "scripts").glob("[!_]*.py"))]
 
 # Slow to import: whatever stands here cannot be in a command that answers at once.
 FRAMEWORKS = ("torch", "mindspore", "onnx", "onnxruntime")
-HEAVY = (*FRAMEWORKS, "PIL", "jsonschema", "numpy", "safetensors", "scipy", "sklearn", "tqdm")
+HEAVY = (
+    *FRAMEWORKS, "PIL", "jsonschema", "matplotlib", "numpy", "safetensors", "scipy", "sklearn",
+    "tqdm",
+)  # fmt: skip
 
 # The script in a process of its own; the last line tells which of these modules it loaded.
 PROBE = """
@@ -55,4 +58,11 @@ def test_help_imports_nothing_heavy(script):
 def test_summary_imports_no_framework(arguments):
     output, modules = loaded("summary", *arguments, modules=(*FRAMEWORKS, "numpy", "PIL"))
     assert "tinynet_c" in output
+    assert modules == []
+
+
+@pytest.mark.parametrize("way", [["--macs", "100M"], ["--macs", "100M", "--giant"]])
+def test_derive_imports_no_framework(way):
+    output, modules = loaded("derive", *way, modules=(*FRAMEWORKS, "PIL", "matplotlib"))
+    assert "macs" in output
     assert modules == []
