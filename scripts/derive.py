@@ -331,7 +331,8 @@ def _front(options: argparse.Namespace, frontier: Frontier) -> list[Point]:
     least = MINIMUM_POINTS + bool(options.leave_one_out or options.figures)
     if len(front) < least:
         raise FrontierError(
-            f"{options.frontier}: points on the first front: {len(front)}, expected at least {least}"
+            f"{options.frontier}: points on the first front: {len(front)}, expected at least "
+            f"{least}"
         )
     return front
 
