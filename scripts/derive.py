@@ -70,6 +70,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
+    from tinynet.regression import KERNELS
+
     parser = Parser(DESCRIPTION, EXAMPLES)
     parser.add_argument("--macs", type=_macs, help="budget: 100M, 1.5G or 99536432")
     parser.add_argument("--base", metavar="SPEC", help="what to twist: name or .json file")
@@ -93,8 +95,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="measured nets, whose first front is fitted (default: the released TinyNets)",
     )  # fmt: skip
     tiny.add_argument(
-        "--kernel", choices=("matern32", "matern52", "rbf"), default="matern32",
-        help="covariance of the curves (default matern32)",
+        "--kernel", choices=KERNELS, default=KERNELS[0],
+        help="covariance of the curves (default %(default)s)",
     )  # fmt: skip
     tiny.add_argument(
         "--length-scale", type=float, metavar="X",
@@ -140,8 +142,9 @@ def _contradiction(options: argparse.Namespace) -> str:
         return f"--{own[0]} is given, expected --resolution and --depth, with --width or --macs"
     if options.output and not options.output.endswith(".json"):
         return f"--output is {options.output}, expected the name of a .json file"
-    if options.output and job in ("--leave-one-out", "--law", "--figures"):
-        return f"--output is given with {job}, which makes no spec"
+    for name in ("output", "base", "name"):
+        if getattr(options, name) and job in ("--leave-one-out", "--law", "--figures"):
+            return f"--{name} is given with {job}, which makes no spec"
     return ""
 
 

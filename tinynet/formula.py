@@ -158,7 +158,13 @@ def tiny_formula(base: Spec, curves: Curves, budget: int, name: str) -> TinySolu
     blocks = round(depth.value, 4)
     tried: list[tuple[int, float, list[Plateau]]] = []
     for pixels, multiplier in _resolutions(base.input_size[1], resolution):
-        steps = _steps(base, multiplier, blocks, budget)
+        try:
+            steps = _steps(base, multiplier, blocks, budget)
+        except ValueError:
+            # A larger input may cost too much for any width, where the predicted one does not.
+            if not tried:
+                raise
+            continue
         tried.append((pixels, multiplier, steps))
         if abs(nearest(steps, budget).macs - budget) <= TOLERANCE * budget:
             break

@@ -156,6 +156,7 @@ def test_figures(answer, tmp_path):
         (["--macs", "100M", "--output", "net"], "--output is net, expected the name of a .json "
          "file"),
         (["--law", "--output", "net.json"], "--output is given with --law, which makes no spec"),
+        (["--law", "--base", "tinynet_a"], "--base is given with --law, which makes no spec"),
     ],
 )  # fmt: skip
 def test_arguments_that_contradict(arguments, message, run_script):

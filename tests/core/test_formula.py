@@ -147,6 +147,20 @@ def test_another_base_takes_the_same_cost_ratio(curves):
     assert found.spec.padding == "same"
 
 
+def test_inputs_too_large_for_a_budget_are_passed_over(curves):
+    # A little above the least that the predicted input costs, and below what larger ones do.
+    budget = 6_700_000
+    while True:
+        cost = budget / BASE.expected.macs
+        resolution, depth = curves.resolution(cost).value, curves.depth(cost).value
+        if macs_of(round(resolution, 4), round(depth, 4), 0.001) <= budget:
+            break
+        budget += 10_000
+    found = tiny_formula(BASE, curves, budget, "x")
+    assert found.below <= budget < found.above
+    assert macs_of(found.twist.resolution + 0.01, found.twist.depth, 0.001) > budget
+
+
 @pytest.mark.parametrize("budget", [0, -5])
 def test_a_budget_of_nothing(budget, curves):
     with pytest.raises(ValueError, match=f"the budget is {budget} macs, expected at least 1"):
