@@ -22,8 +22,6 @@ try:
 except ImportError:
     raise ValueError("drawing needs matplotlib: pip install -e '.[figures]'") from None
 
-# Text stays text, and the same numbers make the same file.
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "tinynet", "font.size": 9}
 _MEASURED, _COMPUTED, _CONTRAST = "black", "tab:blue", "tab:red"
 
 
@@ -61,7 +59,8 @@ def draw(folder: Path, frontier: Frontier, front: Sequence[Point], process: Proc
 
 
 def _write(path: Path, fill: Callable[[Figure], None]) -> None:
-    with rc_context(_STYLE):
+    # Text stays text, and the same numbers make the same file.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "tinynet", "font.size": 9}):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         fill(figure)
         write_atomically(path, lambda to: figure.savefig(to, metadata={"Date": None}))

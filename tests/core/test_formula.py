@@ -5,9 +5,9 @@ import pytest
 
 from tinynet.complexity import count
 from tinynet.derive import derive
-from tinynet.formula import TOLERANCE, fit, leave_one_out, solve_width, tiny_formula
+from tinynet.formula import TOLERANCE, Curves, fit, leave_one_out, solve_width, tiny_formula
 from tinynet.frontier import load_frontier, non_dominated
-from tinynet.regression import Process
+from tinynet.regression import Prediction, Process
 from tinynet.spec import Twist, format_spec, load_spec, parse_spec
 
 FRONTIER = load_frontier("released")
@@ -147,18 +147,20 @@ def test_another_base_takes_the_same_cost_ratio(curves):
     assert found.spec.padding == "same"
 
 
-def test_inputs_too_large_for_a_budget_are_passed_over(curves):
-    # A little above the least that the predicted input costs, and below what larger ones do.
-    budget = 6_700_000
-    while True:
-        cost = budget / BASE.expected.macs
-        resolution, depth = curves.resolution(cost).value, curves.depth(cost).value
-        if macs_of(round(resolution, 4), round(depth, 4), 0.001) <= budget:
-            break
-        budget += 10_000
+def test_inputs_too_large_for_a_budget_are_passed_over():
+    # At 72 pixels its nearest step is over 1 % away; at 73 every width costs more.
+    budget, predicted = 5_263_497, 72.5 / 224
+    assert macs_of(predicted, 1.0, 0.001) < budget < macs_of(73.5 / 224, 1.0, 0.001)
+    curves = Curves(
+        lambda cost: Prediction(predicted, predicted, 80 / 224),
+        lambda cost: Prediction(1.0, 0.9, 1.1),
+        0.0,
+        1.0,
+    )
     found = tiny_formula(BASE, curves, budget, "x")
+    assert found.pixels == 0
     assert found.below <= budget < found.above
-    assert macs_of(found.twist.resolution + 0.01, found.twist.depth, 0.001) > budget
+    assert found.relative_error > TOLERANCE
 
 
 @pytest.mark.parametrize("budget", [0, -5])
