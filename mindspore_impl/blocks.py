@@ -1,6 +1,6 @@
 """The building blocks in MindSpore. Every size arrives resolved; shapes are (N, C, H, W).
 
-Child names are timm's, so that parameter names are, but for batch norm's leaves.
+Child names are timm's and torchvision's, so that parameter names are, but for batch norm's leaves.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
-from tinynet.spec import BatchNorm, Block, Padding
+from tinynet.spec import BatchNorm, Block, Padding, Pool
 
 
 def conv2d(
@@ -37,7 +37,14 @@ def batch_norm(channels: int, settings: BatchNorm) -> nn.BatchNorm2d:
 
 def activation(name: str) -> nn.Cell:
     """The activation a spec names."""
-    return {"silu": nn.SiLU, "relu6": nn.ReLU6}[name]()
+    return {"silu": nn.SiLU, "relu6": nn.ReLU6, "relu": nn.ReLU}[name]()
+
+
+def max_pool(pool: Pool) -> nn.MaxPool2d:
+    """The stem's pool: (N, C, H, W) to (N, C, h, w)."""
+    # With pad_mode "pad" what is added is never the maximum; "same" would add it behind only.
+    padding = pool.kernel_size // 2
+    return nn.MaxPool2d(pool.kernel_size, pool.stride, pad_mode="pad", padding=padding)
 
 
 class GlobalAveragePool(nn.Cell):
@@ -114,6 +121,65 @@ class InvertedResidual(nn.Cell):
         return x + drop_path(y, factors) if self.has_skip else y
 
 
+class BasicBlock(nn.Cell):
+    """Two convolutions, of which the first strides; activation behind the sum."""
+
+    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+        super().__init__()
+        mid, out, kernel = block.mid_channels, block.out_channels, block.kernel_size
+        self.conv1 = conv2d(block.in_channels, mid, kernel, block.stride, block.padding)
+        self.bn1 = batch_norm(mid, settings)
+        self.act1 = activation(activation_name)
+        self.conv2 = conv2d(mid, out, kernel, 1, block.padding)
+        self.bn2 = batch_norm(out, settings)
+        self.downsample = downsample(block, settings)
+        self.act2 = activation(activation_name)
+
+    def construct(self, x: ms.Tensor, factors: ms.Tensor | None = None) -> ms.Tensor:
+        y = self.act1(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return self.act2(self.downsample(x) + drop_path(y, factors))
+
+
+class Bottleneck(nn.Cell):
+    """A convolution between two of 1x1, which narrow and widen; activation behind the sum."""
+
+    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+        super().__init__()
+        mid, out = block.mid_channels, block.out_channels
+        self.conv1 = conv2d(block.in_channels, mid)
+        self.bn1 = batch_norm(mid, settings)
+        self.act1 = activation(activation_name)
+        self.conv2 = conv2d(mid, mid, block.kernel_size, block.stride, block.padding)
+        self.bn2 = batch_norm(mid, settings)
+        self.act2 = activation(activation_name)
+        self.conv3 = conv2d(mid, out)
+        self.bn3 = batch_norm(out, settings)
+        self.downsample = downsample(block, settings)
+        self.act3 = activation(activation_name)
+
+    def construct(self, x: ms.Tensor, factors: ms.Tensor | None = None) -> ms.Tensor:
+        y = self.act1(self.bn1(self.conv1(x)))
+        y = self.act2(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.act3(self.downsample(x) + drop_path(y, factors))
+
+
+class Downsample(nn.SequentialCell):
+    """The projection that is added where a block's input has another shape than its output."""
+
+    def __init__(self, block: Block, settings: BatchNorm):
+        super().__init__(
+            conv2d(block.in_channels, block.out_channels, stride=block.stride),
+            batch_norm(block.out_channels, settings),
+        )
+
+
+def downsample(block: Block, settings: BatchNorm) -> nn.Cell:
+    """The block's projection, or the identity where the input is added as it is."""
+    return nn.Identity() if block.has_skip else Downsample(block, settings)
+
+
 def squeeze_excite(block: Block, activation_name: str) -> nn.Cell:
     """The block's squeeze-excite, or the identity where it has none."""
     if not block.se_channels:
@@ -121,4 +187,9 @@ def squeeze_excite(block: Block, activation_name: str) -> nn.Cell:
     return SqueezeExcite(block.mid_channels, block.se_channels, activation_name)
 
 
-BLOCK_KINDS: dict[str, type[nn.Cell]] = {"ds": DepthwiseSeparable, "ir": InvertedResidual}
+BLOCK_KINDS: dict[str, type[nn.Cell]] = {
+    "ds": DepthwiseSeparable,
+    "ir": InvertedResidual,
+    "basic": BasicBlock,
+    "bottleneck": Bottleneck,
+}

@@ -6,11 +6,12 @@ import os
 
 import mindspore as ms
 import onnx
+from mindspore import nn, ops
 
 from tinynet.manifest import State
-from tinynet.spec import Spec
+from tinynet.spec import Pool, Spec
 
-from mindspore_impl.model import TinyNet
+from mindspore_impl.model import make_net
 
 
 def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
@@ -22,7 +23,9 @@ def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
         path: the file to write.
     """
     # A fresh net each time: the second export of one net fails.
-    net = TinyNet(spec, state).set_train(False)
+    net = make_net(spec, state).set_train(False)
+    if spec.stem.pool is not None:
+        net.maxpool = _ZerosPool(spec.stem.pool)
     images = ms.Tensor(shape=[None, *spec.input_size], dtype=ms.float32)
     ms.onnx.export(
         net, images, file_name=os.fspath(path), input_names=["pixels"], output_names=["logits"],
@@ -30,7 +33,35 @@ def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
     )  # fmt: skip
     model = onnx.load(os.fspath(path))
     _reorder_pads(model)
+    if spec.stem.pool is not None:
+        _merge_pad(model, spec.stem.pool.kernel_size // 2)
     onnx.save(model, os.fspath(path))
+
+
+class _ZerosPool(nn.Cell):
+    # MindSpore 2.10 exports no padded max pool, but zeros around an image and then a max pool.
+    def __init__(self, pool: Pool):
+        super().__init__()
+        side = pool.kernel_size // 2
+        self.pad = ops.Pad(((0, 0), (0, 0), (side, side), (side, side)))
+        self.pool = nn.MaxPool2d(pool.kernel_size, pool.stride, pad_mode="valid")
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.pool(self.pad(x))
+
+
+def _merge_pad(model: onnx.ModelProto, side: int) -> None:
+    # What the zeros stand for: padding of the pool itself, which is never the maximum.
+    nodes = model.graph.node
+    pad = next(node for node in nodes if node.op_type == "Pad")
+    pool = next(node for node in nodes if node.op_type == "MaxPool")
+    sides = next(node for node in nodes if node.output[0] == pad.input[1])
+    settings = [attribute for attribute in pool.attribute if attribute.name != "auto_pad"]
+    del pool.attribute[:]
+    pool.attribute.extend([*settings, onnx.helper.make_attribute("pads", [side] * 4)])
+    pool.input[0] = pad.input[0]
+    nodes.remove(pad)
+    nodes.remove(sides)
 
 
 def _reorder_pads(model: onnx.ModelProto) -> None:

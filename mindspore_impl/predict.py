@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tinynet.manifest import State
 from tinynet.spec import Spec
 
-from mindspore_impl.model import TinyNet
+from mindspore_impl.model import make_net
 from mindspore_impl.modes import MODES, running
 
 DEVICES = ("cpu", "gpu", "ascend")
@@ -33,7 +33,7 @@ class Predictor:
 
     def __init__(self, spec: Spec, state: State, device: str = DEVICES[0], mode: str = MODES[-1]):
         set_device(device)
-        self.net = TinyNet(spec, state).set_train(False)
+        self.net = make_net(spec, state).set_train(False)
         self.mode = mode
         self.batch_size = 0
 

@@ -19,7 +19,7 @@ from tinynet.training_state import TrainingState
 from mindspore_impl.data import Normalise, to_device
 from mindspore_impl.distributed import join
 from mindspore_impl.loss import cross_entropy
-from mindspore_impl.model import TinyNet
+from mindspore_impl.model import Net, ResNet, TinyNet, make_net
 from mindspore_impl.modes import MODES, in_precision, running
 from mindspore_impl.predict import DEVICES, set_device
 from mindspore_impl.state import read_state
@@ -75,7 +75,7 @@ def build(
     precision: str = PRECISIONS[0],
     exact_gates: bool = False,
     device: str = DEVICES[0],
-) -> TinyNet:
+) -> Net:
     """Builds a net to probe.
 
     Args:
@@ -92,7 +92,7 @@ def build(
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
     set_device(device)
-    net = TinyNet(spec, state)
+    net = make_net(spec, state)
     in_precision(net, precision)
     if exact_gates:
         for _, parent in list(net.cells_and_names()):
@@ -102,14 +102,14 @@ def build(
     return net
 
 
-def layer_names(net: TinyNet) -> list[str]:
+def layer_names(net: Net) -> list[str]:
     """Names of the layers a trace records: every cell but containers and identities."""
-    passed_over = (TinyNet, nn.SequentialCell, nn.Identity)
+    passed_over = (TinyNet, ResNet, nn.SequentialCell, nn.Identity)
     layers = [(name, cell) for name, cell in net.cells_and_names() if _is_layer(name)]
-    return [name for name, cell in layers if not isinstance(cell, passed_over)]
+    return [name for name, cell in layers if type(cell) not in passed_over]
 
 
-def trace(net: TinyNet, images: Array, mode: str = MODES[0]) -> dict[str, Activation]:
+def trace(net: Net, images: Array, mode: str = MODES[0]) -> dict[str, Activation]:
     """Runs the net in evaluation mode and records every named layer.
 
     Args:
@@ -118,8 +118,8 @@ def trace(net: TinyNet, images: Array, mode: str = MODES[0]) -> dict[str, Activa
         mode: one of :data:`MODES`.
 
     Returns:
-        Layer name -> activation, in the order in which the layers finish; "classifier" is last
-        and holds the logits.
+        Layer name -> activation, in the order in which the layers finish; the classifier is
+        last and holds the logits.
     """
     recorded: dict[str, Activation] = {}
 
@@ -144,7 +144,7 @@ def trace(net: TinyNet, images: Array, mode: str = MODES[0]) -> dict[str, Activa
     return recorded if mode == "pynative" else _trace_graph(net, images, recorded)
 
 
-def isolated(net: TinyNet, inputs: Mapping[str, Array], mode: str = MODES[0]) -> dict[str, Array]:
+def isolated(net: Net, inputs: Mapping[str, Array], mode: str = MODES[0]) -> dict[str, Array]:
     """Runs each named layer alone, in evaluation mode, on the input given for it.
 
     Args:
@@ -164,7 +164,7 @@ def isolated(net: TinyNet, inputs: Mapping[str, Array], mode: str = MODES[0]) ->
 
 
 def gradients(
-    net: TinyNet,
+    net: Net,
     images: Array,
     labels: Array,
     label_smoothing: float = 0.0,
@@ -195,7 +195,7 @@ def gradients(
 
 
 def flow(
-    net: TinyNet,
+    net: Net,
     images: Array,
     labels: Array,
     label_smoothing: float = 0.0,
@@ -228,7 +228,7 @@ def flow(
 
 
 def backward(
-    net: TinyNet, given: Mapping[str, tuple[Array, Array]], mode: str = MODES[0]
+    net: Net, given: Mapping[str, tuple[Array, Array]], mode: str = MODES[0]
 ) -> dict[str, Backward]:
     """Runs each named layer alone, in training mode, forward and then back.
 
@@ -377,7 +377,7 @@ class _SideBySide(nn.Cell):
 
 
 class _Loss(nn.Cell):
-    def __init__(self, net: TinyNet, label_smoothing: float):
+    def __init__(self, net: Net, label_smoothing: float):
         super().__init__(auto_prefix=False)
         self.net = net
         self.label_smoothing = label_smoothing
@@ -387,7 +387,7 @@ class _Loss(nn.Cell):
 
 
 class _GradientStep(nn.Cell):
-    def __init__(self, net: TinyNet, parameters: list[ms.Parameter], label_smoothing: float):
+    def __init__(self, net: Net, parameters: list[ms.Parameter], label_smoothing: float):
         super().__init__(auto_prefix=False)
         self.loss = _Loss(net, label_smoothing)
         self.parameters = ms.ParameterTuple(parameters)
@@ -397,7 +397,7 @@ class _GradientStep(nn.Cell):
 
 
 def _trace_graph(
-    net: TinyNet, images: Array, shapes: Mapping[str, Activation]
+    net: Net, images: Array, shapes: Mapping[str, Activation]
 ) -> dict[str, Activation]:
     cells = dict(net.cells_and_names())
     recorders = {name: _Recorder(name, cells[name], shapes[name]) for name in shapes}
@@ -410,7 +410,7 @@ def _trace_graph(
 
 
 @contextmanager
-def _replaced(net: TinyNet, replacements: Mapping[str, nn.Cell]) -> Iterator[None]:
+def _replaced(net: Net, replacements: Mapping[str, nn.Cell]) -> Iterator[None]:
     cells = dict(net.cells_and_names())
     # Putting a cell into another renames its parameters; names are what states go by.
     named = [(parameter, parameter.name) for parameter in net.get_parameters()]

@@ -21,7 +21,7 @@ from tinynet.spec import Spec
 from tinynet.training_state import EMA_PREFIX, OPTIMIZER_PREFIX, TrainingState, pack_training
 
 if TYPE_CHECKING:
-    from mindspore_impl.model import TinyNet
+    from mindspore_impl.model import Net
 
 # How a tensor's name begins in a training checkpoint -> how it does in the canonical file.
 _GROUPS = {EMA_PREFIX: EMA_PREFIX} | {
@@ -48,7 +48,7 @@ class Native:
     metadata: dict[str, str]
 
 
-def read_state(net: TinyNet) -> State:
+def read_state(net: Net) -> State:
     """Copies the state out of a net.
 
     Returns:
@@ -63,7 +63,7 @@ def read_state(net: TinyNet) -> State:
     }
 
 
-def write_state(net: TinyNet, state: Mapping[str, Any]) -> None:
+def write_state(net: Net, state: Mapping[str, Any]) -> None:
     """Sets every tensor of a net, bit for bit, or none of them.
 
     Raises:
@@ -159,7 +159,7 @@ def _save(path: str | os.PathLike[str], tensors: State, metadata: dict[str, str]
     )
 
 
-def _parameters(net: TinyNet) -> dict[str, ms.Parameter]:
+def _parameters(net: Net) -> dict[str, ms.Parameter]:
     # By place in the net: Parameter.name changes when somebody wraps the net in another Cell.
     return dict(net.parameters_and_names())
 

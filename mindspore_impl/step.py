@@ -20,7 +20,7 @@ from tinynet.training_state import Progress, TrainingState
 from mindspore_impl.data import Normalise, to_device
 from mindspore_impl.distributed import Device, Group, average, broadcast, total
 from mindspore_impl.loss import cross_entropy
-from mindspore_impl.model import TinyNet
+from mindspore_impl.model import Net, make_net
 from mindspore_impl.modes import in_precision, running
 from mindspore_impl.optim import OPTIMIZERS, Average
 from mindspore_impl.predict import Predictor
@@ -68,7 +68,7 @@ class TrainStep:
             ms.runtime.launch_blocking()
         self.loss_scale = first_loss_scale(precision, state.progress.loss_scale)
         self.good_steps = state.progress.good_steps
-        self.net = TinyNet(training_spec(spec, recipe), state.weights)
+        self.net = make_net(training_spec(spec, recipe), state.weights)
         in_precision(self.net, precision)
         entries, names = manifest(spec), mindspore_keys(spec)
         tensors = dict(self.net.parameters_and_names())
@@ -212,7 +212,7 @@ def check_precision(precision: str, device: Device) -> None:
 
 
 class _Loss(nn.Cell):
-    def __init__(self, net: TinyNet, preprocessing: Preprocessing, label_smoothing: float):
+    def __init__(self, net: Net, preprocessing: Preprocessing, label_smoothing: float):
         super().__init__(auto_prefix=False)
         self.net = net
         self.normalise = Normalise(preprocessing)
@@ -234,7 +234,7 @@ class _Loss(nn.Cell):
 class _Gradients(nn.Cell):
     def __init__(
         self,
-        net: TinyNet,
+        net: Net,
         trained: list[ms.Parameter],
         preprocessing: Preprocessing,
         label_smoothing: float,

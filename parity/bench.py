@@ -22,6 +22,7 @@ from parity import inputs, onnx_file
 from parity.calibration import Calibration, Setting, find_calibration, scaled
 from parity.checkpoint import load_training, save_training
 from parity.compare import Array
+from parity.quantities import is_kinked
 from parity.tolerance import Bound
 from parity.trajectory import Course, Trajectory, envelope, follow, train
 from parity.twins import JUDGE, Twin, load_twin
@@ -158,7 +159,7 @@ class Bench:
         exact = dataclasses.replace(self.first, exact_gates=True)
         self.exact = [exact] if self.first.precision == "float32" else []
         self.frameworks = tuple(dict.fromkeys((JUDGE, self.candidate.name)))
-        self.kinked = spec.activation == "relu6"
+        self.kinked = is_kinked(spec)
         self.can_train = spec.input_size[0] in (1, 3)
         self.steps = STEPS
         self.optimizers = tuple(_OPTIMIZERS)
@@ -244,12 +245,12 @@ class Bench:
     @cached_property
     def judge_logits(self) -> Array:
         """What the whole net returns, in float64."""
-        return self.judge_trace["classifier"].output
+        return self.judge_trace[self.spec.names.classifier].output
 
     @cached_property
     def reference_logits(self) -> list[Array]:
         """The same in float32: several samples of the noise."""
-        return self.reference_outputs["classifier"]
+        return self.reference_outputs[self.spec.names.classifier]
 
     @cached_property
     def layer_inputs(self) -> dict[str, Array]:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from tinynet.documents import write_atomically
 from tinynet.initialise import initial_state
 from tinynet.manifest import (
-    CLASSIFIER_KEYS,
     State,
     StateError,
     check_state,
+    classifier_keys,
     drop_classifier,
     infer_spec,
 )
@@ -248,7 +248,7 @@ def resolve(
     if recorded is not None and recorded != content_sha256(state, raw.metadata):
         raise CheckpointError(f"{raw.path}: is damaged, its content does not match its checksum")
     if new_classifier is not None:
-        state = drop_classifier(state, initial_state(spec, new_classifier))
+        state = drop_classifier(state, initial_state(spec, new_classifier), spec)
         notes.append(f"classifier drawn anew for {spec.num_classes} classes, seed {new_classifier}")
     known = (*_OWN_METADATA, *_FILE_METADATA, *(_TRAINING_METADATA if raw.training else ()))
     return Checkpoint(
@@ -329,7 +329,7 @@ def _compare(own: Spec, spec: Spec, path: str) -> str:
 
 
 def _with_classes_of(state: State, spec: Spec) -> Spec:
-    bias = state.get(CLASSIFIER_KEYS[1])
+    bias = state.get(classifier_keys(spec)[1])
     if bias is None or bias.shape == (spec.num_classes,) or bias.ndim != 1 or not bias.size:
         return spec
     return spec.with_classes(bias.shape[0])

@@ -10,6 +10,7 @@ import numpy as np
 from tinynet.spec import Spec
 
 from parity.compare import Array, norm
+from parity.definition.net import kind
 
 # A norm below this share of the whole gradient's is rounding of an analytically zero gradient,
 # such as a bias's whose output goes into a batch norm.
@@ -19,17 +20,21 @@ ZERO_GRADIENT = 1e-6
 def layer_quantity(name: str) -> str:
     """The quantity of a layer alone: "gate layer" for one that holds a sigmoid or SiLU.
 
-    Convolutions, batch norms, pooling and classifier have no exp in them; activations, gates,
-    squeeze-excites and whole blocks have.
+    Convolutions, batch norms, pooling, classifier and projections have no exp in them;
+    activations, gates, squeeze-excites and whole blocks have.
     """
-    leaf = name.rpartition(".")[2]
-    exact = leaf.startswith(("conv", "bn", "global_pool", "classifier"))
+    exact = name.endswith(".downsample") or kind(name) not in ("", "act", "gate")
     return "layer" if exact else "gate layer"
+
+
+def is_kinked(spec: Spec) -> bool:
+    """Whether the net's activation has a kink, where a rounding decides about a gradient."""
+    return spec.activation in ("relu6", "relu")
 
 
 def gradient_quantity(spec: Spec) -> str:
     """The quantity of the gradients of a whole net."""
-    return "gradient, kinked" if spec.activation == "relu6" else "gradient"
+    return "gradient, kinked" if is_kinked(spec) else "gradient"
 
 
 def whole_norm(norms: Iterable[float]) -> float:

@@ -237,7 +237,7 @@ def _logits(one: _File, other: _File, calibrations: Path) -> Evidence:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(spec, state, _SEED, [REFERENCE], Path(folder), calibrations)
         return compare_values(
-            "ONNX Runtime", "classifier", found[0](bench.pixels),
+            "ONNX Runtime", spec.names.classifier, found[0](bench.pixels),
             bench.judge_logits, bench.reference_logits, bench.bound("onnx"),
         )  # fmt: skip
 
@@ -251,10 +251,11 @@ def _compare_predictors(
     logits = first(pixels)
     samples = [first(inputs.jitter(pixels, n, _SEED)) for n in range(1, NOISE_SAMPLES)]
     measured = max(relative_error(sample, logits) for sample in samples)
-    noises = [bound.noise(measured, "classifier") for bound in bounds]
+    name = spec.names.classifier
+    noises = [bound.noise(measured, name) for bound in bounds]
     limit = sum(bound.factor * noise for bound, noise in zip(bounds, noises, strict=True))
     return compare_within(
-        "second against first", "classifier", second(pixels), logits, max(noises), limit, "onnx"
+        "second against first", name, second(pixels), logits, max(noises), limit, "onnx"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from tinynet.spec import Block, Complexity, Spec
@@ -73,15 +73,17 @@ def count(spec: Spec) -> Complexity:
 def _layers(spec: Spec) -> Iterator[Layer]:
     stem = spec.stem
     yield from _conv_norm(
-        "", "conv_stem", "bn1", spec.input_size[0], stem.out_channels, spec.stem_out_size,
+        "", spec.names.stem, "bn1", spec.input_size[0], stem.out_channels, spec.stem_out_size,
         kernel_size=stem.kernel_size,
     )  # fmt: skip
     blocks = spec.blocks()
     for block in blocks:
-        yield from _ds_layers(block) if block.kind == "ds" else _ir_layers(block)
-    last, out = blocks[-1], spec.head.out_channels
-    yield from _conv_norm("", "conv_head", "bn2", last.out_channels, out, last.out_size)
-    yield Layer("classifier", "linear", out, spec.num_classes, (spec.num_classes,), bias=True)
+        yield from _BLOCK_LAYERS[block.kind](block)
+    last, out = blocks[-1], spec.feature_channels
+    if spec.head is not None:
+        yield from _conv_norm("", "conv_head", "bn2", last.out_channels, out, last.out_size)
+    classes = spec.num_classes
+    yield Layer(spec.names.classifier, "linear", out, classes, (classes,), bias=True)
 
 
 def _ds_layers(block: Block) -> Iterator[Layer]:
@@ -97,6 +99,30 @@ def _ir_layers(block: Block) -> Iterator[Layer]:
     yield from _depthwise(block, "conv_dw", "bn2")
     yield from _squeeze_excite(block)
     yield from _conv_norm(prefix, "conv_pwl", "bn3", mid, block.out_channels, block.out_size)
+
+
+def _basic_layers(block: Block) -> Iterator[Layer]:
+    prefix, mid, out, size = f"{block.key}.", block.mid_channels, block.out_channels, block.out_size
+    kernel = block.kernel_size
+    yield from _conv_norm(prefix, "conv1", "bn1", block.in_channels, mid, size, kernel)
+    yield from _conv_norm(prefix, "conv2", "bn2", mid, out, size, kernel)
+    yield from _downsample(block)
+
+
+def _bottleneck_layers(block: Block) -> Iterator[Layer]:
+    prefix, mid, out, size = f"{block.key}.", block.mid_channels, block.out_channels, block.out_size
+    yield from _conv_norm(prefix, "conv1", "bn1", block.in_channels, mid, block.in_size)
+    yield from _conv_norm(prefix, "conv2", "bn2", mid, mid, size, block.kernel_size)
+    yield from _conv_norm(prefix, "conv3", "bn3", mid, out, size)
+    yield from _downsample(block)
+
+
+def _downsample(block: Block) -> Iterator[Layer]:
+    if not block.has_skip:
+        yield from _conv_norm(
+            f"{block.key}.downsample.", "0", "1", block.in_channels, block.out_channels,
+            block.out_size,
+        )  # fmt: skip
 
 
 def _depthwise(block: Block, conv: str, norm: str) -> Iterator[Layer]:
@@ -127,3 +153,11 @@ def _conv_norm(
     shape = (out_channels, *out_size)
     yield Layer(prefix + conv, "conv2d", in_channels, out_channels, shape, kernel_size, groups)
     yield Layer(prefix + norm, "batch_norm", out_channels, out_channels, shape)
+
+
+_BLOCK_LAYERS: dict[str, Callable[[Block], Iterator[Layer]]] = {
+    "ds": _ds_layers,
+    "ir": _ir_layers,
+    "basic": _basic_layers,
+    "bottleneck": _bottleneck_layers,
+}

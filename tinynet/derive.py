@@ -6,14 +6,15 @@ import dataclasses
 
 from tinynet.complexity import count
 from tinynet.rounding import round_channels, round_repeats, round_resolution
-from tinynet.spec import Derivation, Head, Spec, Twist
+from tinynet.spec import BOTTLENECK_EXPANSION, Derivation, Head, Spec, Stage, Twist
 
 
 def derive(base: Spec, twist: Twist, name: str, source: str = "") -> Spec:
     """Twists a base spec.
 
-    Stage widths, stage depths and input size scale; the stem keeps its width and the head never
-    gets narrower than the base's.
+    Stage widths, stage depths and input size scale; the stem keeps its width and the head, where
+    there is one, never gets narrower than the base's. Of a bottleneck it is the middle that is
+    rounded; what leaves it stays four times as wide.
 
     Args:
         base: the spec to start from.
@@ -40,12 +41,22 @@ def derive(base: Spec, twist: Twist, name: str, source: str = "") -> Spec:
             dataclasses.replace(
                 stage,
                 repeats=round_repeats(stage.repeats, twist.depth),
-                out_channels=round_channels(stage.out_channels, twist.width),
+                out_channels=_scaled_channels(stage, twist.width),
             )
             for stage in base.stages
         ),
-        head=Head(max(base.head.out_channels, round_channels(base.head.out_channels, twist.width))),
+        head=None if base.head is None else _scaled_head(base.head, twist.width),
         derivation=Derivation(base.name, twist),
         expected=None,
     )
     return dataclasses.replace(spec, expected=count(spec))
+
+
+def _scaled_channels(stage: Stage, width: float) -> int:
+    if stage.kind != "bottleneck":
+        return round_channels(stage.out_channels, width)
+    return BOTTLENECK_EXPANSION * round_channels(stage.out_channels // BOTTLENECK_EXPANSION, width)
+
+
+def _scaled_head(head: Head, width: float) -> Head:
+    return Head(max(head.out_channels, round_channels(head.out_channels, width)))

@@ -17,7 +17,8 @@ def initial_state(spec: Spec, seed: int) -> State:
 
     Convolutions are normal with variance 2 / fan-out, where fan-out is k * k * out_channels /
     groups; the classifier is uniform in +-1 / sqrt(num_classes); biases are zero; batch norm
-    starts as the identity. Each tensor has a stream of its own, named by seed and key, so that a
+    starts as the identity. A ResNet's classifier, weight and bias, is uniform in +-1 / sqrt(its
+    input channels). Each tensor has a stream of its own, named by seed and key, so that a
     changed layer leaves all others as they were.
 
     Args:
@@ -29,7 +30,8 @@ def initial_state(spec: Spec, seed: int) -> State:
 
     Source: the initialisation of the EfficientNet reference code (TensorFlow TPU models,
     ``conv_kernel_initializer`` and ``dense_kernel_initializer``), as timm 1.0 carries it over:
-    fan-out divided by groups.
+    fan-out divided by groups. For ResNets torchvision's ``resnet.py`` (``kaiming_normal_`` with
+    fan-out), which leaves ``torch.nn.Linear`` as it is.
     """
     state: State = {}
     for layer in layers(spec):
@@ -45,8 +47,12 @@ def initial_state(spec: Spec, seed: int) -> State:
             fan_out = layer.kernel_size**2 * layer.out_channels // layer.groups
             values = normal(shape, seed, weight) * math.sqrt(2.0 / fan_out)
         else:
-            values = (2.0 * uniform(shape, seed, weight) - 1.0) / math.sqrt(layer.out_channels)
+            fan = layer.in_channels if spec.is_resnet else layer.out_channels
+            values = (2.0 * uniform(shape, seed, weight) - 1.0) / math.sqrt(fan)
         state[weight] = values.astype(np.float32)
         if layer.bias:
             state[bias] = np.zeros(vector, np.float32)
+        if layer.op == "linear" and spec.is_resnet:
+            values = (2.0 * uniform(vector, seed, bias) - 1.0) / math.sqrt(layer.in_channels)
+            state[bias] = values.astype(np.float32)
     return state

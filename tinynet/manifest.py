@@ -44,7 +44,6 @@ CANONICAL_OF_MINDSPORE = {
 }
 
 TRAINED_ROLES: frozenset[Role] = frozenset(CANONICAL_LEAVES) - {"bn_mean", "bn_var"}
-CLASSIFIER_KEYS = ("classifier.weight", "classifier.bias")
 
 
 class StateError(ValueError):
@@ -188,7 +187,7 @@ def infer_spec(shapes: Mapping[str, tuple[int, ...]], source: str) -> Spec:
     fitting: list[Spec] = []
     for name in list_specs():
         spec = load_spec(name)
-        classes = shapes.get("classifier.bias", (0,))
+        classes = shapes.get(classifier_keys(spec)[1], (0,))
         if len(classes) == 1 and classes[0] not in (0, spec.num_classes):
             spec = spec.with_classes(classes[0])
         if {key: entry.shape for key, entry in manifest(spec).items()} == dict(shapes):
@@ -204,14 +203,20 @@ def infer_spec(shapes: Mapping[str, tuple[int, ...]], source: str) -> Spec:
     )
 
 
-def drop_classifier(state: Mapping[str, NDArray[Any]], initial: State) -> State:
+def classifier_keys(spec: Spec) -> tuple[str, str]:
+    """The keys of the classifier's weight and bias."""
+    return f"{spec.names.classifier}.weight", f"{spec.names.classifier}.bias"
+
+
+def drop_classifier(state: Mapping[str, NDArray[Any]], initial: State, spec: Spec) -> State:
     """Replaces the classifier of a state by another's, for fine-tuning on other classes.
 
     Args:
         state: a state whose classifier may have any number of classes.
         initial: a state of the spec to fine-tune, whose classifier is taken.
+        spec: the one to fine-tune.
     """
-    return {**state, **{key: initial[key] for key in CLASSIFIER_KEYS}}
+    return {**state, **{key: initial[key] for key in classifier_keys(spec)}}
 
 
 def _listing(keys: list[str]) -> str:

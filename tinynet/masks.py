@@ -23,7 +23,8 @@ Factors = npt.NDArray[np.float32]
 class Masks(NamedTuple):
     """Factors of a batch, 0 or 1 / (1 - rate), so that the mean stays; None where nothing drops.
 
-    ``dropout`` is float32 (N, head channels), for the pooled features in front of the classifier.
+    ``dropout`` is float32 (N, feature channels), for the pooled features that the classifier is
+    given.
     ``drop_path`` is float32 (N, blocks), for the residual branch of each block.
     """
 
@@ -45,7 +46,7 @@ def draw_masks(spec: Spec, recipe: Recipe, seed: int, samples: Sequence[Sample])
     """
     dropout = drop_path = None
     if recipe.dropout_rate > 0:
-        rates = np.full(spec.head.out_channels, recipe.dropout_rate)
+        rates = np.full(spec.feature_channels, recipe.dropout_rate)
         dropout = _factors(rates, "dropout", seed, samples)
     if recipe.drop_path_rate > 0:
         rates = np.array(drop_path_rates(spec, recipe.drop_path_rate))

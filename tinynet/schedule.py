@@ -65,13 +65,15 @@ def ema_decay(ema: Ema, updates: int) -> float:
 def drop_path_rates(spec: Spec, rate: float) -> tuple[float, ...]:
     """For each block the probability that its residual branch is left out of a sample.
 
-    Block i of n has rate * i / n, and 0 where there is no skip.
+    Block i of n has rate * i / n, and 0 where nothing is added to the branch. A ResNet always adds
+    something.
 
     Source: TinyNet's and timm's EfficientNet builder (``drop_path_rate * block_idx / total``).
     """
     blocks = spec.blocks()
     return tuple(
-        rate * index / len(blocks) if block.has_skip else 0.0 for index, block in enumerate(blocks)
+        rate * index / len(blocks) if block.has_skip or spec.is_resnet else 0.0
+        for index, block in enumerate(blocks)
     )
 
 

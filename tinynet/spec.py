@@ -26,6 +26,12 @@ from tinynet.documents import (
 SPEC_DIRECTORY = Path(__file__).parent / "specs"
 
 Padding = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
+Kind = Literal["ds", "ir", "basic", "bottleneck"]
+
+RESNET_KINDS = ("basic", "bottleneck")
+# A bottleneck's 3x3 convolution is this many times narrower than what leaves the block.
+# Source: He et al., Deep Residual Learning (arXiv 1512.03385), table 1.
+BOTTLENECK_EXPANSION = 4
 
 
 class SpecError(DocumentError):
@@ -41,27 +47,37 @@ class BatchNorm:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Pool:
+    """A max pool, padded by ``kernel_size // 2`` pixels that never are the maximum."""
+
+    kernel_size: int
+    stride: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stem:
-    """The first convolution."""
+    """The first convolution, and the max pool behind it that a ResNet may have."""
 
     kernel_size: int
     stride: int
     out_channels: int
+    pool: Pool | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
     """A run of ``repeats`` blocks of one kind; only the first of them strides.
 
+    ``expand_ratio`` is None in a ResNet, whose blocks take their width from ``out_channels``.
     ``se_ratio`` is the squeezed share of each block's *input* channels, None for no
     squeeze-excite.
     """
 
-    kind: Literal["ds", "ir"]
+    kind: Kind
     repeats: int
     kernel_size: int
     stride: int
-    expand_ratio: int
+    expand_ratio: int | None
     out_channels: int
     se_ratio: float | None = None
 
@@ -117,11 +133,12 @@ class Complexity:
 class Block:
     """One block with every number resolved; sizes are (height, width) in pixels.
 
-    ``se_channels`` is 0 where there is no squeeze-excite.
+    ``se_channels`` is 0 where there is no squeeze-excite. ``has_skip`` says whether the input is
+    added as it is; where it is not, a block of a ResNet adds a projection of it.
     """
 
     key: str
-    kind: Literal["ds", "ir"]
+    kind: Kind
     in_channels: int
     mid_channels: int
     out_channels: int
@@ -135,6 +152,32 @@ class Block:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Names:
+    """What a family calls its parts: how canonical keys begin.
+
+    Attributes:
+        stem: the first convolution.
+        stage: a stage, to be formatted with its number.
+        first_stage: the number of the first stage.
+        classifier: the linear layer at the end.
+    """
+
+    stem: str
+    stage: str
+    first_stage: int
+    classifier: str
+
+    def stage_key(self, index: int) -> str:
+        """The key of a stage, counted from 0; a block's is this, a dot and its own number."""
+        return self.stage.format(index + self.first_stage)
+
+
+# Source: timm's EfficientNet, torchvision's ResNet.
+TINYNET_NAMES = Names("conv_stem", "blocks.{}", 0, "classifier")
+RESNET_NAMES = Names("conv1", "layer{}", 1, "fc")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Spec:
     """What a net is: one member of the family, fully determined.
 
@@ -145,11 +188,11 @@ class Spec:
     name: str
     input_size: tuple[int, int, int]
     num_classes: int
-    activation: Literal["silu", "relu6"]
+    activation: Literal["silu", "relu6", "relu"]
     batch_norm: BatchNorm
     stem: Stem
     stages: tuple[Stage, ...]
-    head: Head
+    head: Head | None = None
     padding: Literal["symmetric", "same"] = "symmetric"
     preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
     labels: str | tuple[str, ...] | None = None
@@ -167,15 +210,39 @@ class Spec:
                     f"{channels}, one per channel of input_size"
                 )
         for index, stage in enumerate(self.stages):
-            if stage.kind == "ds" and stage.expand_ratio != 1:
-                raise SpecError(
-                    f"stages[{index}].expand_ratio is {stage.expand_ratio}, expected "
-                    'the number 1 (a "ds" block does not expand)'
-                )
+            _check_stage(f"stages[{index}]", stage, self.is_resnet)
+        self._check_family()
         if isinstance(self.labels, tuple) and len(self.labels) != self.num_classes:
             raise SpecError(
                 f"labels has {len(self.labels)} names, expected num_classes = {self.num_classes}"
             )
+
+    def _check_family(self) -> None:
+        if not self.is_resnet:
+            if self.head is None:
+                raise SpecError('the key "head" is missing, expected an object with out_channels')
+            if self.stem.pool is not None:
+                raise SpecError("stem.pool is there, expected none (only a ResNet has one)")
+            return
+        if self.head is not None:
+            raise SpecError("head is there, expected none (a ResNet has none)")
+        if self.padding != "symmetric":
+            raise SpecError(f'padding is "{self.padding}", expected "symmetric" in a ResNet')
+
+    @property
+    def is_resnet(self) -> bool:
+        """Whether the net is of the ResNet family; else it is of TinyNet's."""
+        return self.stages[0].kind in RESNET_KINDS
+
+    @property
+    def names(self) -> Names:
+        """What the net's family calls its parts."""
+        return RESNET_NAMES if self.is_resnet else TINYNET_NAMES
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the last feature map, which the classifier sees the means of."""
+        return self.stages[-1].out_channels if self.head is None else self.head.out_channels
 
     @property
     def stem_padding(self) -> Padding:
@@ -184,9 +251,18 @@ class Spec:
 
     @property
     def stem_out_size(self) -> tuple[int, int]:
-        """Height and width behind the stem."""
+        """Height and width behind the stem's convolution."""
         size = self.input_size[1:]
         return _convolved(size, self.stem.kernel_size, self.stem.stride, self.stem_padding)
+
+    @property
+    def pooled_size(self) -> tuple[int, int]:
+        """Height and width behind the stem's pool, where it has one: what the blocks are given."""
+        size, pool = self.stem_out_size, self.stem.pool
+        if pool is None:
+            return size
+        padding = _padding("symmetric", pool.kernel_size, pool.stride, size)
+        return _convolved(size, pool.kernel_size, pool.stride, padding)
 
     def blocks(self) -> tuple[Block, ...]:
         """Resolves every block, in the order data flows through them."""
@@ -194,10 +270,11 @@ class Spec:
 
     def blocks_by_stage(self) -> tuple[tuple[Block, ...], ...]:
         """Resolves every block, grouped by stage."""
-        in_channels, in_size = self.stem.out_channels, self.stem_out_size
+        in_channels, in_size = self.stem.out_channels, self.pooled_size
         stages: list[tuple[Block, ...]] = []
         for index, stage in enumerate(self.stages):
-            blocks = list(_stage_blocks(index, stage, in_channels, in_size, self.padding))
+            key = self.names.stage_key(index)
+            blocks = list(_stage_blocks(key, stage, in_channels, in_size, self.padding))
             in_channels, in_size = stage.out_channels, blocks[-1].out_size
             stages.append(tuple(blocks))
         return tuple(stages)
@@ -276,12 +353,10 @@ def spec_document(spec: Spec) -> dict[str, Any]:
     if spec.padding != "symmetric":
         document["padding"] = spec.padding
     document["batch_norm"] = dataclasses.asdict(spec.batch_norm)
-    document["stem"] = dataclasses.asdict(spec.stem)
-    document["stages"] = [
-        {key: value for key, value in dataclasses.asdict(stage).items() if value is not None}
-        for stage in spec.stages
-    ]
-    document["head"] = dataclasses.asdict(spec.head)
+    document["stem"] = _without_none(dataclasses.asdict(spec.stem))
+    document["stages"] = [_without_none(dataclasses.asdict(stage)) for stage in spec.stages]
+    if spec.head is not None:
+        document["head"] = dataclasses.asdict(spec.head)
     if spec.preprocessing != Preprocessing():
         document["preprocessing"] = dataclasses.asdict(spec.preprocessing) | {
             key: list(getattr(spec.preprocessing, key)) for key in ("mean", "std")
@@ -303,6 +378,39 @@ def format_spec(spec: Spec) -> str:
         else:
             lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _check_stage(place: str, stage: Stage, is_resnet: bool) -> None:
+    if (stage.kind in RESNET_KINDS) != is_resnet:
+        kinds = RESNET_KINDS if is_resnet else ("ds", "ir")
+        raise SpecError(
+            f'{place}.kind is "{stage.kind}", expected "{kinds[0]}" or "{kinds[1]}" '
+            "(the first stage's family)"
+        )
+    if not is_resnet:
+        if stage.expand_ratio is None:
+            raise SpecError(
+                f'the key "expand_ratio" is missing in {place}, expected a whole number from 1 to '
+                "64"
+            )
+        if stage.kind == "ds" and stage.expand_ratio != 1:
+            raise SpecError(
+                f"{place}.expand_ratio is {stage.expand_ratio}, expected "
+                'the number 1 (a "ds" block does not expand)'
+            )
+        return
+    for field in ("expand_ratio", "se_ratio"):
+        if getattr(stage, field) is not None:
+            raise SpecError(f'{place}.{field} is there, expected none (kind "{stage.kind}")')
+    if stage.kind == "bottleneck" and stage.out_channels % BOTTLENECK_EXPANSION:
+        raise SpecError(
+            f"{place}.out_channels is {stage.out_channels}, expected a multiple of "
+            f"{BOTTLENECK_EXPANSION} (a bottleneck's)"
+        )
 
 
 def _is_shipped(document: Any) -> bool:
@@ -328,9 +436,10 @@ def _build(document: dict[str, Any]) -> Spec:
     fields["input_size"] = tuple(int(n) for n in fields["input_size"])
     fields["num_classes"] = int(fields["num_classes"])
     fields["batch_norm"] = BatchNorm(**{k: float(v) for k, v in fields["batch_norm"].items()})
-    fields["stem"] = Stem(**{k: int(v) for k, v in fields["stem"].items()})
+    fields["stem"] = _build_stem(fields["stem"])
     fields["stages"] = tuple(_build_stage(stage) for stage in fields["stages"])
-    fields["head"] = Head(out_channels=int(fields["head"]["out_channels"]))
+    if "head" in fields:
+        fields["head"] = Head(out_channels=int(fields["head"]["out_channels"]))
     if "preprocessing" in fields:
         values = fields["preprocessing"]
         for key in ("mean", "std"):
@@ -347,24 +456,35 @@ def _build(document: dict[str, Any]) -> Spec:
     return Spec(**fields)
 
 
+def _build_stem(stem: dict[str, Any]) -> Stem:
+    kernel_size, stride, out_channels = (
+        int(stem[key]) for key in ("kernel_size", "stride", "out_channels")
+    )
+    pool = None
+    if "pool" in stem:
+        pool = Pool(**{k: int(v) for k, v in stem["pool"].items()})
+    return Stem(kernel_size, stride, out_channels, pool)
+
+
 def _build_stage(stage: dict[str, Any]) -> Stage:
-    integers = {k: int(v) for k, v in stage.items() if k not in ("kind", "se_ratio")}
+    integers: dict[str, int | None] = {"expand_ratio": None}
+    integers |= {k: int(v) for k, v in stage.items() if k not in ("kind", "se_ratio")}
     se_ratio = float(stage["se_ratio"]) if "se_ratio" in stage else None
-    return Stage(kind=stage["kind"], se_ratio=se_ratio, **integers)
+    return Stage(kind=stage["kind"], se_ratio=se_ratio, **cast("dict[str, Any]", integers))
 
 
 def _stage_blocks(
-    stage_index: int, stage: Stage, in_channels: int, in_size: tuple[int, int], padding_mode: str
+    stage_key: str, stage: Stage, in_channels: int, in_size: tuple[int, int], padding_mode: str
 ) -> Iterator[Block]:
     for index in range(stage.repeats):
         stride = stage.stride if index == 0 else 1
         padding = _padding(padding_mode, stage.kernel_size, stride, in_size)
         out_size = _convolved(in_size, stage.kernel_size, stride, padding)
         yield Block(
-            key=f"blocks.{stage_index}.{index}",
+            key=f"{stage_key}.{index}",
             kind=stage.kind,
             in_channels=in_channels,
-            mid_channels=in_channels * stage.expand_ratio,
+            mid_channels=_mid_channels(stage, in_channels),
             out_channels=stage.out_channels,
             kernel_size=stage.kernel_size,
             stride=stride,
@@ -375,6 +495,14 @@ def _stage_blocks(
             out_size=out_size,
         )
         in_channels, in_size = stage.out_channels, out_size
+
+
+def _mid_channels(stage: Stage, in_channels: int) -> int:
+    if stage.expand_ratio is not None:
+        return in_channels * stage.expand_ratio
+    if stage.kind == "basic":
+        return stage.out_channels
+    return stage.out_channels // BOTTLENECK_EXPANSION
 
 
 def _padding(mode: str, kernel_size: int, stride: int, size: tuple[int, int]) -> Padding:

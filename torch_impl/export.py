@@ -11,7 +11,7 @@ import torch
 from tinynet.manifest import State
 from tinynet.spec import Spec
 
-from torch_impl.model import TinyNet
+from torch_impl.model import make_net
 
 
 def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
@@ -22,7 +22,7 @@ def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
         state: canonical state.
         path: the file to write.
     """
-    net = TinyNet(spec, state).eval()
+    net = make_net(spec, state).eval()
     # Two images, because torch.export treats a size of one as fixed.
     images = torch.zeros(2, *spec.input_size)
     # The exporter uses deprecated parts of PyTorch, and logs that it found no torchvision.

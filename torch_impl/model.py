@@ -1,4 +1,4 @@
-"""TinyNet in PyTorch."""
+"""TinyNet and ResNet in PyTorch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from tinynet.initialise import initial_state
 from tinynet.manifest import State
 from tinynet.spec import Spec
 
-from torch_impl.blocks import BLOCK_KINDS, GlobalAveragePool, activation, batch_norm, conv2d
+from torch_impl.blocks import (
+    BLOCK_KINDS,
+    GlobalAveragePool,
+    activation,
+    batch_norm,
+    conv2d,
+    max_pool,
+)
 from torch_impl.state import write_state
 
 
 class TinyNet(nn.Module):
-    """A member of the family: stem, blocks, head, classifier.
+    """A member of TinyNet's family: stem, blocks, head, classifier.
 
     Args:
         spec: what to build.
@@ -32,7 +39,8 @@ class TinyNet(nn.Module):
     def __init__(self, spec: Spec, state: State | None = None):
         super().__init__()
         self.spec = spec
-        stem, head, bn, act = spec.stem, spec.head, spec.batch_norm, spec.activation
+        stem, bn, act = spec.stem, spec.batch_norm, spec.activation
+        channels = spec.feature_channels
         self.conv_stem = conv2d(
             spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding
         )
@@ -44,15 +52,15 @@ class TinyNet(nn.Module):
                 for stage in spec.blocks_by_stage()
             )
         )
-        self.conv_head = conv2d(spec.stages[-1].out_channels, head.out_channels)
-        self.bn2 = batch_norm(head.out_channels, bn)
+        self.conv_head = conv2d(spec.stages[-1].out_channels, channels)
+        self.bn2 = batch_norm(channels, bn)
         self.act2 = activation(act)
         self.global_pool = GlobalAveragePool()
-        self.classifier = nn.Linear(head.out_channels, spec.num_classes)
+        self.classifier = nn.Linear(channels, spec.num_classes)
         write_state(self, initial_state(spec, seed=0) if state is None else state)
 
     def features(self, x: torch.Tensor, drop_path: torch.Tensor | None = None) -> torch.Tensor:
-        """The last feature map: (N, C, H, W) pixels to (N, head.out_channels, h, w).
+        """The last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
 
         ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.masks.
         """
@@ -69,7 +77,7 @@ class TinyNet(nn.Module):
     ) -> torch.Tensor:
         """Logits: (N, C, H, W) pixels to (N, num_classes).
 
-        ``dropout`` (N, head.out_channels) scales the pooled features in training and
+        ``dropout`` (N, feature_channels) scales the pooled features in training and
         ``drop_path`` (N, blocks) the residual branches, see tinynet.masks.
         """
         pooled = self.global_pool(self.features(x, drop_path))
@@ -91,3 +99,80 @@ class TinyNet(nn.Module):
                 f"{self.spec.name}: input is {tuple(x.shape[2:])} pixels, expected {size}, the "
                 "size its padding was resolved for"
             )
+
+
+class ResNet(nn.Module):
+    """A member of ResNet's family: stem, stages, classifier.
+
+    Args:
+        spec: what to build.
+        state: canonical state to start from; by default ``initial_state(spec, seed=0)``.
+
+    Raises:
+        StateError: the state does not fit the spec.
+
+    Example:
+        >>> net = ResNet(load_spec("resnet18"))
+        >>> net(torch.zeros(1, 3, 224, 224)).shape
+        torch.Size([1, 1000])
+    """
+
+    def __init__(self, spec: Spec, state: State | None = None):
+        super().__init__()
+        self.spec = spec
+        stem, bn, act = spec.stem, spec.batch_norm, spec.activation
+        self.conv1 = conv2d(
+            spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding
+        )
+        self.bn1 = batch_norm(stem.out_channels, bn)
+        self.act1 = activation(act)
+        self.maxpool = nn.Identity() if stem.pool is None else max_pool(stem.pool)
+        self.stages = [spec.names.stage_key(index) for index in range(len(spec.stages))]
+        for key, stage in zip(self.stages, spec.blocks_by_stage(), strict=True):
+            blocks = (BLOCK_KINDS[block.kind](block, bn, act) for block in stage)
+            setattr(self, key, nn.Sequential(*blocks))
+        self.global_pool = GlobalAveragePool()
+        self.fc = nn.Linear(spec.feature_channels, spec.num_classes)
+        write_state(self, initial_state(spec, seed=0) if state is None else state)
+
+    def features(self, x: torch.Tensor, drop_path: torch.Tensor | None = None) -> torch.Tensor:
+        """The last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
+
+        ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.masks.
+        """
+        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
+        if drop_path is not None:
+            return self._scaled_stages(x, drop_path)
+        for key in self.stages:
+            x = getattr(self, key)(x)
+        return x
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        dropout: torch.Tensor | None = None,
+        drop_path: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits: (N, C, H, W) pixels to (N, num_classes).
+
+        ``dropout`` (N, feature_channels) scales the pooled features in training and
+        ``drop_path`` (N, blocks) the residual branches, see tinynet.masks.
+        """
+        pooled = self.global_pool(self.features(x, drop_path))
+        return self.fc(pooled if dropout is None else pooled * dropout)
+
+    def _scaled_stages(self, x: torch.Tensor, drop_path: torch.Tensor) -> torch.Tensor:
+        index = 0
+        for key in self.stages:
+            for block in getattr(self, key).children():
+                x = block(x, drop_path[:, index])
+                index += 1
+        return x
+
+
+Net = TinyNet | ResNet
+
+
+def make_net(spec: Spec, state: State | None = None) -> Net:
+    """Builds a net of the family that its spec is of; the arguments are the net's."""
+    return ResNet(spec, state) if spec.is_resnet else TinyNet(spec, state)

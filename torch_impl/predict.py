@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tinynet.manifest import State
 from tinynet.spec import Spec
 
-from torch_impl.model import TinyNet
+from torch_impl.model import make_net
 from torch_impl.modes import MODES, running
 
 DEVICES = ("cpu", "cuda")
@@ -33,7 +33,7 @@ class Predictor:
 
     def __init__(self, spec: Spec, state: State, device: str = DEVICES[0], mode: str = MODES[-1]):
         set_device(device)
-        self.net = TinyNet(spec, state).eval().to(device)
+        self.net = make_net(spec, state).eval().to(device)
         self.device = device
         self.mode = mode
 

@@ -19,7 +19,7 @@ from tinynet.training_state import TrainingState
 from torch_impl.data import Normalise, to_device
 from torch_impl.distributed import join
 from torch_impl.loss import cross_entropy
-from torch_impl.model import TinyNet
+from torch_impl.model import Net, ResNet, TinyNet, make_net
 from torch_impl.modes import MODES, in_precision, running
 from torch_impl.predict import DEVICES, set_device
 from torch_impl.state import read_state
@@ -73,7 +73,7 @@ def build(
     precision: str = PRECISIONS[0],
     exact_gates: bool = False,
     device: str = DEVICES[0],
-) -> TinyNet:
+) -> Net:
     """Builds a net to probe.
 
     Args:
@@ -90,7 +90,7 @@ def build(
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
     set_device(device)
-    net = TinyNet(spec, state)
+    net = make_net(spec, state)
     net.to(device, torch.float64 if precision == "float64" else torch.float32)
     # A module takes any attribute; its types know of tensors and modules only.
     net.precision = precision  # pyright: ignore[reportArgumentType]
@@ -103,14 +103,14 @@ def build(
     return net
 
 
-def layer_names(net: TinyNet) -> list[str]:
+def layer_names(net: Net) -> list[str]:
     """Names of the layers a trace records: every module but containers and identities."""
-    passed_over = (TinyNet, nn.Sequential, nn.Identity)
+    passed_over = (TinyNet, ResNet, nn.Sequential, nn.Identity)
     layers = [(name, module) for name, module in net.named_modules() if _is_layer(name)]
-    return [name for name, module in layers if not isinstance(module, passed_over)]
+    return [name for name, module in layers if type(module) not in passed_over]
 
 
-def trace(net: TinyNet, images: Array, mode: str = MODES[0]) -> dict[str, Activation]:
+def trace(net: Net, images: Array, mode: str = MODES[0]) -> dict[str, Activation]:
     """Runs the net in evaluation mode and records every named layer.
 
     Args:
@@ -119,8 +119,8 @@ def trace(net: TinyNet, images: Array, mode: str = MODES[0]) -> dict[str, Activa
         mode: one of :data:`MODES`.
 
     Returns:
-        Layer name -> activation, in the order in which the layers finish; "classifier" is last
-        and holds the logits.
+        Layer name -> activation, in the order in which the layers finish; the classifier is
+        last and holds the logits.
     """
     recorded: dict[str, Activation] = {}
 
@@ -145,7 +145,7 @@ def trace(net: TinyNet, images: Array, mode: str = MODES[0]) -> dict[str, Activa
     return recorded
 
 
-def isolated(net: TinyNet, inputs: Mapping[str, Array], mode: str = MODES[0]) -> dict[str, Array]:
+def isolated(net: Net, inputs: Mapping[str, Array], mode: str = MODES[0]) -> dict[str, Array]:
     """Runs each named layer alone, in evaluation mode, on the input given for it.
 
     Args:
@@ -165,7 +165,7 @@ def isolated(net: TinyNet, inputs: Mapping[str, Array], mode: str = MODES[0]) ->
 
 
 def gradients(
-    net: TinyNet,
+    net: Net,
     images: Array,
     labels: Array,
     label_smoothing: float = 0.0,
@@ -195,7 +195,7 @@ def gradients(
 
 
 def flow(
-    net: TinyNet,
+    net: Net,
     images: Array,
     labels: Array,
     label_smoothing: float = 0.0,
@@ -240,7 +240,7 @@ def flow(
 
 
 def backward(
-    net: TinyNet, given: Mapping[str, tuple[Array, Array]], mode: str = MODES[0]
+    net: Net, given: Mapping[str, tuple[Array, Array]], mode: str = MODES[0]
 ) -> dict[str, Backward]:
     """Runs each named layer alone, in training mode, forward and then back.
 
@@ -328,7 +328,7 @@ class _InFloat64(nn.Module):
 
 
 @contextmanager
-def _running(net: TinyNet, mode: str) -> Iterator[None]:
+def _running(net: Net, mode: str) -> Iterator[None]:
     # On CUDA PyTorch convolves float32 with the ten bits of TF32 unless it is told not to.
     cudnn: Any = torch.backends.cudnn  # whose attributes PyTorch's types do not know
     matmul = torch.backends.cuda.matmul
@@ -341,10 +341,8 @@ def _running(net: TinyNet, mode: str) -> Iterator[None]:
         cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
-def _loss(
-    net: TinyNet, images: torch.Tensor, labels: Array, label_smoothing: float
-) -> torch.Tensor:
-    logits = net(images).to(net.classifier.weight.dtype)
+def _loss(net: Net, images: torch.Tensor, labels: Array, label_smoothing: float) -> torch.Tensor:
+    logits = net(images).to(next(net.parameters()).dtype)
     return cross_entropy(logits, torch.from_numpy(labels).to(logits.device), label_smoothing)
 
 
@@ -358,8 +356,8 @@ def _is_layer(name: str) -> bool:
     return not name.endswith(".module")
 
 
-def _tensor(values: Array, net: TinyNet) -> torch.Tensor:
-    weight = net.classifier.weight
+def _tensor(values: Array, net: Net) -> torch.Tensor:
+    weight = next(net.parameters())
     return torch.tensor(values, dtype=weight.dtype, device=weight.device)
 
 

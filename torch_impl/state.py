@@ -22,7 +22,7 @@ from tinynet.spec import Spec
 from tinynet.training_state import EMA_PREFIX, OPTIMIZER_PREFIX, TrainingState, pack_training
 
 if TYPE_CHECKING:
-    from torch_impl.model import TinyNet
+    from torch_impl.model import Net
 
 
 # Where a training checkpoint has its tensors -> how their names begin in the canonical file.
@@ -45,7 +45,7 @@ class Native:
     metadata: dict[str, str]
 
 
-def read_state(net: TinyNet) -> State:
+def read_state(net: Net) -> State:
     """Copies the state out of a net.
 
     Returns:
@@ -57,7 +57,7 @@ def read_state(net: TinyNet) -> State:
     return {key: tensors[key].cpu().numpy().copy(order="C") for key in manifest(net.spec)}
 
 
-def write_state(net: TinyNet, state: Mapping[str, Any]) -> None:
+def write_state(net: Net, state: Mapping[str, Any]) -> None:
     """Sets every tensor of a net, bit for bit, or none of them.
 
     Raises:

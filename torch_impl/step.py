@@ -21,7 +21,7 @@ from tinynet.training_state import Progress, TrainingState
 from torch_impl.data import Normalise, to_device
 from torch_impl.distributed import Device, Group, average, broadcast
 from torch_impl.loss import cross_entropy
-from torch_impl.model import TinyNet
+from torch_impl.model import Net, make_net
 from torch_impl.optim import OPTIMIZERS, Average
 from torch_impl.predict import Predictor
 from torch_impl.state import write_state
@@ -68,7 +68,7 @@ class TrainStep:
         self.loss_scale = first_loss_scale(precision, state.progress.loss_scale)
         self.good_steps = state.progress.good_steps
         dtype = torch.float64 if precision == "float64" else torch.float32
-        self.net = TinyNet(training_spec(spec, recipe), state.weights)
+        self.net = make_net(training_spec(spec, recipe), state.weights)
         self.net.to(group.device, dtype)
         # Documented, but not in its types.
         self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -183,7 +183,7 @@ class TrainStep:
         statistics = _Statistics(self.statistics) if self.accumulation > 1 else None
         for index, batch in enumerate(batches):
             images, labels, dropout, drop_path = to_device(batch, self.group.device)
-            pixels = self.normalise(images).to(self.net.classifier.weight.dtype)
+            pixels = self.normalise(images).to(self.trained[0].dtype)
             with self._exchange(index == len(batches) - 1):
                 with self._autocast():
                     logits = self.forward(pixels, dropout, drop_path)
@@ -248,7 +248,7 @@ class _Statistics:
         _torch._foreach_copy_(self.statistics, self.sums)
 
 
-def _shared(net: TinyNet, group: Group) -> nn.Module:
+def _shared(net: Net, group: Group) -> nn.Module:
     # Gradients become means over all processes as soon as they are computed. Batch-norm
     # statistics are averaged by synchronise, not taken from the first process.
     if group.size == 1:

@@ -24,14 +24,22 @@ from parity.definition import operations
 Array = NDArray[Any]
 
 NET = ""  # the name of the whole net among its layers
-STEM = ("conv_stem", "bn1", "act1")
-HEAD = ("conv_head", "bn2", "act2", "global_pool", "classifier")
+HEAD = ("conv_head", "bn2", "act2")
 # The layers of a block, one behind the other, by the block's kind.
 BLOCKS = {
     "ds": ("conv_dw", "bn1", "act1", "se", "conv_pw", "bn2"),
     "ir": ("conv_pw", "bn1", "act1", "conv_dw", "bn2", "act2", "se", "conv_pwl", "bn3"),
-}
+    "basic": ("conv1", "bn1", "act1", "conv2", "bn2", "downsample", "act2"),
+    "bottleneck": (
+        "conv1", "bn1", "act1", "conv2", "bn2", "act2", "conv3", "bn3", "downsample", "act3",
+    ),
+}  # fmt: skip
+# The convolution of a block that strides. Source: torchvision's ResNet of version 1.5 for the last.
+STRIDED = {"ds": "conv_dw", "ir": "conv_dw", "basic": "conv1", "bottleneck": "conv2"}
 SQUEEZE_EXCITE = ("conv_reduce", "act1", "conv_expand", "gate")
+DOWNSAMPLE = {"0": "conv", "1": "bn"}
+# What a layer without layers in it is, by how the last part of its name begins.
+KINDS = ("conv", "bn", "act", "gate", "maxpool", "global_pool", "classifier", "fc")
 
 
 class Row(NamedTuple):
@@ -86,14 +94,17 @@ class Definition:
     def children(self, name: str) -> tuple[str, ...]:
         """The layers that a layer is made of, one behind the other; of :data:`NET` too."""
         if name == NET:
-            return (*STEM, *self.rows, *HEAD)
+            stem = (self.spec.names.stem, "bn1", "act1")
+            pool = () if self.spec.stem.pool is None else ("maxpool",)
+            head = () if self.spec.head is None else HEAD
+            return (*stem, *pool, *self.rows, *head, "global_pool", self.spec.names.classifier)
         if name in self.rows:
             row = self.rows[name]
-            leaves = BLOCKS[row.kind]
-            return tuple(f"{name}.{leaf}" for leaf in leaves if leaf != "se" or row.has_excite)
-        if _leaf(name) == "se":
-            return tuple(f"{name}.{leaf}" for leaf in SQUEEZE_EXCITE)
-        return ()
+            absent = {"se"} if not row.has_excite else set[str]()
+            absent |= {"downsample"} if row.has_skip else set()
+            return tuple(f"{name}.{leaf}" for leaf in BLOCKS[row.kind] if leaf not in absent)
+        leaves = {"se": SQUEEZE_EXCITE, "downsample": tuple(DOWNSAMPLE)}.get(_leaf(name), ())
+        return tuple(f"{name}.{leaf}" for leaf in leaves)
 
     @property
     def names(self) -> list[str]:
@@ -120,10 +131,18 @@ class Definition:
             x: its input, (N, C, H, W), or (N, C) for the classifier.
             upstream: gives, for the output, the gradient with respect to it.
             training: whether batch norm takes the batch's own statistics.
-            dropout: (N, head channels), as in :class:`tinynet.masks.Masks`.
+            dropout: (N, feature channels), as in :class:`tinynet.masks.Masks`.
             drop_path: (N, blocks), likewise.
         """
         return _Pass(self, training, dropout, drop_path).run(name, x, upstream)
+
+
+def kind(name: str) -> str:
+    """Which of :data:`KINDS` a layer is; empty for one that has layers in it."""
+    parent, _, leaf = name.rpartition(".")
+    if _leaf(parent) == "downsample":
+        return DOWNSAMPLE[leaf]
+    return next((kind for kind in KINDS if leaf.startswith(kind)), "")
 
 
 def rows(spec: Spec) -> dict[str, Row]:
@@ -138,7 +157,8 @@ def rows(spec: Spec) -> dict[str, Row]:
         for place in range(stage.repeats):
             stride = stage.stride if place == 0 else 1
             skip = stride == 1 and channels == stage.out_channels
-            found[f"blocks.{index}.{place}"] = Row(stage.kind, stride, skip, bool(stage.se_ratio))
+            key = f"{spec.names.stage_key(index)}.{place}"
+            found[key] = Row(stage.kind, stride, skip, bool(stage.se_ratio))
             channels = stage.out_channels
     return found
 
@@ -197,32 +217,55 @@ class _Pass:
             return self._block(name, x)
         if leaf == "se":
             return self._squeeze_excite(name, x)
-        if leaf == "global_pool":
-            return self._mean(x, keepdims=False)
-        if leaf == "classifier":
-            return self._dense(name, x)
-        if leaf.startswith("conv"):
-            return self._conv2d(name, x)
-        if leaf.startswith("bn"):
-            return self._batch_norm(name, x)
-        return self._elementwise("sigmoid" if leaf == "gate" else self.net.spec.activation, x)
+        if leaf == "downsample":
+            return self._chain(name, x)
+        match kind(name):
+            case "global_pool":
+                return self._mean(x, keepdims=False)
+            case "classifier" | "fc":
+                return self._dense(name, x)
+            case "conv":
+                return self._conv2d(name, x)
+            case "bn":
+                return self._batch_norm(name, x)
+            case "maxpool":
+                return self._max_pool(x)
+            case found:
+                activation = self.net.spec.activation
+                return self._elementwise("sigmoid" if found == "gate" else activation, x)
 
     def _net(self, x: _Node) -> _Node:
         for name in self.net.children(NET):
-            if name == "classifier" and self.dropout is not None:
+            if name == self.net.spec.names.classifier and self.dropout is not None:
                 x = self._scale(x, self._constant(self.dropout))
             x = self._layer(name, x)
         return x
 
     def _block(self, name: str, x: _Node) -> _Node:
-        y = x
-        for child in self.net.children(name):
-            y = self._layer(child, y)
-        if not self.net.rows[name].has_skip:
+        if self.net.spec.is_resnet:
+            return self._resnet_block(name, x)
+        y = self._chain(name, x)
+        return self._sum(x, self._dropped(name, y)) if self.net.rows[name].has_skip else y
+
+    def _resnet_block(self, name: str, x: _Node) -> _Node:
+        *branch, last = self.net.children(name)
+        shortcut, y = x, x
+        for child in branch:
+            if _leaf(child) == "downsample":
+                shortcut = self._layer(child, x)
+            else:
+                y = self._layer(child, y)
+        return self._layer(last, self._sum(shortcut, self._dropped(name, y)))
+
+    def _dropped(self, name: str, y: _Node) -> _Node:
+        if name not in self.drop_path:
             return y
-        if name in self.drop_path:
-            y = self._scale(y, self._constant(self.drop_path[name]))
-        return self._sum(x, y)
+        return self._scale(y, self._constant(self.drop_path[name]))
+
+    def _chain(self, name: str, x: _Node) -> _Node:
+        for child in self.net.children(name):
+            x = self._layer(child, x)
+        return x
 
     def _squeeze_excite(self, name: str, x: _Node) -> _Node:
         gates = self._mean(x, keepdims=True)
@@ -246,10 +289,13 @@ class _Pass:
         return self._node(operations.conv2d(x.value, weight, bias, *settings), back)
 
     def _stride(self, name: str) -> int:
-        if name == "conv_stem":
+        if name == self.net.spec.names.stem:
             return self.net.spec.stem.stride
-        block, _, leaf = name.rpartition(".")
-        return self.net.rows[block].stride if leaf == "conv_dw" else 1
+        parent, _, leaf = name.rpartition(".")
+        if _leaf(parent) == "downsample":
+            return self.net.rows[parent.rpartition(".")[0]].stride
+        row = self.net.rows.get(parent)
+        return row.stride if row and leaf == STRIDED[row.kind] else 1
 
     def _batch_norm(self, name: str, x: _Node) -> _Node:
         leaves = ("weight", "bias", "running_mean", "running_var")
@@ -301,6 +347,18 @@ class _Pass:
 
         return self._node(operations.mean(x.value, keepdims=keepdims), back)
 
+    def _max_pool(self, x: _Node) -> _Node:
+        pool = self.net.spec.stem.pool
+        if pool is None:
+            raise ValueError(f"{self.net.spec.name} has no max pool")
+        sides = padding("symmetric", pool.kernel_size, pool.stride, x.value.shape[2:])
+        settings = pool.kernel_size, pool.stride, sides
+
+        def back(dy: Array) -> None:
+            x.gradient = x.gradient + operations.max_pool_vjp(dy, x.value, *settings)
+
+        return self._node(operations.max_pool(x.value, *settings), back)
+
     def _scale(self, x: _Node, factors: _Node) -> _Node:
         def back(dy: Array) -> None:
             of_x, of_factors = operations.scale_vjp(dy, x.value, factors.value)
@@ -328,6 +386,7 @@ class _Pass:
 _ELEMENTWISE = {
     "silu": (operations.silu, operations.silu_vjp),
     "relu6": (operations.relu6, operations.relu6_vjp),
+    "relu": (operations.relu, operations.relu_vjp),
     "sigmoid": (operations.sigmoid, operations.sigmoid_vjp),
 }
 

@@ -89,9 +89,9 @@ def conv2d(
     """
     padded = _split(_pad(x, padding), groups)
     kernel = _split(weight[None], groups)[0]
-    size = _output_size(padded, weight, stride)
+    size = _output_size(padded, weight.shape[-2:], stride)
     y = np.zeros((len(x), groups, kernel.shape[1], size[0] * size[1]))
-    for tap, window in _windows(weight, size, stride):
+    for tap, window in _windows(weight.shape[-2:], size, stride):
         y += kernel[(..., *tap)] @ _flat(padded[(..., *window)])
     y = y.reshape(len(x), len(weight), *size)
     return y if bias is None else y + bias[:, None, None]
@@ -112,15 +112,13 @@ def conv2d_vjp(
     size = dy.shape[2:]
     rows = _flat(_split(dy, groups))
     dpadded, dkernel = np.zeros_like(padded), np.zeros_like(kernel)
-    for tap, window in _windows(weight, size, stride):
+    for tap, window in _windows(weight.shape[-2:], size, stride):
         columns = _flat(padded[(..., *window)])
         dkernel[(..., *tap)] = (rows @ columns.swapaxes(-1, -2)).sum(0)
         # Windows overlap: a pixel collects what every window that holds it sends back.
         back = kernel[(..., *tap)].swapaxes(-1, -2) @ rows
         dpadded[(..., *window)] += back.reshape(*back.shape[:-1], *size)
-    top, _, left, _ = padding
-    inside = (..., slice(top, top + x.shape[2]), slice(left, left + x.shape[3]))
-    dx = dpadded.reshape(*x.shape[:2], *dpadded.shape[3:])[inside]
+    dx = dpadded.reshape(*x.shape[:2], *dpadded.shape[3:])[_inside(x, padding)]
     return Gradients(dx, dkernel.reshape(weight.shape), dy.sum((0, 2, 3)))
 
 
@@ -239,7 +237,40 @@ def relu6_vjp(dy: Array, x: Array) -> Array:
     return dy * ((x > 0.0) & (x < 6.0))
 
 
+@_widened
+def relu(x: Array) -> Array:
+    """x, kept from falling below 0."""
+    return np.maximum(x, 0.0)
+
+
+@_widened
+def relu_vjp(dy: Array, x: Array) -> Array:
+    """The gradient of :func:`relu`; at the kink, 0, it is 0."""
+    return dy * (x > 0.0)
+
+
 # Means, gates and branches
+
+
+@_widened
+def max_pool(x: Array, kernel_size: int, stride: int, padding: Padding) -> Array:
+    """The largest pixel of each window: (N, C, H, W) to (N, C, H', W'); padding is never it."""
+    padded, kernel = _pad(x, padding, -np.inf), (kernel_size, kernel_size)
+    size = _output_size(padded, kernel, stride)
+    windows = [padded[(..., *window)] for _, window in _windows(kernel, size, stride)]
+    return np.maximum.reduce(windows)
+
+
+@_widened
+def max_pool_vjp(dy: Array, x: Array, kernel_size: int, stride: int, padding: Padding) -> Array:
+    """The gradient of :func:`max_pool`; of equal pixels the first, row by row, has it all."""
+    padded, kernel = _pad(x, padding, -np.inf), (kernel_size, kernel_size)
+    windows = [window for _, window in _windows(kernel, dy.shape[2:], stride)]
+    first = np.stack([padded[(..., *window)] for window in windows]).argmax(0)
+    dpadded = np.zeros_like(padded)
+    for index, window in enumerate(windows):
+        dpadded[(..., *window)] += dy * (first == index)
+    return dpadded[_inside(x, padding)]
 
 
 @_widened
@@ -377,9 +408,16 @@ def ema_step(average: Array, values: Array, decay: float) -> Array:
 _PIXELS = (0, 2, 3)
 
 
-def _pad(x: Array, padding: Padding) -> Array:
+def _pad(x: Array, padding: Padding, value: float = 0.0) -> Array:
     top, bottom, left, right = padding
-    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    sides = ((0, 0), (0, 0), (top, bottom), (left, right))
+    return np.pad(x, sides, constant_values=value)
+
+
+def _inside(x: Array, padding: Padding) -> tuple[Any, ...]:
+    # Where x is within what it was padded to.
+    top, _, left, _ = padding
+    return (..., slice(top, top + x.shape[2]), slice(left, left + x.shape[3]))
 
 
 def _split(values: Array, groups: int) -> Array:
@@ -391,19 +429,19 @@ def _flat(values: Array) -> Array:
     return values.reshape(*values.shape[:-2], -1)
 
 
-def _output_size(padded: Array, weight: Array, stride: int) -> tuple[int, int]:
+def _output_size(padded: Array, kernel: tuple[int, ...], stride: int) -> tuple[int, int]:
     height, width = (
-        (have - kernel) // stride + 1
-        for have, kernel in zip(padded.shape[-2:], weight.shape[-2:], strict=True)
+        (have - covered) // stride + 1
+        for have, covered in zip(padded.shape[-2:], kernel, strict=True)
     )
     return height, width
 
 
 def _windows(
-    weight: Array, size: tuple[int, ...], stride: int
+    kernel: tuple[int, ...], size: tuple[int, ...], stride: int
 ) -> Iterator[tuple[tuple[int, int], tuple[slice, slice]]]:
     # Each tap (i, j) of the kernel, and the pixels it meets on its way over the padded image.
-    for i, j in np.ndindex(*weight.shape[-2:]):
+    for i, j in np.ndindex(*kernel):
         rows, columns = (
             slice(start, start + stride * (count - 1) + 1, stride)
             for start, count in zip((i, j), size, strict=True)

@@ -57,8 +57,10 @@ def ema_decays(ema: Ema, updates: Sequence[int]) -> list[float]:
 
 
 def drop_path_rates(spec: Spec, rate: float) -> list[float]:
-    """Each block's probability to be left out, growing with its place; 0 without a skip."""
-    skips = [block.has_skip for stage in spec.blocks_by_stage() for block in stage]
+    """Each block's probability to be left out, growing with its place; 0 if nothing is added."""
+    skips = [
+        block.has_skip or spec.is_resnet for stage in spec.blocks_by_stage() for block in stage
+    ]
     step = rate / len(skips)
     return [step * place * skip for place, skip in enumerate(skips)]
 
@@ -79,7 +81,8 @@ def initial_deviations(spec: Spec) -> dict[str, float]:
             deviations[key] = math.sqrt(2.0 / (feeds * height * width))
         elif entry.role == "linear_weight":
             # Uniform between -a and a.
-            deviations[key] = 1.0 / math.sqrt(3.0 * entry.shape[0])
+            fan = entry.shape[1] if spec.is_resnet else entry.shape[0]
+            deviations[key] = 1.0 / math.sqrt(3.0 * fan)
     return deviations
 
 

@@ -218,7 +218,8 @@ def _named(
         found |= {f"layers-isolated/{name}": layers[name] for name in order}
     if outputs:
         found |= {f"layers-chained/{name}": values for name, values in outputs.items()}
-        found["logits/classifier"] = outputs["classifier"]
+        name = spec.names.classifier
+        found[f"logits/{name}"] = outputs[name]
     if gradients is not None:
         found["loss/loss"] = np.array(gradients.loss)
         flow = reversed(_trained(spec))

@@ -121,9 +121,10 @@ def pixels(bench: Bench) -> Iterator[Evidence]:
     yield _marked("training images", "training card", _training_card(), TRAINING_CARD, what)
     for framework in bench.frameworks:
         yield from _fed(framework)
-    yield _stem_input("torch eager", bench.reference_trace, bench.pixels)
+    stem = bench.spec.names.stem
+    yield _stem_input("torch eager", stem, bench.reference_trace, bench.pixels)
     for subject in bench.subjects:
-        yield _stem_input(str(subject), bench.trace(subject), bench.pixels)
+        yield _stem_input(str(subject), stem, bench.trace(subject), bench.pixels)
 
 
 def _training_card() -> str:
@@ -163,9 +164,9 @@ def _marked(subject: str, where: str, found: str, expected: str, what: str) -> E
     return Evidence(subject, where, float(not matches), 0.0, kind="bits", note=note)
 
 
-def _stem_input(subject: str, trace: dict[str, Any], truth: Array) -> Evidence:
-    found = trace["conv_stem"].input if "conv_stem" in trace else None
-    return compare_bits(subject, "input of conv_stem", found, truth)
+def _stem_input(subject: str, stem: str, trace: dict[str, Any], truth: Array) -> Evidence:
+    found = trace[stem].input if stem in trace else None
+    return compare_bits(subject, f"input of {stem}", found, truth)
 
 
 def _test_card() -> Image.Image:

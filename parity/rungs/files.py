@@ -21,7 +21,7 @@ def onnx(bench: Bench) -> Iterator[Evidence]:
         predict = onnx_file.OnnxPredictor(bench.onnx_path(framework), bench.spec)
         found = predict(bench.pixels)
         subject = f"{framework} to ONNX"
-        yield compare_values(subject, "classifier", found, truth, references, bench.bound("onnx"))
+        yield compare_values(subject, name, found, truth, references, bench.bound("onnx"))
 
 
 def checkpoints(bench: Bench) -> Iterator[Evidence]:

@@ -58,9 +58,10 @@ def layers_chained(bench: Bench) -> Iterator[Evidence]:
 
 def logits(bench: Bench) -> Iterator[Evidence]:
     """The whole net, and once more with sigmoid and SiLU computed in float64."""
+    name = bench.spec.names.classifier
     truth, references = bench.judge_logits, bench.reference_logits
     for subject in (*bench.subjects, *bench.exact):
         bound = bench.bound("logits, exact gates" if subject.exact_gates else "logits", subject)
-        found = bench.trace(subject)["classifier"].output
-        yield compare_values(str(subject), "classifier", found, truth, references, bound)
+        found = bench.trace(subject)[name].output
+        yield compare_values(str(subject), name, found, truth, references, bound)
     bench.release("judge_trace", "reference_trace", "reference_outputs", "trace")

@@ -222,16 +222,32 @@ def _unit_forward(witness: _Witness, parent: str, name: str, given: Array) -> Cu
     if name.endswith(".se"):
         given = operations.mean(given, keepdims=True)
     for child in children:
-        found = _unit_forward(witness, name, child, given)
+        found = _unit_forward(witness, name, child, _given(witness, name, child, given))
         if found:
             return found
-        given = witness.layers[child].output
+        if not child.endswith(".downsample"):
+            given = witness.layers[child].output
     what = "gating" if name.endswith(".se") else "residual sum"
     return Culprit(
         name, name, what, "forward", sources.composite(witness.framework, name, witness.bench.spec),
         evidence,
         f"Every layer within {name} is right, but not what it makes of their results: the {what}.",
     )  # fmt: skip
+
+
+def _given(witness: _Witness, name: str, child: str, before: Array) -> Array:
+    # In a ResNet's block the projection is given what the block is, and the last activation the
+    # sum; any other layer what the one before it returned.
+    if child.endswith(".downsample"):
+        return witness.layers[name].input
+    if name not in witness.definition.rows or not witness.bench.spec.is_resnet:
+        return before
+    if child != witness.definition.children(name)[-1]:
+        return before
+    projection = f"{name}.downsample"
+    projected = projection in witness.definition.children(name)
+    shortcut = witness.layers[projection].output if projected else witness.layers[name].input
+    return shortcut + before
 
 
 def _leaf(witness: _Witness, name: str, evidence: Evidence) -> Culprit:
@@ -274,7 +290,7 @@ def _of_names(witness: _Witness, name: str) -> Source | None:
 
 def _loss(bench: Bench, witness: _Witness) -> Culprit | None:
     def error(of: _Witness) -> tuple[Array, Array]:
-        logits = of.layers["classifier"].output
+        logits = of.layers[bench.spec.names.classifier].output
         truth = operations.cross_entropy(logits, bench.labels, LABEL_SMOOTHING)
         return np.array(of.gradients.loss), np.array(truth)
 
@@ -291,7 +307,7 @@ def _loss(bench: Bench, witness: _Witness) -> Culprit | None:
 
 def _loss_gradient(bench: Bench, witness: _Witness) -> Culprit | None:
     def error(of: _Witness) -> tuple[Array, Array]:
-        item = of.layers["classifier"]
+        item = of.layers[bench.spec.names.classifier]
         smoothing = LABEL_SMOOTHING
         truth = operations.cross_entropy_vjp(1.0, item.output, bench.labels, smoothing)
         return item.gradient, truth
@@ -364,7 +380,8 @@ def _unit_backward(witness: _Witness, name: str) -> Culprit | None:
     children = witness.definition.children(name)
     if not children:
         return _backward_of(witness, name, name, evidence)
-    if witness.definition.rows[name].has_skip and _alone_is_right(witness, children[0]):
+    is_sum = witness.definition.rows[name].has_skip or witness.bench.spec.is_resnet
+    if is_sum and _alone_is_right(witness, children[0]):
         return _cut(witness, name, name, f"the skip of {name}", evidence)
     return _backward_of(witness, name, children[0], evidence)
 
@@ -377,6 +394,8 @@ def _consumer(witness: _Witness, unit: str, name: str, evidence: Evidence) -> Cu
     if place == len(children) - 1:
         return _cut(witness, unit, parent, name, evidence)
     following = children[place + 1]
+    if following.endswith(".downsample"):
+        following = children[-1]
     if witness.definition.children(following):
         return _cut(witness, unit, following, name, evidence)
     if _alone_is_right(witness, following):

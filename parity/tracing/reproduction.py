@@ -68,7 +68,7 @@ def _evaluation(bench: Bench, culprit: Culprit) -> str:
     layer = f"definition.run({NET!r}, inputs.pixels(spec, 2, {bench.seed})).layers[{name!r}]"
     given = f"inputs.pixels(spec, 2, {bench.seed})" if name == NET else f"{layer}.input"
     found = (
-        "twin.probe.trace(net, x, mode)['classifier'].output"
+        f"twin.probe.trace(net, x, mode)[{bench.spec.names.classifier!r}].output"
         if name == NET
         else f"twin.probe.isolated(net, {{{name!r}: x}}, mode)[{name!r}]"
     )

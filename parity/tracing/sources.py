@@ -15,21 +15,28 @@ from typing import NamedTuple
 from tinynet.manifest import StateError, manifest
 from tinynet.spec import Spec
 
-from parity.definition.net import NET, rows
+from parity.definition.net import NET, kind, rows
 from parity.twins import FRAMEWORKS
 
 ROOT = Path(__file__).parents[2]
 # What a traceback may end in and what yet only passes on what it was given.
 _MESSENGERS = ("parity/", "tinynet/documents.py", "torch_impl/probe.py", "mindspore_impl/probe.py")
-_CLASSES = {"ds": "DepthwiseSeparable", "ir": "InvertedResidual"}
-# The builder of a layer without layers in it, by how its name begins, and what it computes.
+_CLASSES = {
+    "ds": "DepthwiseSeparable",
+    "ir": "InvertedResidual",
+    "basic": "BasicBlock",
+    "bottleneck": "Bottleneck",
+}
+# The builder of a layer without layers in it, by its kind, and what it computes.
 _BUILDERS = {
     "conv": ("conv2d", "convolution"),
     "bn": ("batch_norm", "batch norm"),
     "act": ("activation", "activation"),
     "gate": ("SqueezeExcite", "sigmoid"),
     "global_pool": ("GlobalAveragePool", "mean over the pixels"),
+    "maxpool": ("max_pool", "max pool"),
     "classifier": ("TinyNet", "dense"),
+    "fc": ("ResNet", "dense"),
 }
 
 
@@ -55,15 +62,17 @@ def in_twin(framework: str, module: str, definition: str) -> Source:
 
 def operation(name: str) -> str:
     """What a layer computes, in a word or two."""
-    if _is_leaf(name):
-        return _BUILDERS[_kind(name)][1]
-    return "squeeze-excite" if name.endswith(".se") else "block" if name else "net"
+    if kind(name):
+        return _BUILDERS[kind(name)][1]
+    inner = {"se": "squeeze-excite", "downsample": "projection"}.get(name.rpartition(".")[2])
+    return inner or ("block" if name else "net")
 
 
 def builder(framework: str, name: str) -> Source:
     """What makes a layer without layers in it."""
-    definition = _BUILDERS[_kind(name)][0]
-    return in_twin(framework, "model" if definition == "TinyNet" else "blocks", definition)
+    definition = _BUILDERS[kind(name)][0]
+    module = "model" if definition in ("TinyNet", "ResNet") else "blocks"
+    return in_twin(framework, module, definition)
 
 
 def owner(framework: str, name: str, spec: Spec) -> Source:
@@ -74,10 +83,11 @@ def owner(framework: str, name: str, spec: Spec) -> Source:
 def composite(framework: str, name: str, spec: Spec) -> Source:
     """What wires the layers in a layer: of a block, a squeeze-excite, or of the net."""
     if name == NET:
-        return in_twin(framework, "model", "TinyNet")
+        return in_twin(framework, "model", "ResNet" if spec.is_resnet else "TinyNet")
     if name in (found := rows(spec)):
         return in_twin(framework, "blocks", _CLASSES[found[name].kind])
-    return in_twin(framework, "blocks", "SqueezeExcite")
+    is_projection = name.endswith(".downsample")
+    return in_twin(framework, "blocks", "Downsample" if is_projection else "SqueezeExcite")
 
 
 def of_layers(framework: str, off: Collection[str], every: Iterable[str], spec: Spec) -> Source:
@@ -89,9 +99,9 @@ def of_layers(framework: str, off: Collection[str], every: Iterable[str], spec: 
         every: all layers of the net; of those of the same kind the rest are right.
         spec: the net.
     """
-    kind = _kind(next(iter(off)))
+    own = kind(next(iter(off)))
     owners = {owner(framework, name, spec) for name in off}
-    others = {owner(framework, n, spec) for n in every if _is_leaf(n) and _kind(n) == kind}
+    others = {owner(framework, n, spec) for n in every if kind(n) == own}
     if len(owners) == 1 and others - owners:
         return owners.pop()
     return builder(framework, next(iter(off)))
@@ -99,7 +109,7 @@ def of_layers(framework: str, off: Collection[str], every: Iterable[str], spec: 
 
 def same_kind(name: str, every: Iterable[str]) -> list[str]:
     """The layers without layers in them that compute the same as one of them."""
-    return [other for other in every if _is_leaf(other) and _kind(other) == _kind(name)]
+    return [other for other in every if kind(other) == kind(name)]
 
 
 def of_error(error: BaseException, spec: Spec) -> Source | None:
@@ -155,13 +165,3 @@ def _definition_at(filename: str, line: int) -> Source | None:
             return Source(name, ".".join(names))
         names.append(inner.name)
         node = inner
-
-
-def _kind(name: str) -> str:
-    leaf = name.rpartition(".")[2]
-    return next(kind for kind in _BUILDERS if leaf.startswith(kind))
-
-
-def _is_leaf(name: str) -> bool:
-    leaf = name.rpartition(".")[2]
-    return leaf.startswith(tuple(_BUILDERS))

@@ -14,7 +14,7 @@ import safetensors.numpy
 import tinynet
 from tinynet.documents import DocumentError
 from tinynet.initialise import initial_state
-from tinynet.manifest import CLASSIFIER_KEYS, StateError, mindspore_keys
+from tinynet.manifest import StateError, classifier_keys, mindspore_keys
 from tinynet.safetensors_file import SafetensorsFileError
 from tinynet.spec import format_spec, load_spec
 
@@ -146,8 +146,7 @@ def test_a_foreign_file_is_recognised(tmp_path, state):
 
 
 def test_a_foreign_file_with_other_classes_is_recognised(tmp_path, state):
-    ten = state | {CLASSIFIER_KEYS[0]: state[CLASSIFIER_KEYS[0]][:10].copy()}
-    ten[CLASSIFIER_KEYS[1]] = state[CLASSIFIER_KEYS[1]][:10].copy()
+    ten = state | {key: state[key][:10].copy() for key in classifier_keys(E)}
     assert load_checkpoint(write_foreign(tmp_path / "a.safetensors", ten)).spec.num_classes == 10
 
 
@@ -192,8 +191,8 @@ def test_a_new_classifier_on_request_only(tmp_path, path, state):
         load_checkpoint(path, ten)
     checkpoint = convert(path, tmp_path / "ten.safetensors", spec=ten, new_classifier=5)
     drawn = initial_state(ten, 5)
-    body = {key: array for key, array in state.items() if key not in CLASSIFIER_KEYS}
-    assert_bits(checkpoint.state, body | {key: drawn[key] for key in CLASSIFIER_KEYS})
+    body = {key: array for key, array in state.items() if key not in classifier_keys(E)}
+    assert_bits(checkpoint.state, body | {key: drawn[key] for key in classifier_keys(E)})
     assert load_checkpoint(tmp_path / "ten.safetensors").spec == ten
     with pytest.raises(CheckpointError, match="a new classifier needs the spec it is for"):
         load_checkpoint(path, new_classifier=5)

@@ -224,7 +224,7 @@ def test_another_classifier_and_nothing_else(state):
     with pytest.raises(StateError, match=r"classifier.weight has shape \(5, 6\), expected \(10,"):
         check_state(state, ten, "w")
     initial = initial_state(ten, seed=9)
-    tuned = check_state(drop_classifier(state, initial), ten, "w")
+    tuned = check_state(drop_classifier(state, initial, ten), ten, "w")
     for key in tuned:
         origin = initial if key.startswith("classifier.") else state
         assert tuned[key] is origin[key]

@@ -16,7 +16,7 @@ from tinynet.evaluation import top_classes
 from tinynet.images import load_input
 from tinynet.initialise import initial_state
 from tinynet.labels import class_names, wordnet_ids
-from tinynet.manifest import CLASSIFIER_KEYS
+from tinynet.manifest import classifier_keys
 from tinynet.randomness import normal
 from tinynet.recipe import load_recipe
 from tinynet.spec import format_spec, load_spec, parse_spec
@@ -260,7 +260,7 @@ def test_an_exporter_that_errs_is_found_out(run_script, weights, tmp_path, monke
 
 
 def test_a_classifier_of_zeros_can_be_exported(run_script, tmp_path):
-    state = TINY_STATE | {key: np.zeros_like(TINY_STATE[key]) for key in CLASSIFIER_KEYS}
+    state = TINY_STATE | {key: np.zeros_like(TINY_STATE[key]) for key in classifier_keys(TINY)}
     save_checkpoint(tmp_path / "zeros.safetensors", Checkpoint(state, TINY))
     status, out, _ = run_script(
         "export", "--framework", "mindspore", "--weights", tmp_path / "zeros.safetensors",

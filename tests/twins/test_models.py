@@ -256,7 +256,7 @@ def test_another_number_of_classes_needs_a_classifier_dropped_on_request(framewo
     after = twin.state.read_state(net)
     assert all(np.array_equal(after[key], before[key]) for key in before)
 
-    twin.state.write_state(net, drop_classifier(golden_state(thousand), before))
+    twin.state.write_state(net, drop_classifier(golden_state(thousand), before, ten))
     tuned = twin.state.read_state(net)
     for key in tuned:
         origin = before if key.startswith("classifier.") else golden_state(thousand)
