@@ -43,8 +43,7 @@ def activation(name: str) -> nn.Cell:
 def max_pool(pool: Pool) -> nn.MaxPool2d:
     """The stem's pool: (N, C, H, W) to (N, C, h, w)."""
     # With pad_mode "pad" what is added is never the maximum; "same" would add it behind only.
-    padding = pool.kernel_size // 2
-    return nn.MaxPool2d(pool.kernel_size, pool.stride, pad_mode="pad", padding=padding)
+    return nn.MaxPool2d(pool.kernel_size, pool.stride, pad_mode="pad", padding=pool.padding)
 
 
 class GlobalAveragePool(nn.Cell):

@@ -34,7 +34,7 @@ def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
     model = onnx.load(os.fspath(path))
     _reorder_pads(model)
     if spec.stem.pool is not None:
-        _merge_pad(model, spec.stem.pool.kernel_size // 2)
+        _merge_pad(model, spec.stem.pool.padding)
     onnx.save(model, os.fspath(path))
 
 
@@ -42,7 +42,7 @@ class _ZerosPool(nn.Cell):
     # MindSpore 2.10 exports no padded max pool, but zeros around an image and then a max pool.
     def __init__(self, pool: Pool):
         super().__init__()
-        side = pool.kernel_size // 2
+        side = pool.padding
         self.pad = ops.Pad(((0, 0), (0, 0), (side, side), (side, side)))
         self.pool = nn.MaxPool2d(pool.kernel_size, pool.stride, pad_mode="valid")
 

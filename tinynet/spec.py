@@ -48,10 +48,15 @@ class BatchNorm:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pool:
-    """A max pool, padded by ``kernel_size // 2`` pixels that never are the maximum."""
+    """A max pool."""
 
     kernel_size: int
     stride: int
+
+    @property
+    def padding(self) -> int:
+        """Pixels on every side, none of which is ever the maximum."""
+        return self.kernel_size // 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -261,8 +266,7 @@ class Spec:
         size, pool = self.stem_out_size, self.stem.pool
         if pool is None:
             return size
-        padding = _padding("symmetric", pool.kernel_size, pool.stride, size)
-        return _convolved(size, pool.kernel_size, pool.stride, padding)
+        return _convolved(size, pool.kernel_size, pool.stride, (pool.padding,) * 4)
 
     def blocks(self) -> tuple[Block, ...]:
         """Resolves every block, in the order data flows through them."""

@@ -55,7 +55,7 @@ def activation(name: str) -> nn.Module:
 
 def max_pool(pool: Pool) -> nn.MaxPool2d:
     """The stem's pool: (N, C, H, W) to (N, C, h, w)."""
-    return nn.MaxPool2d(pool.kernel_size, pool.stride, pool.kernel_size // 2)
+    return nn.MaxPool2d(pool.kernel_size, pool.stride, pool.padding)
 
 
 class GlobalAveragePool(nn.Module):

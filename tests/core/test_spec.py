@@ -82,7 +82,7 @@ WHOLE = "a whole number from 1 to"
         (["num_classes"], True, f"num_classes is true, expected {WHOLE} 1000000"),
         (["num_classes"], 10.5, f"num_classes is 10.5, expected {WHOLE} 1000000"),
         (["num_classes"], 0, f"num_classes is 0, expected {WHOLE} 1000000"),
-        (["activation"], "gelu", 'activation is "gelu", expected "silu" or "relu6"'),
+        (["activation"], "gelu", 'activation is "gelu", expected "silu", "relu6" or "relu"'),
         (
             ["padding"], "valid",
             'padding is "valid", expected "symmetric" (kernel_size // 2 on every side) or '
@@ -101,7 +101,8 @@ WHOLE = "a whole number from 1 to"
         (["stages", 0, "expand_ratio"], 6,
          'stages[0].expand_ratio is 6, expected the number 1 (a "ds" block does not expand)'),
         (["stages", 2, "kind"], "mb",
-         'stages[2].kind is "mb", expected "ds" (depthwise separable) or "ir" (inverted residual)'),
+         'stages[2].kind is "mb", expected "ds" (depthwise separable), "ir" (inverted residual), '
+         '"basic" or "bottleneck" (both of ResNets)'),
         (["stages", 1, "se_ratio"], 0, f"stages[1].se_ratio is 0, expected {RATIO}"),
         (["stages", 1, "se_ratio"], None, f"stages[1].se_ratio is null, expected {RATIO}"),
         (["stages"], [], "stages is [], expected a list of 1 to 64 stages"),

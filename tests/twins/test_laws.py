@@ -19,6 +19,7 @@ VOCABULARY = {
     r"\b(learning_rate|share): ms\.Tensor\b": r"\1: float",  # or a graph would have it built in
     r"\bms\.Tensor\b": "torch.Tensor",
     r"\bnn\.Cell\b": "nn.Module",
+    r"\bnn\.SequentialCell\b": "nn.Sequential",
     r"\bconstruct\b": "forward",
 }
 # And by which their docstrings may.

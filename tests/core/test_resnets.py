@@ -1,0 +1,144 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tinynet.complexity import count, layers
+from tinynet.derive import derive
+from tinynet.initialise import initial_state
+from tinynet.manifest import manifest
+from tinynet.schedule import drop_path_rates
+from tinynet.spec import (
+    BatchNorm,
+    Complexity,
+    Head,
+    Pool,
+    Spec,
+    SpecError,
+    Stage,
+    Stem,
+    Twist,
+    format_spec,
+    load_spec,
+    parse_spec,
+)
+
+from resnets import small_resnet
+
+KINDS = ("basic", "bottleneck")
+# Source: torchvision 0.29, its own counts of parameters; multiply-accumulates as in docs/spec.md.
+IMAGENET = {
+    "resnet18": ("basic", (2, 2, 2, 2), 1_814_073_344, 11_689_512),
+    "resnet34": ("basic", (3, 4, 6, 3), 3_663_761_408, 21_797_672),
+    "resnet50": ("bottleneck", (3, 4, 6, 3), 4_089_184_256, 25_557_032),
+}
+
+
+def imagenet_resnet(name):
+    kind, repeats, _, _ = IMAGENET[name]
+    widths = np.array([64, 128, 256, 512]) * (4 if kind == "bottleneck" else 1)
+    stages = tuple(
+        Stage(kind, n, 3, 1 if place == 0 else 2, None, int(width))
+        for place, (n, width) in enumerate(zip(repeats, widths, strict=True))
+    )
+    stem = Stem(7, 2, 64, Pool(3, 2))
+    return Spec(name, (3, 224, 224), 1000, "relu", BatchNorm(1e-5, 0.1), stem, stages)
+
+
+@pytest.mark.parametrize("name", IMAGENET)
+def test_counts_are_torchvisions(name):
+    assert count(imagenet_resnet(name)) == Complexity(*IMAGENET[name][2:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resnet_survives_its_json(kind):
+    spec = small_resnet(kind)
+    assert parse_spec(format_spec(spec)) == spec
+
+
+def test_a_bottleneck_by_hand():
+    shapes = {key: entry.shape for key, entry in manifest(small_resnet("bottleneck")).items()}
+    weights = {key: shape for key, shape in shapes.items() if len(shape) > 1}
+    assert list(weights.items())[:5] == [
+        ("conv1.weight", (8, 3, 7, 7)),
+        ("layer1.0.conv1.weight", (8, 8, 1, 1)),
+        ("layer1.0.conv2.weight", (8, 8, 3, 3)),
+        ("layer1.0.conv3.weight", (32, 8, 1, 1)),
+        ("layer1.0.downsample.0.weight", (32, 8, 1, 1)),
+    ]
+    assert weights["layer2.0.downsample.0.weight"] == (64, 32, 1, 1)
+    assert "layer1.1.downsample.0.weight" not in weights
+    assert weights["fc.weight"] == (10, 64)
+
+
+def test_the_stride_is_on_the_second_convolution():
+    sizes = {layer.key: layer.output_shape[1:] for layer in layers(small_resnet("bottleneck"))}
+    assert sizes["conv1"] == (16, 16)
+    assert sizes["layer1.0.conv1"] == (8, 8)
+    assert sizes["layer2.0.conv1"] == (8, 8)
+    assert sizes["layer2.0.conv2"] == sizes["layer2.0.downsample.0"] == (4, 4)
+
+
+def test_a_twist_rounds_the_middle_of_a_bottleneck():
+    twisted = derive(imagenet_resnet("resnet50"), Twist(0.8, 0.9, 0.77), "twisted")
+    assert [stage.out_channels for stage in twisted.stages] == [4 * n for n in (48, 96, 200, 392)]
+    assert [stage.repeats for stage in twisted.stages] == [3, 4, 5, 3]
+    assert twisted.input_size == (3, 179, 179)
+    assert twisted.stem == imagenet_resnet("resnet50").stem
+    assert twisted.expected == count(twisted)
+
+
+def test_the_classifier_starts_as_torchvisions():
+    state = initial_state(dataclasses.replace(small_resnet("basic"), num_classes=1000), seed=0)
+    bound = 16**-0.5
+    for key in ("fc.weight", "fc.bias"):
+        assert 0.9 * bound < np.abs(state[key]).max() <= bound
+
+
+def test_every_block_of_a_resnet_can_be_left_out():
+    assert drop_path_rates(small_resnet("basic"), 0.4) == pytest.approx((0.0, 0.1, 0.2, 0.3))
+
+
+def refused(spec, message, **changes):
+    with pytest.raises(SpecError) as caught:
+        dataclasses.replace(spec, **changes)
+    assert str(caught.value) == message
+
+
+def test_families_do_not_mix():
+    basic, tiny = small_resnet("basic"), load_spec("tinynet_e")
+    refused(
+        basic,
+        'stages[2].kind is "ir", expected "basic" or "bottleneck" (the first stage\'s family)',
+        stages=(*basic.stages, tiny.stages[1]),
+    )  # fmt: skip
+    refused(
+        tiny, 'stages[1].kind is "basic", expected "ds" or "ir" (the first stage\'s family)',
+        stages=(tiny.stages[0], basic.stages[0]),
+    )  # fmt: skip
+    refused(basic, "head is there, expected none (a ResNet has none)", head=Head(8))
+    refused(tiny, 'the key "head" is missing, expected an object with out_channels', head=None)
+    refused(tiny, "stem.pool is there, expected none (only a ResNet has one)", stem=basic.stem)
+    refused(basic, 'padding is "same", expected "symmetric" in a ResNet', padding="same")
+
+
+def test_a_stage_of_a_resnet_says_what_it_is_and_no_more():
+    basic, bottleneck = small_resnet("basic"), small_resnet("bottleneck")
+    for field, value in (("expand_ratio", 1), ("se_ratio", 0.25)):
+        stage = dataclasses.replace(basic.stages[0], **{field: value})
+        message = f'stages[0].{field} is there, expected none (kind "basic")'
+        refused(basic, message, stages=(stage, basic.stages[1]))
+    stage = dataclasses.replace(bottleneck.stages[0], out_channels=30)
+    message = "stages[0].out_channels is 30, expected a multiple of 4 (a bottleneck's)"
+    refused(bottleneck, message, stages=(stage,))
+
+
+def test_a_stage_of_a_tinynet_must_say_how_it_expands():
+    tiny = load_spec("tinynet_e")
+    text = format_spec(tiny).replace('"expand_ratio": 6, ', "", 1)
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text, "e.json")
+    assert str(caught.value) == (
+        'e.json: the key "expand_ratio" is missing in stages[1], expected a whole number from 1 '
+        "to 64"
+    )
