@@ -16,6 +16,7 @@ from parity.evidence import Evidence
 
 def onnx(bench: Bench) -> Iterator[Evidence]:
     """Logits of the ONNX files that both frameworks export."""
+    name = bench.spec.names.classifier
     truth, references = bench.judge_logits, bench.reference_logits
     for framework in bench.frameworks:
         predict = onnx_file.OnnxPredictor(bench.onnx_path(framework), bench.spec)

@@ -23,7 +23,7 @@ from random_specs import specs
 
 TEXT = (SPEC_DIRECTORY / "tinynet_c.json").read_text()
 ALL = [
-    "efficientnet_b0", "efficientnet_lite0",
+    "efficientnet_b0", "efficientnet_lite0", "resnet18", "resnet34", "resnet50",
     "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_digits", "tinynet_e",
 ]  # fmt: skip
 PHOTO = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_fraction": 0.9, "interpolation": "bilinear"}

@@ -180,8 +180,9 @@ def test_every_way_to_run_on_a_cpu_is_calibrated(subject):
 
 def test_the_noise_of_every_shipped_spec_is_stored():
     noise = load_noise(DIRECTORY / REFERENCE.setting.noise_name)
-    assert set(noise.seeds) == set(list_specs())
-    for name in list_specs():
+    calibrated = [name for name in list_specs() if not load_spec(name).is_resnet]
+    assert set(noise.seeds) == set(calibrated)
+    for name in calibrated:
         places = noise.noise[load_spec(name).sha256]
         assert places["logits"].keys() == {"classifier"}
         assert all(value > 0 for by_place in places.values() for value in by_place.values())

@@ -67,7 +67,8 @@ def flip(data, place, bit=0):
 # Six directions
 
 
-@pytest.mark.parametrize("name", list_specs())
+# The larger ResNets have nothing that the smallest has not, and nine files of 100 MB.
+@pytest.mark.parametrize("name", [n for n in list_specs() if n not in ("resnet34", "resnet50")])
 def test_six_directions_keep_every_bit(name, tmp_path):
     spec = load_spec(name)
     state = trained(spec)

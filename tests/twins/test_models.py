@@ -126,7 +126,7 @@ def test_counted_by_pytorch(name):
 
     spec = load_spec(name)
     # On the meta device, where nothing is computed: a counter that shares no code with ours.
-    net = load_twin("torch").model.TinyNet(spec, golden_state(spec)).eval().to("meta")
+    net = load_twin("torch").model.make_net(spec, golden_state(spec)).eval().to("meta")
     with FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, *spec.input_size, device="meta"))
     assert counter.get_total_flops() == 2 * count(spec).macs
