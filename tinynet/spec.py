@@ -266,7 +266,8 @@ class Spec:
         size, pool = self.stem_out_size, self.stem.pool
         if pool is None:
             return size
-        return _convolved(size, pool.kernel_size, pool.stride, (pool.padding,) * 4)
+        padding = _padding("symmetric", pool.kernel_size, pool.stride, size)
+        return _convolved(size, pool.kernel_size, pool.stride, padding)
 
     def blocks(self) -> tuple[Block, ...]:
         """Resolves every block, in the order data flows through them."""

@@ -34,7 +34,7 @@ BLOCKS = {
         "conv1", "bn1", "act1", "conv2", "bn2", "act2", "conv3", "bn3", "downsample", "act3",
     ),
 }  # fmt: skip
-# The convolution of a block that strides. Source: torchvision's ResNet of version 1.5 for the last.
+# The convolution of a block that strides. Source: torchvision's ResNet (version 1.5) for the last.
 STRIDED = {"ds": "conv_dw", "ir": "conv_dw", "basic": "conv1", "bottleneck": "conv2"}
 SQUEEZE_EXCITE = ("conv_reduce", "act1", "conv_expand", "gate")
 DOWNSAMPLE = {"0": "conv", "1": "bn"}

@@ -227,7 +227,8 @@ def _unit_forward(witness: _Witness, parent: str, name: str, given: Array) -> Cu
             return found
         if not child.endswith(".downsample"):
             given = witness.layers[child].output
-    what = "gating" if name.endswith(".se") else "residual sum"
+    kinds = {"squeeze-excite": "gating", "projection": "projection"}
+    what = kinds.get(sources.operation(name), "residual sum")
     return Culprit(
         name, name, what, "forward", sources.composite(witness.framework, name, witness.bench.spec),
         evidence,

@@ -1,0 +1,70 @@
+"""The ladder on small ResNets, the definition against PyTorch, and a fault that is traced."""
+
+import numpy as np
+import pytest
+
+from tinynet.spec import load_spec
+
+from parity import inputs
+from parity.bench import subjects_of
+from parity.checkpoint import load_checkpoint
+from parity.definition.net import NET, Definition
+from parity.ladder import LEVELS, climb
+from parity.twins import load_twin
+from resnets import small_resnet
+
+KINDS = ("basic", "bottleneck")
+CHEAP = ("spec", "parameters", "layers-isolated", "layers-chained", "logits", "onnx")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_definition_is_pytorchs_float64(kind):
+    spec, twin = small_resnet(kind), load_twin("torch")
+    state = inputs.sample_state(spec, 0, twin)
+    x, labels = inputs.pixels(spec, 4, 0), inputs.labels(spec, 4, 0)
+    flow = twin.probe.flow(twin.probe.build(spec, state, precision="float64"), x, labels)
+    upstream = flow["fc"].gradient
+    run = Definition(spec, state).run(NET, x, lambda output: upstream, training=True)
+    assert list(run.layers)[:-1] == list(flow)
+    for name, layer in flow.items():
+        np.testing.assert_allclose(run.layers[name].output, layer.output, atol=1e-10)
+        np.testing.assert_allclose(run.layers[name].gradient, layer.gradient, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_rung_passes_in_both_modes(kind):
+    report = climb(small_resnet(kind))
+    assert [rung.name for rung in report.rungs] == list(LEVELS)
+    assert report.passed
+
+
+def test_resnet18_passes_the_rungs_of_inference():
+    subjects = subjects_of(modes=("pynative",))
+    assert climb(load_spec("resnet18"), levels=CHEAP, subjects=subjects).passed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_projection_that_is_scaled_is_found(kind, monkeypatch):
+    blocks = load_twin("mindspore").blocks
+    right = blocks.Downsample.construct
+    monkeypatch.setattr(blocks.Downsample, "construct", lambda net, x: 1.01 * right(net, x))
+    subjects = subjects_of(modes=("pynative",))
+    report = climb(small_resnet(kind), levels=("layers-isolated",), subjects=subjects)
+    assert not report.passed
+    first = {"basic": "layer2.0.downsample", "bottleneck": "layer1.0.downsample"}[kind]
+    assert first in {item.where for item in report.rungs[0].failures}
+    traced = report.divergence
+    assert (traced.where, traced.file) == (first, "mindspore_impl/blocks.py")
+    assert traced.definition == "Downsample"
+
+
+def test_a_state_dict_of_torchvision_loads(tmp_path):
+    import torch
+
+    spec = small_resnet("basic")
+    net = load_twin("torch").model.make_net(spec)
+    state_dict = net.state_dict()
+    assert "bn1.num_batches_tracked" in state_dict
+    torch.save(state_dict, tmp_path / "net.pth")
+    found = load_checkpoint(tmp_path / "net.pth", spec).state
+    assert all(np.array_equal(found[key], state_dict[key].numpy()) for key in found)
