@@ -27,7 +27,7 @@ def padding_in_mindspores_order(twin: Twin) -> Injection:
 @GROUP.fault("metrics", "*.jpg", "export", "export_onnx", ("torch",))
 def first_weights_exported(twin: Twin) -> Injection:
     """An ONNX file holds weights of a new net instead of those given."""
-    return replaced(twin.export, "TinyNet", lambda right, spec, state: right(spec), here=True)
+    return replaced(twin.export, "make_net", lambda right, spec, state: right(spec), here=True)
 
 
 @GROUP.fault("onnx", "classifier", "export", "export_onnx", ("mindspore",))
@@ -42,7 +42,7 @@ def statistics_not_exported(twin: Twin) -> Injection:
         }
         return right(spec, {**state, **fresh})
 
-    return replaced(twin.export, "TinyNet", faulty, here=True)
+    return replaced(twin.export, "make_net", faulty, here=True)
 
 
 @GROUP.fault("metrics", "top-5", "tinynet/evaluation", "top_classes")
