@@ -7,22 +7,23 @@ from pathlib import Path
 
 from tinynet.complexity import count
 from tinynet.derive import derive
-from tinynet.documents import write_atomically
 from tinynet.formula import TOLERANCE, Curves, TinySolution, fit, leave_one_out, tiny_formula
 from tinynet.frontier import Frontier, Point
 from tinynet.giant import DEPTH, RESOLUTION, WIDTH, compound_twist, law, width_by_law
 from tinynet.regression import Process
 
 from parity.report.drawing import round_numbers
-
-try:
-    from matplotlib import rc_context
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-except ImportError:
-    raise ValueError("drawing needs matplotlib: pip install -e '.[figures]'") from None
-
-_MEASURED, _COMPUTED, _CONTRAST = "black", "tab:blue", "tab:red"
+from scripts._drawing import (
+    COMPUTED,
+    CONTRAST,
+    MEASURED,
+    Figure,
+    draw_curve,
+    draw_front,
+    macs_of,
+    over_macs,
+    write_drawings,
+)
 
 
 def draw(folder: Path, frontier: Frontier, front: Sequence[Point], process: Process) -> list[Path]:
@@ -50,39 +51,26 @@ def draw(folder: Path, frontier: Frontier, front: Sequence[Point], process: Proc
         "leave_one_out": lambda figure: _leave_one_out(figure, frontier, front, process),
         "budgets": lambda figure: _budgets(figure, solutions),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    paths: list[Path] = []
-    for name, fill in drawings.items():
-        paths.append(folder / f"{name}.svg")
-        _write(paths[-1], fill)
-    return paths
-
-
-def _write(path: Path, fill: Callable[[Figure], None]) -> None:
-    # Text stays text, and the same numbers make the same file.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "tinynet", "font.size": 9}):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
-        fill(figure)
-        write_atomically(path, lambda to: figure.savefig(to, metadata={"Date": None}))
+    return write_drawings(folder, drawings)
 
 
 def _law(figure: Figure, frontier: Frontier) -> None:
     left, right = figure.subplots(1, 2)
     points = frontier.points
     places = range(len(points))
-    left.bar([p - 0.2 for p in places], [p.cost for p in points], 0.4, color=_MEASURED)
-    left.bar([p + 0.2 for p in places], [law(p.twist) for p in points], 0.4, color=_CONTRAST)
+    left.bar([p - 0.2 for p in places], [p.cost for p in points], 0.4, color=MEASURED)
+    left.bar([p + 0.2 for p in places], [law(p.twist) for p in points], 0.4, color=CONTRAST)
     left.set_xticks(places, [p.name for p in points], rotation=20, ha="right")
     left.set_ylabel("multiply-accumulates / base's")
     left.legend(["counted", "law d w² r²"])
 
     exponents = [phi / 100 for phi in range(-600, 101)]
     nets = [derive(frontier.base, compound_twist(phi), "") for phi in exponents]
-    right.plot(exponents, [count(net).macs / 1e6 for net in nets], color=_MEASURED, label="counted")
+    right.plot(exponents, [count(net).macs / 1e6 for net in nets], color=MEASURED, label="counted")
     base = count(frontier.base).macs / 1e6
     growth = DEPTH * WIDTH**2 * RESOLUTION**2
     by_law = [base * growth**phi for phi in exponents]
-    right.plot(exponents, by_law, color=_CONTRAST, label=f"law, x {growth:.2f} per step")
+    right.plot(exponents, by_law, color=CONTRAST, label=f"law, x {growth:.2f} per step")
     right.set_yscale("log")
     right.set_xlabel("exponent phi of the giant formula")
     right.set_ylabel("million multiply-accumulates")
@@ -91,20 +79,13 @@ def _law(figure: Figure, frontier: Frontier) -> None:
 
 def _front(figure: Figure, frontier: Frontier, front: Sequence[Point]) -> None:
     axes = figure.subplots()
-    others = [point for point in frontier.points if point not in front]
-    axes.plot(_macs(front), [p.accuracy for p in front], "o-", color=_MEASURED, label="first front")
-    axes.plot(
-        _macs(others), [p.accuracy for p in others], "o", color=_CONTRAST, mfc="white",
-        label="dominated",
-    )  # fmt: skip
+    draw_front(axes, frontier.points, front)
     for point in frontier.points:
         beside, across = ((6, -10), "left") if point in front else ((0, 8), "center")
         at = (point.macs / 1e6, point.accuracy)
         axes.annotate(point.name, at, xytext=beside, textcoords="offset points", ha=across)
     axes.margins(x=0.15, y=0.1)
-    _over_macs(axes)
-    axes.set_ylabel("top-1, %")
-    axes.legend()
+    over_macs(axes)
 
 
 def _curves(
@@ -115,27 +96,21 @@ def _curves(
     solutions: Sequence[TinySolution],
 ) -> None:
     resolution, depth, width = figure.subplots(1, 3)
-    costs = [10 ** (exponent / 100) for exponent in range(-140, 1)]
     for axes, curve, name in (
         (resolution, curves.resolution, "resolution"),
         (depth, curves.depth, "depth"),
     ):
-        predicted = [curve(cost) for cost in costs]
-        macs = [cost * base_macs / 1e6 for cost in costs]
-        axes.plot(macs, [p.value for p in predicted], color=_COMPUTED, label="curve")
-        lows, highs = [p.low for p in predicted], [p.high for p in predicted]
-        axes.fill_between(macs, lows, highs, color=_COMPUTED, alpha=0.2, lw=0, label="95 %")
-        axes.plot(_macs(front), [getattr(p.twist, name) for p in front], "o", color=_MEASURED)
-        axes.set_title(name)
-        _over_macs(axes)
+        draw_curve(axes, curve, name, front, base_macs, lowest=10**-1.4)
     resolution.legend()
     budgets = [solution.budget / 1e6 for solution in solutions]
-    width.plot(budgets, [s.twist.width for s in solutions], ".", color=_COMPUTED, label="solved")
+    width.plot(budgets, [s.twist.width for s in solutions], ".", color=COMPUTED, label="solved")
     by_law = [width_by_law(s.twist, s.budget / base_macs) for s in solutions]
-    width.plot(budgets, by_law, color=_CONTRAST, label="by the law")
-    width.plot(_macs(front), [p.twist.width for p in front], "o", color=_MEASURED, label="measured")
+    width.plot(budgets, by_law, color=CONTRAST, label="by the law")
+    width.plot(
+        macs_of(front), [p.twist.width for p in front], "o", color=MEASURED, label="measured"
+    )
     width.set_title("width")
-    _over_macs(width)
+    over_macs(width)
     width.legend()
 
 
@@ -147,13 +122,13 @@ def _leave_one_out(
     places = list(range(len(found)))
     for axes, name in zip(figure.subplots(1, 3), ("resolution", "depth", "width"), strict=True):
         if name == "width":
-            axes.plot(places, [row.solution.twist.width for row in found], "s", color=_COMPUTED)
+            axes.plot(places, [row.solution.twist.width for row in found], "s", color=COMPUTED)
         else:
             predicted = [getattr(row.solution, name) for row in found]
             values = [p.value for p in predicted]
             reach = ([p.value - p.low for p in predicted], [p.high - p.value for p in predicted])
-            axes.errorbar(places, values, reach, fmt="s", color=_COMPUTED, capsize=3)
-        axes.plot(places, [getattr(row.point.twist, name) for row in found], "o", color=_MEASURED)
+            axes.errorbar(places, values, reach, fmt="s", color=COMPUTED, capsize=3)
+        axes.plot(places, [getattr(row.point.twist, name) for row in found], "o", color=MEASURED)
         axes.set_xticks(places, names, rotation=20, ha="right")
         axes.set_title(f"{name}: measured (dots), predicted")
 
@@ -161,30 +136,14 @@ def _leave_one_out(
 def _budgets(figure: Figure, solutions: Sequence[TinySolution]) -> None:
     axes = figure.subplots()
     for moved, colour, label in (
-        (False, _MEASURED, "at the predicted resolution"),
-        (True, _COMPUTED, "with the input moved by pixels"),
+        (False, MEASURED, "at the predicted resolution"),
+        (True, COMPUTED, "with the input moved by pixels"),
     ):
         rows = [s for s in solutions if bool(s.pixels) == moved]
         off = [100 * (count(s.spec).macs / s.budget - 1) for s in rows]
         axes.plot([s.budget / 1e6 for s in rows], off, "o", ms=4, color=colour, label=label)
     for bound in (-TOLERANCE, TOLERANCE):
-        axes.axhline(100 * bound, color=_CONTRAST, lw=0.8)
+        axes.axhline(100 * bound, color=CONTRAST, lw=0.8)
     axes.set_xlabel("budget, million multiply-accumulates")
     axes.set_ylabel("distance from the budget, %")
     axes.legend()
-
-
-def _macs(points: Sequence[Point]) -> list[float]:
-    return [point.macs / 1e6 for point in points]
-
-
-def _over_macs(axes: Axes) -> None:
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    # Labels of a logarithmic axis are powers of ten, of which few are in sight.
-    ticks = [n * 10**power for power in range(-3, 6) for n in (1, 2, 5)]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(low, high)
-    axes.set_xlabel("million multiply-accumulates")

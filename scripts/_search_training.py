@@ -1,0 +1,118 @@
+"""What a process of a search does: it claims trainings, and trains them, until all are done."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any, cast
+
+from tinynet.claims import claim, kept
+from tinynet.complexity import count
+from tinynet.data import Data
+from tinynet.run import LAST, Options, last_step
+from tinynet.search import Plan, Result, Training, result_path, save_result
+from tinynet.training_state import Best, initial_training_state, load_training_state
+
+from parity.twins import load_twin
+
+POLL_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Work:
+    """What all processes of a search share.
+
+    Attributes:
+        folder: of the search.
+        plan: the search.
+        trainings: all of them.
+        data: what to train on, with the plan's base.
+        how: options of each run, but for its output.
+    """
+
+    folder: Path
+    plan: Plan
+    trainings: Sequence[Training]
+    data: Data
+    how: Options
+
+
+def work(job: Work) -> int:
+    """Trains what nobody else does, until everything is done.
+
+    What others are training is waited for, since they may be killed, and their claims go stale.
+
+    Returns:
+        0, or the signal that ended it.
+
+    Raises:
+        TrainingError: a loss that is not finite.
+        ValueError: a device, precision or batch that cannot be, or an image that cannot be read.
+    """
+    twin = load_twin(job.plan.framework)
+    while True:
+        left = [t for t in job.trainings if not _is_done(job.folder, t)]
+        if not left:
+            return 0
+        claimed = False
+        for training in left:
+            run = _run_folder(job.folder, training)
+            held = None if _is_done(job.folder, training) else claim(run)
+            if held is None:
+                continue
+            claimed = True
+            with kept(held):
+                stopped_by = _train(twin, job, training, run)
+            if stopped_by:
+                return stopped_by
+        if not claimed:
+            time.sleep(POLL_SECONDS)
+
+
+def _train(twin: Any, job: Work, training: Training, run: Path) -> int:
+    began = time.monotonic()
+    spec, plan = training.solution.spec, job.plan
+    # Somebody may have ended it between the look and the claim.
+    if not result_path(job.folder, training).exists():
+        options = dataclasses.replace(job.how, output=run)
+        last = run / LAST
+        state = (
+            load_training_state(last)
+            if last.exists()
+            else initial_training_state(
+                spec, plan.recipe, training.seed, plan.images, plan.data_sha256, None
+            )
+        )
+        progress = state.progress
+        if progress.step < last_step(progress, options):
+            # Processes side by side would write their lines into each other's.
+            with redirect_stderr(io.StringIO()):
+                outcome = twin.train.train(state, job.data._replace(spec=spec), options)
+            if outcome.stopped_by:
+                return outcome.stopped_by
+            progress = outcome.progress
+        # The one evaluation is behind the last step, and the checkpoint behind that.
+        best = cast(Best, progress.best)
+        result = Result(
+            training.index, training.seed, spec.name, spec.sha256, training.solution.twist,
+            training.cost, count(spec).macs, count(spec).params, plan.framework, plan.recipe.name,
+            progress.epoch, best.value, round(time.monotonic() - began, 1),
+        )  # fmt: skip
+        save_result(job.folder, result, training)
+    shutil.rmtree(run, ignore_errors=True)  # somebody may just look into it
+    return 0
+
+
+def _is_done(folder: Path, training: Training) -> bool:
+    # A run that is left beside its result was killed before it was removed.
+    is_there = result_path(folder, training).exists()
+    return is_there and not _run_folder(folder, training).exists()
+
+
+def _run_folder(folder: Path, training: Training) -> Path:
+    return folder / "runs" / training.name
