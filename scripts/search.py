@@ -50,6 +50,8 @@ exit status: 0 when everything is trained, 128 + the signal when a signal ended 
 argument or file, a folder that holds another search, or a loss that is not finite.
 """
 
+_BASE, _RECIPE = "search/efficientnet_b0_digits.json", "search/digits_search.json"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the arguments, trains what is left and reports."""
@@ -94,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _job(folder: Path, options: argparse.Namespace) -> Work:
     from tinynet.data import open_data
-    from tinynet.recipe import load_recipe
+    from tinynet.recipe import RECIPE_DIRECTORY, load_recipe
     from tinynet.run import Options
     from tinynet.search import Plan, SearchError, open_search, trainings
     from tinynet.sources import fingerprint
@@ -104,9 +106,8 @@ def _job(folder: Path, options: argparse.Namespace) -> Work:
     from scripts._search_training import Work
 
     twin = load_twin(options.framework)
-    recipe = load_recipe(options.recipe, options.set)
-    # By the recipe's data one would not find a base: its own spec is no family to twist.
-    base = options.spec or SPEC_DIRECTORY / "search/efficientnet_b0_digits.json"
+    recipe = load_recipe(options.recipe or RECIPE_DIRECTORY / _RECIPE, options.set)
+    base = options.spec or SPEC_DIRECTORY / _BASE
     data_name = options.data or recipe.data
     if data_name is None:
         raise SearchError(f"--data is not given, and the recipe {recipe.name} has no default")
@@ -210,8 +211,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     what = parser.add_argument_group("how each is trained")
     what.add_argument("--framework", choices=("torch", "mindspore"))
     what.add_argument(
-        "--recipe", default="digits_search",
-        help="name or .json file (default %(default)s, 4 epochs)",
+        "--recipe", help="name or .json file (default: that of digits, with four epochs)"
     )  # fmt: skip
     what.add_argument("--data", help="as in train.py (default: the recipe's)")
     what.add_argument(

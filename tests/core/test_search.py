@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from tinynet.complexity import count
 from tinynet.derive import derive
 from tinynet.frontier import load_frontier
-from tinynet.recipe import load_recipe
+from tinynet.recipe import RECIPE_DIRECTORY, format_recipe, load_recipe
 from tinynet.search import (
     Plan,
     Result,
@@ -26,9 +26,11 @@ from tinynet.search_results import collect, format_table
 from tinynet.spec import SPEC_DIRECTORY, load_spec
 
 BASE = load_spec(SPEC_DIRECTORY / "search/efficientnet_b0_digits.json")
+PATH = RECIPE_DIRECTORY / "search/digits_search.json"
+RECIPE = load_recipe(PATH)
 PLAN = Plan(
     BASE, 0, (0.05, 0.1, 0.2), (0.5, 1.5), (0.25, 1.0), (0.1, 2.0), 0.03,
-    load_recipe("digits_search"), "torch", "float32", None, 1437, "images",
+    RECIPE, "torch", "float32", None, 1437, "images",
 )  # fmt: skip
 
 
@@ -53,6 +55,12 @@ def test_the_base_is_efficientnet_b0_for_digits():
     assert BASE.stages == load_spec("efficientnet_b0").stages
     assert BASE.expected == count(BASE)
     assert (BASE.labels, BASE.input_size) == (load_spec("tinynet_digits").labels, (1, 32, 32))
+
+
+def test_the_recipe_is_that_of_digits_but_shorter():
+    assert format_recipe(RECIPE) == PATH.read_text()
+    digits = load_recipe("digits", ["epochs=4", "schedule.warmup_epochs=1"])
+    assert dataclasses.replace(digits, name=RECIPE.name, spec=None, source=RECIPE.source) == RECIPE
 
 
 def test_models_meet_their_budgets_within_the_ranges():
@@ -105,7 +113,7 @@ def test_a_plan_comes_back(tmp_path):
         ({"seed": 1}, "plan.json: seed is 0, expected 1 as asked for"),
         ({"framework": "mindspore"}, "framework is torch, expected mindspore"),
         ({"depth": (0.25, 2.0)}, r"depth is \(0.25, 1.0\), expected \(0.25, 2.0\)"),
-        ({"recipe": load_recipe("digits_search", ["epochs=5"])}, r"another recipe: epochs \(4"),
+        ({"recipe": load_recipe(PATH, ["epochs=5"])}, r"another recipe: epochs \(4"),
         ({"base": load_spec("efficientnet_b0")}, "base is efficientnet_b0_digits, expected"),
         ({"data_sha256": "others"}, "data_sha256 is images, expected others"),
     ],

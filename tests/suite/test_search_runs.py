@@ -1,7 +1,7 @@
-"""A search whose processes are killed, kill -9, at random moments ends with the same table.
+"""Searches that train: in either twin, and killed, kill -9, at random moments.
 
-Two processes at a time share its folder. KILL_TRIALS sets how many of them are killed before both
-may end.
+Of a killed search two processes at a time share the folder. KILL_TRIALS sets how many of them are
+killed before both may end.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from tinynet.spec import format_spec
 
 from train_runs import SCRIPTS, SPEC, start, write_files
 
-KILLS = int(os.environ.get("KILL_TRIALS", "3"))
-MODELS, SEEDS = 6, 2
+KILLS = int(os.environ.get("KILL_TRIALS", "2"))
+MODELS, SEEDS = 5, 2
 COLLECTED = ("table.csv", "frontier.json", "report.json")
 
 
@@ -33,9 +33,9 @@ def files(tmp_path_factory):
     return files
 
 
-def begin(files, output, *more):
+def begin(files, output, *more, framework="torch"):
     return start(
-        sys.executable, SCRIPTS / "search.py", "--framework", "torch", "--output", output,
+        sys.executable, SCRIPTS / "search.py", "--framework", framework, "--output", output,
         "--spec", files / "base.json", "--recipe", files / "recipe.json", "--data", files / "data",
         "--costs", "0.3,0.6", "--tolerance", "0.2", "--models", MODELS, "--seeds", SEEDS,
         "--jobs", 1, "--save-every", 1, "--json", *more,
@@ -53,7 +53,19 @@ def collected(folder):
 
 
 def done(folder):
-    return {path.stem: path.read_bytes() for path in (folder / "models").glob("[!.]*.json")}
+    paths = sorted((folder / "models").glob("[!.]*.json"))
+    return {path.stem: path.read_bytes() for path in paths}
+
+
+def test_in_mindspore(files, tmp_path):
+    more = ("--costs", "0.3", "--models", 1, "--seeds", 1, "--no-compile")
+    report = finish(begin(files, tmp_path / "search", *more, framework="mindspore"))
+    assert (report["models"], report["trainings"]) == (1, 1)
+    (text,) = done(tmp_path / "search").values()
+    result = json.loads(text)
+    assert (result["framework"], result["recipe"]) == ("mindspore", "short")
+    assert (result["name"], result["epochs"]) == ("base-0-0", 4.0)
+    assert 0 <= result["accuracy"] <= 100
 
 
 def test_killed_processes_end_with_the_same_table(files, tmp_path):
