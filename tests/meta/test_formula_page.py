@@ -1,6 +1,7 @@
 """The numbers in docs/formula.md are what the commands beside them print."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,19 @@ def test_budgets_that_are_not_met(run_script):
         assert f"reachable   {below} and {above} macs" in out
 
 
+def test_what_the_search_found(run_script, tmp_path):
+    folder = shutil.copytree(ROOT / "docs/search", tmp_path / "search")
+    tables = [folder / name for name in ("table.csv", "frontier.json")]
+    stored = [path.read_text() for path in tables]
+    for path in tables:
+        path.unlink()
+    printed = run_script("search", "--output", folder, "--collect")[1]
+    assert f"```\n{printed}```\n" in PAGE
+    assert [path.read_text() for path in tables] == stored
+
+
 def test_every_drawing_is_there_and_shown():
     shown = set(re.findall(r"\]\(figures/(\w+)\.svg\)", PAGE))
     assert shown == {path.stem for path in (ROOT / "docs/figures").iterdir()}
     assert "python scripts/derive.py --figures docs/figures" in PAGE
+    assert "python scripts/search.py --output docs/search --collect --figures docs/figures" in PAGE
