@@ -36,6 +36,22 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(USER_ERROR)
 
 
+def positive(text: str) -> int:
+    """A whole number from 1, for ``type`` of an argument."""
+    return _whole_number(text, 1)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0, for ``type`` of an argument."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, smallest: int) -> int:
+    if not text.isdecimal() or int(text) < smallest:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {smallest}')
+    return int(text)
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Runs a script's main function and exits.
 

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _command import Parser, run
+from _command import Parser, natural, positive, run
 
 if TYPE_CHECKING:
     from scripts._search_training import Work
@@ -195,7 +195,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="budgets, as shares of the base's macs (default %(default)s)",
     )  # fmt: skip
     nets.add_argument(
-        "--models", type=_positive, default=36, help="how many nets in all (default %(default)s)"
+        "--models", type=positive, default=36, help="how many nets in all (default %(default)s)"
     )
     for name, usual in (("resolution", "0.5,1.5"), ("depth", "0.25,1"), ("width", "0.1,2")):
         nets.add_argument(
@@ -206,7 +206,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--tolerance", type=_share, default=0.03, metavar="X",
         help="how far from its budget a net may be, as a share (default %(default)s)",
     )  # fmt: skip
-    nets.add_argument("--seed", type=_natural, default=0, help="of nets and training (default: 0)")
+    nets.add_argument("--seed", type=natural, default=0, help="of nets and training (default: 0)")
 
     what = parser.add_argument_group("how each is trained")
     what.add_argument("--framework", choices=("torch", "mindspore"))
@@ -215,7 +215,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     what.add_argument("--data", help="as in train.py (default: the recipe's)")
     what.add_argument(
-        "--seeds", type=_positive, default=2, metavar="N",
+        "--seeds", type=positive, default=2, metavar="N",
         help="trainings of each net, with seeds from --seed on; they tell the noise "
         "(default %(default)s)",
     )  # fmt: skip
@@ -230,7 +230,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="of convolutions and classifier (default: float32)",
     )  # fmt: skip
     what.add_argument(
-        "--micro-batch", type=_positive, metavar="N", help="most images at once (default: all)"
+        "--micro-batch", type=positive, metavar="N", help="most images at once (default: all)"
     )
 
     how = parser.add_argument_group("how it is carried out")
@@ -240,16 +240,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="torch.compile, or MindSpore's graph mode (default: no for torch, yes for mindspore)",
     )  # fmt: skip
     how.add_argument(
-        "--jobs", type=_positive, metavar="N",
+        "--jobs", type=positive, metavar="N",
         help="nets to train at a time in this process (default: one for each processor, and one "
         "where --device is no cpu)",
     )  # fmt: skip
     how.add_argument(
-        "--workers", type=_natural, default=0, metavar="N",
+        "--workers", type=natural, default=0, metavar="N",
         help="processes that prepare the images of one net (default: none)",
     )  # fmt: skip
     how.add_argument(
-        "--save-every", type=_positive, metavar="STEPS", help="checkpoints besides each epoch's"
+        "--save-every", type=positive, metavar="STEPS", help="checkpoints besides each epoch's"
     )
     options = parser.parse_args(argv)
     if options.framework is None and not options.collect:
@@ -288,20 +288,6 @@ def _number(text: str) -> float:
     if not 0 < value <= 64:
         raise argparse.ArgumentTypeError(f"{text} is no number from 0 to 64, above 0")
     return value
-
-
-def _positive(text: str) -> int:
-    return _whole_number(text, 1)
-
-
-def _natural(text: str) -> int:
-    return _whole_number(text, 0)
-
-
-def _whole_number(text: str, smallest: int) -> int:
-    if not text.isdecimal() or int(text) < smallest:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {smallest}')
-    return int(text)
 
 
 if __name__ == "__main__":

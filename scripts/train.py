@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _command import Parser, run
+from _command import Parser, natural, positive, run
 
 if TYPE_CHECKING:
     from tinynet.run import Outcome
@@ -225,11 +225,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="torch.compile, or MindSpore's graph mode (default: no for torch, yes for mindspore)",
     )  # fmt: skip
     how.add_argument(
-        "--micro-batch", type=_positive, metavar="N",
+        "--micro-batch", type=positive, metavar="N",
         help="most images that pass through the net of one process at once (default: all)",
     )  # fmt: skip
     how.add_argument(
-        "--workers", type=_natural, default=_usual_workers(), metavar="N",
+        "--workers", type=natural, default=_usual_workers(), metavar="N",
         help="processes that prepare images, 0 for none (default: this one's share of the cores, "
         "but one)",
     )  # fmt: skip
@@ -237,14 +237,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--corrupt", choices=("stop", "skip"), default="stop",
         help="at an image that cannot be read: stop, or take another and count (default: stop)",
     )  # fmt: skip
-    how.add_argument("--stop-after", type=_positive, metavar="STEPS", help="end there, resumably")
+    how.add_argument("--stop-after", type=positive, metavar="STEPS", help="end there, resumably")
     records = parser.add_argument_group("records")
-    records.add_argument("--log-every", type=_positive, default=50, metavar="STEPS", help="(50)")
-    records.add_argument("--evaluate-every", type=_positive, default=1, metavar="EPOCHS",
+    records.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="(50)")
+    records.add_argument("--evaluate-every", type=positive, default=1, metavar="EPOCHS",
                          help="(1)")  # fmt: skip
-    records.add_argument("--save-every", type=_positive, metavar="STEPS",
+    records.add_argument("--save-every", type=positive, metavar="STEPS",
                          help="besides after each epoch")  # fmt: skip
-    records.add_argument("--keep-every", type=_positive, metavar="EPOCHS",
+    records.add_argument("--keep-every", type=positive, metavar="EPOCHS",
                          help="keep the checkpoint of every so many epochs")  # fmt: skip
     records.add_argument("--json", action="store_true", help="report as one JSON object")
     options = parser.parse_args(argv)
@@ -259,20 +259,6 @@ def _usual_workers() -> int:
     # torchrun's and msrun's number of processes on a machine; msrun tells only that of all.
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("MS_WORKER_NUM", "1")))
     return max(1, len(os.sched_getaffinity(0)) // processes - 1)
-
-
-def _positive(text: str) -> int:
-    return _whole_number(text, 1)
-
-
-def _natural(text: str) -> int:
-    return _whole_number(text, 0)
-
-
-def _whole_number(text: str, smallest: int) -> int:
-    if not text.isdecimal() or int(text) < smallest:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {smallest}')
-    return int(text)
 
 
 if __name__ == "__main__":

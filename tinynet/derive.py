@@ -6,7 +6,7 @@ import dataclasses
 
 from tinynet.complexity import count
 from tinynet.rounding import round_channels, round_repeats, round_resolution
-from tinynet.spec import BOTTLENECK_EXPANSION, Derivation, Head, Spec, Stage, Twist
+from tinynet.spec import BOTTLENECK_EXPANSION, Complexity, Derivation, Head, Spec, Stage, Twist
 
 
 def derive(base: Spec, twist: Twist, name: str, source: str = "") -> Spec:
@@ -27,8 +27,18 @@ def derive(base: Spec, twist: Twist, name: str, source: str = "") -> Spec:
 
     Source: Han et al., TinyNets (arXiv 2010.14819), released model code.
     """
+    spec = _twisted(base, twist, name, source)
+    return dataclasses.replace(spec, expected=count(spec))
+
+
+def count_twist(base: Spec, twist: Twist) -> Complexity:
+    """What :func:`derive` would record of a twist, counted once: for those who try many."""
+    return count(_twisted(base, twist, base.name, ""))
+
+
+def _twisted(base: Spec, twist: Twist, name: str, source: str) -> Spec:
     channels, height, width = base.input_size
-    spec = dataclasses.replace(
+    return dataclasses.replace(
         base,
         name=name,
         source=source,
@@ -49,7 +59,6 @@ def derive(base: Spec, twist: Twist, name: str, source: str = "") -> Spec:
         derivation=Derivation(base.name, twist),
         expected=None,
     )
-    return dataclasses.replace(spec, expected=count(spec))
 
 
 def _scaled_channels(stage: Stage, width: float) -> int:

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from tinynet.complexity import count
-from tinynet.derive import derive
+from tinynet.derive import count_twist, derive
 from tinynet.frontier import Point
 from tinynet.plateaus import Plateau, around, nearest
 from tinynet.regression import Curve, Prediction, Process
@@ -223,7 +223,7 @@ def _resolutions(height: int, predicted: Prediction) -> Iterator[tuple[int, floa
 
 def _steps(base: Spec, resolution: float, depth: float, budget: int) -> list[Plateau]:
     def macs(thousandths: int) -> int:
-        return count(derive(base, Twist(resolution, depth, thousandths / 1000), base.name)).macs
+        return count_twist(base, Twist(resolution, depth, thousandths / 1000)).macs
 
     what = f"{base.name} with resolution {resolution:g} and depth {depth:g}"
     return around(_THOUSANDTHS, macs, budget, what)

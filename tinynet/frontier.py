@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tinynet.complexity import count
-from tinynet.derive import derive
+from tinynet.derive import count_twist
 from tinynet.documents import (
     DocumentError,
     check_document,
@@ -72,7 +72,7 @@ def point(base: Spec, twist: Twist, accuracy: float, name: str, source: str = ""
         name: the member's.
         source: where the accuracy comes from.
     """
-    macs = count(derive(base, twist, name)).macs
+    macs = count_twist(base, twist).macs
     return Point(name, twist, macs, macs / count(base).macs, accuracy, source)
 
 

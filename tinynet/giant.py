@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import math
 
-from tinynet.complexity import count
-from tinynet.derive import derive
+from tinynet.derive import count_twist
 from tinynet.plateaus import around, nearest
 from tinynet.spec import Spec, Twist
 
@@ -54,7 +53,7 @@ def solve_phi(base: Spec, budget: int) -> float:
     """
 
     def macs(thousandths: int) -> int:
-        return count(derive(base, compound_twist(thousandths / 1000), base.name)).macs
+        return count_twist(base, compound_twist(thousandths / 1000)).macs
 
     thousandths = range(1000 * SMALLEST, 1000 * LARGEST + 1)
     what = f"{base.name} with phi from {SMALLEST} to {LARGEST}"

@@ -69,6 +69,10 @@ class Plan:
     images: int
     data_sha256: str
 
+    def budget(self, cost: float) -> int:
+        """Multiply-accumulates of a share of the base's."""
+        return round(cost * count(self.base).macs)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Training:
@@ -123,7 +127,7 @@ def sample(plan: Plan, index: int) -> Training:
         SearchError: 200 draws did not meet the budget.
     """
     cost = plan.costs[index % len(plan.costs)]
-    budget = round(cost * count(plan.base).macs)
+    budget = plan.budget(cost)
     name = f"{plan.base.name}-{plan.seed}-{index}"
     for draw in range(_DRAWS):
         numbers = uniform((2,), "search", plan.seed, index, draw).tolist()

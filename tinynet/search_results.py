@@ -15,7 +15,6 @@ from itertools import groupby
 from statistics import mean, stdev
 from typing import Any, cast
 
-from tinynet.complexity import count
 from tinynet.formula import Curves, TinySolution, fit, tiny_formula
 from tinynet.frontier import Frontier, Point, non_dominated, point
 from tinynet.regression import MINIMUM_POINTS
@@ -185,5 +184,4 @@ def _correlation(cost: float, multiplier: str, models: Sequence[Model]) -> Corre
 
 
 def _choose(plan: Plan, curves: Curves, cost: float) -> TinySolution:
-    budget = round(cost * count(plan.base).macs)
-    return tiny_formula(plan.base, curves, budget, f"{plan.base.name}-tiny-{cost:g}")
+    return tiny_formula(plan.base, curves, plan.budget(cost), f"{plan.base.name}-tiny-{cost:g}")
