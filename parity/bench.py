@@ -22,7 +22,7 @@ from parity import inputs, onnx_file
 from parity.calibration import Calibration, Setting, find_calibration, scaled
 from parity.checkpoint import load_training, save_training
 from parity.compare import Array
-from parity.quantities import is_kinked
+from parity.quantities import is_kinked, layer_quantity
 from parity.tolerance import Bound
 from parity.trajectory import Course, Trajectory, envelope, follow, train
 from parity.twins import JUDGE, Twin, load_twin
@@ -298,9 +298,14 @@ class Bench:
         )
 
     def layers(self, subject: Subject) -> tuple[dict[str, Array], list[str]]:
-        """Each layer alone in a subject, as far as both have it, and the subject's other layers."""
+        """Each layer alone in a subject, as far as both have it, and the subject's other layers.
+
+        With exact gates only those layers that have gates: the others are what they are without.
+        """
         probe, net = self.twin(subject).probe, self.build(subject)
         names = probe.layer_names(net)
+        if subject.exact_gates:
+            names = [name for name in names if layer_quantity(name) == "gate layer"]
         given = {name: self.layer_inputs[name] for name in names if name in self.layer_inputs}
         found = probe.isolated(net, given, subject.mode)
         return found, [name for name in names if name not in given]
@@ -444,9 +449,11 @@ class Bench:
         """
 
         def run(subject: Subject, start: TrainingState, stop_after: int | None) -> Course:
+            # Nobody looks at their evaluations.
             return train(
                 subject.framework, start, self.source, self._folder("part"), stop_after,
                 device=subject.device, precision=_training_precision(subject),
+                validation=inputs.TrainingImages(self.spec, 1, self.seed),
             )  # fmt: skip
 
         first = self._once(("half", before), lambda: run(before, self.start, STEPS // 2))

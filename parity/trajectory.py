@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, redirect_stderr
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,29 @@ from parity.tolerance import BOUNDS, Bound
 from parity.twins import JUDGE, load_twin
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Trajectory:
     """Losses (steps,) in float64, and the state behind the last step."""
 
     losses: Array
     state: TrainingState
+
+    @cached_property
+    def tensors_by_kind(self) -> dict[str, Array]:
+        """All tensors of a kind as one: what a single small one loses by chance is no measure."""
+        entries = manifest(self.state.progress.spec)
+        trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
+        statistics = [key for key in entries if key not in trained]
+        kinds = {
+            "weights": _joined(self.state.weights, trained),
+            "statistics": _joined(self.state.weights, statistics),
+        }
+        if self.state.ema is not None:
+            kinds["averaged weights"] = _joined(self.state.ema, trained)
+            kinds["averaged statistics"] = _joined(self.state.ema, statistics)
+        for slot, arrays in self.state.slots.items():
+            kinds[f"slot {slot}"] = _joined(arrays, trained)
+        return kinds
 
 
 def follow(
@@ -100,18 +118,20 @@ def train(
     compiled: bool = False,
     device: str = "cpu",
     precision: str = "float32",
+    validation: Source | None = None,
 ) -> Course:
     """Trains by a twin's own loop, as ``train.py`` does: log, evaluation and checkpoints included.
 
     Args:
         framework: the twin.
         start: where to begin.
-        source: the images, to train and to evaluate on.
+        source: the images to train on.
         folder: for what the run writes.
         stop_after: the step behind which to stop, by default the recipe's last.
         compiled: compile the step first.
         device: what the framework calls it.
         precision: of the twin's ``TrainStep``.
+        validation: the images to evaluate on at the end, by default those to train on.
 
     Raises:
         KeyboardInterrupt: a signal stopped it.
@@ -122,7 +142,7 @@ def train(
         folder, device, precision, compiled, log_every=1, stop_after=stop_after,
         evaluate_every=1_000_000, command="the parity ladder",
     )  # fmt: skip
-    data = Data(source, source, start.progress.spec)
+    data = Data(source, validation or source, start.progress.spec)
     with redirect_stderr(io.StringIO()):  # the loop tells people what it does
         outcome = load_twin(framework).train.train(start, data, options)
     if outcome.stopped_by:
@@ -176,34 +196,15 @@ def compare_trajectories(
         noise = bound.noise(float(widest[index]), where)
         error = float(abs(found.losses[index] - loss) / loss)
         yield Evidence(subject, where, error, bound.factor * noise, noise, quantity=bound.quantity)
-    kinds = [tensors_by_kind(run.state) for run in references]
-    found_kinds = tensors_by_kind(found.state)
-    for name, values in tensors_by_kind(truth.state).items():
-        others = [run[name] for run in kinds]
-        yield compare_values(subject, name, found_kinds[name], values, others, bound)
+    for name, values in truth.tensors_by_kind.items():
+        others = [run.tensors_by_kind[name] for run in references]
+        yield compare_values(subject, name, found.tensors_by_kind[name], values, others, bound)
 
 
 def loss_noise(truth: Trajectory, references: Sequence[Trajectory]) -> Array:
     """The relative width of the envelope at each step: the widest so far."""
     distances = np.array([np.abs(run.losses - truth.losses) for run in references])
     return np.maximum.accumulate(distances.max(axis=0)) / truth.losses
-
-
-def tensors_by_kind(state: TrainingState) -> dict[str, Array]:
-    """All tensors of a kind as one: what a single small one loses by chance is no measure."""
-    entries = manifest(state.progress.spec)
-    trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
-    statistics = [key for key in entries if key not in trained]
-    kinds = {
-        "weights": _joined(state.weights, trained),
-        "statistics": _joined(state.weights, statistics),
-    }
-    if state.ema is not None:
-        kinds["averaged weights"] = _joined(state.ema, trained)
-        kinds["averaged statistics"] = _joined(state.ema, statistics)
-    for slot, arrays in state.slots.items():
-        kinds[f"slot {slot}"] = _joined(arrays, trained)
-    return kinds
 
 
 def _joined(arrays: State, keys: list[str]) -> Array:

@@ -23,7 +23,7 @@ from parity.definition import oracles
 from parity.environment import environment
 from parity.packs.format import LOSS, Given, Pack, Truth, recorded, sample
 from parity.quantities import scales
-from parity.trajectory import Trajectory, moved_start, tensors_by_kind
+from parity.trajectory import Trajectory, moved_start
 from parity.twins import JUDGE, load_twin
 
 # What is done one after the other.
@@ -233,7 +233,7 @@ def _named(
         found |= {f"ema/{key}": values for key, values in (state.ema or {}).items()}
     if run is not None:
         found |= {f"{LOSS}{step + 1}": np.array(loss) for step, loss in enumerate(run.losses)}
-        found |= {f"trajectory/{kind}": v for kind, v in tensors_by_kind(run.state).items()}
+        found |= {f"trajectory/{kind}": v for kind, v in run.tensors_by_kind.items()}
     return found
 
 

@@ -28,7 +28,10 @@ def layers_isolated(bench: Bench) -> Iterator[Evidence]:
             note = "the judge has no such layer"
             yield Evidence(str(subject), name, math.inf, 0.0, kind="unexpected", note=note)
         for name, truth in bench.judge_layers.items():
-            bound = bounds["layer" if subject.exact_gates else layer_quantity(name)]
+            quantity = layer_quantity(name)
+            if subject.exact_gates and quantity == "layer":
+                continue
+            bound = bounds["layer" if subject.exact_gates else quantity]
             references = [layers[name] for layers in bench.reference_layers]
             yield compare_values(str(subject), name, found.get(name), truth, references, bound)
     bench.release("layer_inputs", "judge_layers", "reference_layers")
