@@ -452,6 +452,7 @@ class Bench:
             # Nobody looks at their evaluations.
             return train(
                 subject.framework, start, self.source, self._folder("part"), stop_after,
+                compiled=subject.mode == "graph",
                 device=subject.device, precision=_training_precision(subject),
                 validation=inputs.TrainingImages(self.spec, 1, self.seed),
             )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinynet.complexity import layers
 from tinynet.manifest import State
@@ -31,7 +32,7 @@ def initial_state(spec: Spec, seed: int) -> State:
     Source: the initialisation of the EfficientNet reference code (TensorFlow TPU models,
     ``conv_kernel_initializer`` and ``dense_kernel_initializer``), as timm 1.0 carries it over:
     fan-out divided by groups. For ResNets torchvision's ``resnet.py`` (``kaiming_normal_`` with
-    fan-out), which leaves ``torch.nn.Linear`` as it is.
+    fan-out), which leaves ``torch.nn.Linear`` as PyTorch draws it, bias included; timm's does too.
     """
     state: State = {}
     for layer in layers(spec):
@@ -48,11 +49,14 @@ def initial_state(spec: Spec, seed: int) -> State:
             values = normal(shape, seed, weight) * math.sqrt(2.0 / fan_out)
         else:
             fan = layer.in_channels if spec.is_resnet else layer.out_channels
-            values = (2.0 * uniform(shape, seed, weight) - 1.0) / math.sqrt(fan)
+            values = _uniform(shape, fan, seed, weight)
         state[weight] = values.astype(np.float32)
         if layer.bias:
-            state[bias] = np.zeros(vector, np.float32)
-        if layer.op == "linear" and spec.is_resnet:
-            values = (2.0 * uniform(vector, seed, bias) - 1.0) / math.sqrt(layer.in_channels)
+            drawn = spec.is_resnet  # only its classifier has one
+            values = _uniform(vector, layer.in_channels, seed, bias) if drawn else np.zeros(vector)
             state[bias] = values.astype(np.float32)
     return state
+
+
+def _uniform(shape: tuple[int, ...], fan: int, seed: int, key: str) -> NDArray[np.float64]:
+    return (2.0 * uniform(shape, seed, key) - 1.0) / math.sqrt(fan)

@@ -20,7 +20,61 @@ from torch_impl.blocks import (
 from torch_impl.state import write_state
 
 
-class TinyNet(nn.Module):
+class Net(nn.Module):
+    """What TinyNets and ResNets have in common: the way from pixels to logits.
+
+    A family builds its layers, among them ``global_pool``; it names the sequences of blocks that
+    are its ``stages``, and says what is before the first of them and behind the last.
+
+    Args:
+        spec: what to build.
+    """
+
+    stages: tuple[nn.Module, ...]
+    global_pool: nn.Module
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        self.spec = spec
+
+    def features(self, x: torch.Tensor, drop_path: torch.Tensor | None = None) -> torch.Tensor:
+        """The last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
+
+        ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.masks.
+        """
+        x = self._stem(x)
+        index = 0
+        for stage in self.stages:
+            for block in stage.children():
+                x = block(x) if drop_path is None else block(x, drop_path[:, index])
+                index += 1
+        return self._head(x)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        dropout: torch.Tensor | None = None,
+        drop_path: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits: (N, C, H, W) pixels to (N, num_classes).
+
+        ``dropout`` (N, feature_channels) scales the pooled features in training and
+        ``drop_path`` (N, blocks) the residual branches, see tinynet.masks.
+        """
+        pooled = self.global_pool(self.features(x, drop_path))
+        return self._classify(pooled if dropout is None else pooled * dropout)
+
+    def _stem(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _head(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def _classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class TinyNet(Net):
     """A member of TinyNet's family: stem, blocks, head, classifier.
 
     Args:
@@ -37,8 +91,7 @@ class TinyNet(nn.Module):
     """
 
     def __init__(self, spec: Spec, state: State | None = None):
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
         stem, bn, act = spec.stem, spec.batch_norm, spec.activation
         channels = spec.feature_channels
         self.conv_stem = conv2d(
@@ -46,12 +99,11 @@ class TinyNet(nn.Module):
         )
         self.bn1 = batch_norm(stem.out_channels, bn)
         self.act1 = activation(act)
-        self.blocks = nn.Sequential(
-            *(
-                nn.Sequential(*(BLOCK_KINDS[block.kind](block, bn, act) for block in stage))
-                for stage in spec.blocks_by_stage()
-            )
+        self.stages = tuple(
+            nn.Sequential(*(BLOCK_KINDS[block.kind](block, bn, act) for block in stage))
+            for stage in spec.blocks_by_stage()
         )
+        self.blocks = nn.Sequential(*self.stages)
         self.conv_head = conv2d(spec.stages[-1].out_channels, channels)
         self.bn2 = batch_norm(channels, bn)
         self.act2 = activation(act)
@@ -59,37 +111,15 @@ class TinyNet(nn.Module):
         self.classifier = nn.Linear(channels, spec.num_classes)
         write_state(self, initial_state(spec, seed=0) if state is None else state)
 
-    def features(self, x: torch.Tensor, drop_path: torch.Tensor | None = None) -> torch.Tensor:
-        """The last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
-
-        ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.masks.
-        """
+    def _stem(self, x: torch.Tensor) -> torch.Tensor:
         self._check_size(x)
-        x = self.act1(self.bn1(self.conv_stem(x)))
-        x = self.blocks(x) if drop_path is None else self._scaled_blocks(x, drop_path)
+        return self.act1(self.bn1(self.conv_stem(x)))
+
+    def _head(self, x: torch.Tensor) -> torch.Tensor:
         return self.act2(self.bn2(self.conv_head(x)))
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        dropout: torch.Tensor | None = None,
-        drop_path: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Logits: (N, C, H, W) pixels to (N, num_classes).
-
-        ``dropout`` (N, feature_channels) scales the pooled features in training and
-        ``drop_path`` (N, blocks) the residual branches, see tinynet.masks.
-        """
-        pooled = self.global_pool(self.features(x, drop_path))
-        return self.classifier(pooled if dropout is None else pooled * dropout)
-
-    def _scaled_blocks(self, x: torch.Tensor, drop_path: torch.Tensor) -> torch.Tensor:
-        index = 0
-        for stage in self.blocks.children():
-            for block in stage.children():
-                x = block(x, drop_path[:, index])
-                index += 1
-        return x
+    def _classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        return self.classifier(pooled)
 
     def _check_size(self, x: torch.Tensor) -> None:
         # "same" padding is resolved for one input size; another would be padded wrongly.
@@ -101,7 +131,7 @@ class TinyNet(nn.Module):
             )
 
 
-class ResNet(nn.Module):
+class ResNet(Net):
     """A member of ResNet's family: stem, stages, classifier.
 
     Args:
@@ -118,8 +148,7 @@ class ResNet(nn.Module):
     """
 
     def __init__(self, spec: Spec, state: State | None = None):
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
         stem, bn, act = spec.stem, spec.batch_norm, spec.activation
         self.conv1 = conv2d(
             spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding
@@ -127,50 +156,21 @@ class ResNet(nn.Module):
         self.bn1 = batch_norm(stem.out_channels, bn)
         self.act1 = activation(act)
         self.maxpool = nn.Identity() if stem.pool is None else max_pool(stem.pool)
-        self.stages = [spec.names.stage_key(index) for index in range(len(spec.stages))]
-        for key, stage in zip(self.stages, spec.blocks_by_stage(), strict=True):
-            blocks = (BLOCK_KINDS[block.kind](block, bn, act) for block in stage)
-            setattr(self, key, nn.Sequential(*blocks))
+        self.stages = tuple(
+            nn.Sequential(*(BLOCK_KINDS[block.kind](block, bn, act) for block in stage))
+            for stage in spec.blocks_by_stage()
+        )
+        for index, stage in enumerate(self.stages):
+            setattr(self, spec.names.stage_key(index), stage)
         self.global_pool = GlobalAveragePool()
         self.fc = nn.Linear(spec.feature_channels, spec.num_classes)
         write_state(self, initial_state(spec, seed=0) if state is None else state)
 
-    def features(self, x: torch.Tensor, drop_path: torch.Tensor | None = None) -> torch.Tensor:
-        """The last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
+    def _stem(self, x: torch.Tensor) -> torch.Tensor:
+        return self.maxpool(self.act1(self.bn1(self.conv1(x))))
 
-        ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.masks.
-        """
-        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
-        if drop_path is not None:
-            return self._scaled_stages(x, drop_path)
-        for key in self.stages:
-            x = getattr(self, key)(x)
-        return x
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        dropout: torch.Tensor | None = None,
-        drop_path: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Logits: (N, C, H, W) pixels to (N, num_classes).
-
-        ``dropout`` (N, feature_channels) scales the pooled features in training and
-        ``drop_path`` (N, blocks) the residual branches, see tinynet.masks.
-        """
-        pooled = self.global_pool(self.features(x, drop_path))
-        return self.fc(pooled if dropout is None else pooled * dropout)
-
-    def _scaled_stages(self, x: torch.Tensor, drop_path: torch.Tensor) -> torch.Tensor:
-        index = 0
-        for key in self.stages:
-            for block in getattr(self, key).children():
-                x = block(x, drop_path[:, index])
-                index += 1
-        return x
-
-
-Net = TinyNet | ResNet
+    def _classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        return self.fc(pooled)
 
 
 def make_net(spec: Spec, state: State | None = None) -> Net:

@@ -19,7 +19,7 @@ from tinynet.training_state import TrainingState
 from torch_impl.data import Normalise, to_device
 from torch_impl.distributed import join
 from torch_impl.loss import cross_entropy
-from torch_impl.model import Net, ResNet, TinyNet, make_net
+from torch_impl.model import Net, make_net
 from torch_impl.modes import MODES, in_precision, running
 from torch_impl.predict import DEVICES, set_device
 from torch_impl.state import read_state
@@ -105,7 +105,7 @@ def build(
 
 def layer_names(net: Net) -> list[str]:
     """Names of the layers a trace records: every module but containers and identities."""
-    passed_over = (TinyNet, ResNet, nn.Sequential, nn.Identity)
+    passed_over = (type(net), nn.Sequential, nn.Identity)
     layers = [(name, module) for name, module in net.named_modules() if _is_layer(name)]
     return [name for name, module in layers if type(module) not in passed_over]
 

@@ -58,9 +58,9 @@ def ema_decays(ema: Ema, updates: Sequence[int]) -> list[float]:
 
 def drop_path_rates(spec: Spec, rate: float) -> list[float]:
     """Each block's probability to be left out, growing with its place; 0 if nothing is added."""
-    skips = [
-        block.has_skip or spec.is_resnet for stage in spec.blocks_by_stage() for block in stage
-    ]
+    skips = [block.has_skip for stage in spec.blocks_by_stage() for block in stage]
+    if spec.is_resnet:
+        return [float(share) for share in np.linspace(0.0, rate, len(skips))]
     step = rate / len(skips)
     return [step * place * skip for place, skip in enumerate(skips)]
 

@@ -186,11 +186,10 @@ def activation_behind_projection(twin: Twin) -> Injection:
 def head_without_activation(twin: Twin) -> Injection:
     """The head's activation is built, as it should be, and never used."""
 
-    def faulty(right: Any, net: Any, x: Any, drop_path: Any = None) -> Any:
-        x = net.blocks(net.act1(net.bn1(net.conv_stem(x))))
+    def faulty(right: Any, net: Any, x: Any) -> Any:
         return net.bn2(net.conv_head(x))
 
-    return replaced(twin.model.TinyNet, "features", faulty)
+    return replaced(twin.model.TinyNet, "_head", faulty)
 
 
 @GROUP.fault("layers-isolated", "global_pool", "blocks", "GlobalAveragePool", ("mindspore",))
@@ -205,10 +204,7 @@ def pooling_by_maximum(twin: Twin) -> Injection:
 def net_swaps_channels(twin: Twin) -> Injection:
     """The net takes its pixels for blue, green, red."""
 
-    def faulty(right: Any, net: Any, x: Any, *args: Any) -> Any:
-        return right(net, x.flip((1,)), *args)
-
-    return replaced(twin.model.TinyNet, "features", faulty)
+    return replaced(twin.model.TinyNet, "_stem", lambda right, net, x: right(net, x.flip((1,))))
 
 
 @GROUP.fault(
@@ -241,7 +237,7 @@ def dropout_left_out(twin: Twin) -> Injection:
     def faulty(right: Any, net: Any, x: Any, dropout: Any = None, drop_path: Any = None) -> Any:
         return right(net, x, None, drop_path)
 
-    return replaced(twin.model.TinyNet, forward(twin), faulty)
+    return replaced(twin.model.Net, forward(twin), faulty)
 
 
 @GROUP.fault("spec", "stages[1].repeats", "tinynet/rounding", "round_repeats", spec="tinynet_e")

@@ -70,8 +70,13 @@ def test_the_classifier_starts_as_torchvisions():
         assert 0.9 * bound < np.abs(state[key]).max() <= bound
 
 
-def test_every_block_of_a_resnet_can_be_left_out():
-    assert drop_path_rates(small_resnet("basic"), 0.4) == pytest.approx((0.0, 0.1, 0.2, 0.3))
+def test_drop_path_rises_to_the_whole_rate_in_the_last_block():
+    # timm 1.0: create_model("resnet18", drop_path_rate=0.35), of each block's drop_path.drop_prob.
+    rates = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+    assert drop_path_rates(load_spec("resnet18"), 0.35) == pytest.approx(rates)
+    basic = small_resnet("basic")
+    stage = dataclasses.replace(basic.stages[0], repeats=1)
+    assert drop_path_rates(dataclasses.replace(basic, stages=(stage,)), 0.4) == (0.0,)
 
 
 def refused(spec, message, **changes):
