@@ -50,6 +50,8 @@ _OPTIMIZERS = {"rmsprop": "imagenet", "sgd": "imagenet_resnet"}
 _RATES, _DECAYS = (0.01, 0.02, 0.005), (0.9, 0.5, 0.99)
 # Of both signs, but so that the steps do not cancel: what is left of them would be all rounding.
 _GRADIENT_FACTORS = (1.0, 0.5, -0.25)
+# Farther from a seed than anybody counts seeds up.
+_SEEDS_APART = 1_000_003
 NATIVE_SUFFIX = {"torch": ".pth", "mindspore": ".ckpt"}
 
 
@@ -182,6 +184,15 @@ class Bench:
         found = self._calibration(setting)
         return found.bound(quantity, self.spec) if found else scaled(quantity, setting.precision)
 
+    def on_another_batch(self, number: int) -> Bench:
+        """The same nets on other pixels and labels.
+
+        Args:
+            number: from 1, which batch.
+        """
+        seed = self.seed + number * _SEEDS_APART
+        return Bench(self.spec, self.state, seed, self.subjects, self.folder, self.calibrations)
+
     def origin_of_bounds(self) -> dict[str, str]:
         """Subject -> where its bounds are from."""
         origins: dict[str, str] = {}
@@ -305,7 +316,7 @@ class Bench:
         probe, net = self.twin(subject).probe, self.build(subject)
         names = probe.layer_names(net)
         if subject.exact_gates:
-            names = [name for name in names if layer_quantity(name) == "gate layer"]
+            names = [name for name in names if layer_quantity(name, self.spec) == "gate layer"]
         given = {name: self.layer_inputs[name] for name in names if name in self.layer_inputs}
         found = probe.isolated(net, given, subject.mode)
         return found, [name for name in names if name not in given]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
 import statistics
@@ -83,6 +84,58 @@ def calibrate(setting: Setting, noise: Noise, trials: Sequence[Trial], command: 
         {q: _multiple(rows, noise.noise, scale) for q, rows in samples.items()},
         noise,
     )  # fmt: skip
+
+
+def extend_noise(before: Noise, after: Noise) -> Noise:
+    """What was known stays as it is; nets, quantities and places that were not are added.
+
+    Args:
+        before: what is there.
+        after: of other climbs of the same reference.
+    """
+    noise: Places = {}
+    for sha in {**before.noise, **after.noise}:
+        own, other = before.noise.get(sha, {}), after.noise.get(sha, {})
+        quantities = {**own, **other}
+        noise[sha] = {q: {**other.get(q, {}), **own.get(q, {})} for q in quantities}
+    if noise == before.noise:
+        return before
+    return dataclasses.replace(
+        after, command=_and_then(before.command, after.command),
+        seeds=_more(before.seeds, after.seeds), noise=noise,
+    )  # fmt: skip
+
+
+def extend_calibration(before: Calibration, after: Calibration) -> Calibration:
+    """A calibration on the climbs of both: of each quantity the larger multiple counts.
+
+    A median cannot be had from two; that of the larger number of comparisons stands for both.
+
+    Args:
+        before: what is there.
+        after: of other climbs in the same setting, with the noise of both.
+    """
+    multiples = {**before.multiples, **after.multiples}
+    for quantity in before.multiples.keys() & after.multiples.keys():
+        pair = before.multiples[quantity], after.multiples[quantity]
+        larger = max(pair, key=lambda multiple: multiple.largest)
+        more = max(pair, key=lambda multiple: multiple.compared)
+        compared = sum(multiple.compared for multiple in pair)
+        multiples[quantity] = larger._replace(median=more.median, compared=compared)
+    return dataclasses.replace(
+        after, command=_and_then(before.command, after.command),
+        seeds=_more(before.seeds, after.seeds), multiples=multiples,
+    )  # fmt: skip
+
+
+def _and_then(first: str, second: str) -> str:
+    # A line of a shell that makes both again.
+    return first if first.endswith(second) else f"{first} && {second}"
+
+
+def _more(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    # The same spec is climbed with the same seeds again.
+    return before | {name: max(count, before.get(name, 0)) for name, count in after.items()}
 
 
 def compare_calibrations(before: Calibration, after: Calibration) -> list[str]:

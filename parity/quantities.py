@@ -17,14 +17,27 @@ from parity.definition.net import kind
 ZERO_GRADIENT = 1e-6
 
 
-def layer_quantity(name: str) -> str:
+def has_exp(spec: Spec) -> bool:
+    """Whether there is a sigmoid or SiLU in the net, which are computed with exp."""
+    return spec.activation == "silu" or any(stage.se_ratio for stage in spec.stages)
+
+
+def layer_quantity(name: str, spec: Spec) -> str:
     """The quantity of a layer alone: "gate layer" for one that holds a sigmoid or SiLU.
 
     Convolutions, batch norms, pooling, classifier and projections have no exp in them;
-    activations, gates, squeeze-excites and whole blocks have.
+    activations, gates, squeeze-excites and whole blocks may have.
     """
     exact = name.endswith(".downsample") or kind(name) not in ("", "act", "gate")
-    return "layer" if exact else "gate layer"
+    return "layer" if exact or not has_exp(spec) else "gate layer"
+
+
+def whole_quantity(quantity: str, spec: Spec) -> str:
+    """The quantity of a whole net, "chained", "logits" or "loss": apart where it has no exp."""
+    without = {
+        "chained": "chained, no exp", "logits": "logits, exact gates", "loss": "loss, no exp",
+    }  # fmt: skip
+    return quantity if has_exp(spec) else without[quantity]
 
 
 def is_kinked(spec: Spec) -> bool:

@@ -29,6 +29,7 @@ from parity.compare import Array, compare_bits, compare_values, compare_within, 
 from parity.environment import environment
 from parity.evidence import Evidence, Report, Rung
 from parity.onnx_file import OnnxError, OnnxPredictor, export, initializers
+from parity.quantities import whole_quantity
 from parity.runtimes import load_onnx_file
 from parity.tolerance import BOUNDS, Bound
 from parity.twins import FRAMEWORKS, JUDGE, TwinError, load_twin
@@ -229,7 +230,7 @@ def _logits(one: _File, other: _File, calibrations: Path) -> Evidence:
     if framework != JUDGE:
         subject = Subject(framework, load_twin(framework).modes.MODES[0])
         bounds = [
-            _bound("logits", subject.setting, spec, calibrations),
+            _bound(whole_quantity("logits", spec), subject.setting, spec, calibrations),
             _bound("onnx", subject.setting, spec, calibrations),
         ]
         predict = load_twin(framework).predict.Predictor(spec, state, mode=subject.mode)

@@ -22,6 +22,9 @@ PyTorch's float32 rounding noise, and writes a calibration for each mode: the fi
 parity.py takes its factors for this version, device, precision and mode. It says what changed
 against the calibration that was there.
 
+With --extend what was measured before counts too: of each quantity the larger multiple stays, and
+nets whose noise nobody knew are added. So other nets can be calibrated without all that were.
+
 A bound is twice the largest multiple that was seen. What would need more than the limits of
 parity/tolerance.py is refused as a fault. The noise itself, place by place, is measured where
 there is no file of it yet, or with --noise.
@@ -34,6 +37,7 @@ EXAMPLES = """\
 examples:
   parity.py calibrate                                              MindSpore on this CPU
   parity.py calibrate --specs tinynet_digits:100,tinynet_e:20 --modes pynative --jobs 2
+  parity.py calibrate --specs resnet18:2 --modes pynative --extend
   parity.py calibrate --framework torch --device cuda --precision tf32
   parity.py calibrate --framework torch --device cuda --precision bfloat16 --output calibrations
   parity.py calibrate --framework mindspore --device ascend --precision float16
@@ -54,6 +58,8 @@ def main(argv: list[str]) -> int:
     from parity.bench import subjects_of
     from parity.calibration import DIRECTORY
 
+    if options.extend and (options.check or options.noise):
+        raise ValueError("--extend goes with neither --check nor --noise")
     if options.levels and not options.check:
         raise ValueError("--levels without --check: a calibration is of all its rungs")
     subjects = subjects_of(
@@ -75,13 +81,16 @@ def main(argv: list[str]) -> int:
 def _calibrate(
     subject: Subject, plans: list[Plan], folder: Path, command: str, options: argparse.Namespace
 ) -> dict[str, Any]:
-    from parity.calibrating import calibrate, compare_calibrations
+    from parity.calibrating import calibrate, compare_calibrations, extend_calibration
     from parity.calibration import factor, find_calibration, load_calibration, save_calibration
 
     made = _climb(subject, plans, None, options)
-    noise, changes = _noise(subject, made, folder, command, options.noise)
+    noise, changes = _noise(subject, made, folder, command, options)
     before = find_calibration(subject.setting, folder)
-    path = save_calibration(calibrate(subject.setting, noise, made, command), folder)
+    found = calibrate(subject.setting, noise, made, command)
+    if before and options.extend:
+        found = extend_calibration(before, found)
+    path = save_calibration(found, folder)
     after = load_calibration(path)
     changes += compare_calibrations(before, after) if before else ["there was none before"]
     factors = {quantity: factor(multiple) for quantity, multiple in after.multiples.items()}
@@ -98,22 +107,25 @@ def _calibrate(
 
 
 def _noise(
-    subject: Subject, made: list[Trial], folder: Path, command: str, again: bool
+    subject: Subject, made: list[Trial], folder: Path, command: str, options: argparse.Namespace
 ) -> tuple[Noise, list[str]]:
     from parity.bench import REFERENCE
-    from parity.calibrating import compare_noise, measure_noise
+    from parity.calibrating import compare_noise, extend_noise, measure_noise
     from parity.calibration import CalibrationError, find_noise, load_noise, save_noise
 
     reference = REFERENCE.setting
     before = find_noise(reference, folder)
-    if before is not None and not again:
+    if before is not None and not (options.noise or options.extend):
         return before, []
     if subject.precision != "float32":
         raise CalibrationError(
             f"{folder}: holds no {reference.noise_name}, which a calibration of "
             f"{subject.precision} is held against; calibrate with --precision float32 first"
         )
-    after = load_noise(save_noise(measure_noise(reference, made, command), folder))
+    found = measure_noise(reference, made, command)
+    if before is not None and options.extend:
+        found = extend_noise(before, found)
+    after = load_noise(save_noise(found, folder))
     return after, compare_noise(before, after) if before else []
 
 
@@ -202,6 +214,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--noise", action="store_true", help="measure the reference's noise anew as well"
+    )
+    parser.add_argument(
+        "--extend", action="store_true", help="add to the calibration that is there, see above"
     )
     parser.add_argument("--check", action="store_true", help="count false alarms, write nothing")
     parser.add_argument(

@@ -203,7 +203,6 @@ def pooling_by_maximum(twin: Twin) -> Injection:
 @GROUP.fault("pixels", "input of conv_stem", "model", "TinyNet", ("mindspore",))
 def net_swaps_channels(twin: Twin) -> Injection:
     """The net takes its pixels for blue, green, red."""
-
     return replaced(twin.model.TinyNet, "_stem", lambda right, net, x: right(net, x.flip((1,))))
 
 

@@ -24,7 +24,7 @@ from parity.environment import NOT_INSTALLED
 from parity.evidence import Evidence, Kind, Report, Rung, Series, report_document
 from parity.ladder import LEVELS
 from parity.packs.format import LOSS, Pack, PackError, Recorded
-from parity.quantities import gradient_quantity, layer_quantity, scales
+from parity.quantities import gradient_quantity, layer_quantity, scales, whole_quantity
 from parity.tolerance import Bound
 from parity.twins import FRAMEWORKS
 
@@ -337,9 +337,11 @@ def _obstacle(found: Recorded | None, expected: Recorded | None) -> tuple[Kind, 
 def _quantity(rung: str, where: str, spec: Spec) -> str:
     match rung:
         case "layers-isolated":
-            return layer_quantity(where)
+            return layer_quantity(where, spec)
         case "layers-chained":
-            return "chained"
+            return whole_quantity("chained", spec)
+        case "logits" | "loss":
+            return whole_quantity(rung, spec)
         case "gradients-chained":
             return gradient_quantity(spec)
         case "ema":

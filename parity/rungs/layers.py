@@ -9,7 +9,7 @@ from parity.bench import Bench
 from parity.compare import compare_values, compare_within
 from parity.definition.net import NET, Definition
 from parity.evidence import Evidence
-from parity.quantities import layer_quantity
+from parity.quantities import layer_quantity, whole_quantity
 from parity.tolerance import ROUNDOFF
 
 JUDGE_TITLE = "the judge"
@@ -28,7 +28,7 @@ def layers_isolated(bench: Bench) -> Iterator[Evidence]:
             note = "the judge has no such layer"
             yield Evidence(str(subject), name, math.inf, 0.0, kind="unexpected", note=note)
         for name, truth in bench.judge_layers.items():
-            quantity = layer_quantity(name)
+            quantity = layer_quantity(name, bench.spec)
             if subject.exact_gates and quantity == "layer":
                 continue
             bound = bounds["layer" if subject.exact_gates else quantity]
@@ -49,8 +49,9 @@ def _judge(bench: Bench) -> Iterator[Evidence]:
 
 def layers_chained(bench: Bench) -> Iterator[Evidence]:
     """Each layer within the whole net, with the errors of all before it."""
+    quantity = whole_quantity("chained", bench.spec)
     for subject in bench.subjects:
-        found, bound = bench.trace(subject), bench.bound("chained", subject)
+        found, bound = bench.trace(subject), bench.bound(quantity, subject)
         for name, truth in bench.judge_trace.items():
             output = found[name].output if name in found else None
             yield compare_values(
@@ -63,8 +64,9 @@ def logits(bench: Bench) -> Iterator[Evidence]:
     """The whole net, and once more with sigmoid and SiLU computed in float64."""
     name = bench.spec.names.classifier
     truth, references = bench.judge_logits, bench.reference_logits
+    quantity = whole_quantity("logits", bench.spec)
     for subject in (*bench.subjects, *bench.exact):
-        bound = bench.bound("logits, exact gates" if subject.exact_gates else "logits", subject)
+        bound = bench.bound("logits, exact gates" if subject.exact_gates else quantity, subject)
         found = bench.trace(subject)[name].output
         yield compare_values(str(subject), name, found, truth, references, bound)
     bench.release("judge_trace", "reference_trace", "reference_outputs", "trace")

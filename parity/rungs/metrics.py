@@ -19,6 +19,7 @@ from parity import inputs, onnx_file
 from parity.bench import Bench
 from parity.compare import Array, compare_values, norm
 from parity.evidence import Evidence
+from parity.quantities import whole_quantity
 from parity.tolerance import Bound
 from parity.twins import JUDGE
 
@@ -55,7 +56,8 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
     reference: Predict = bench.judge.predict.Predictor(bench.spec, bench.state)
     answers = reference(images)
     # Logits that are nearer to each other than this may change places.
-    tie = 2 * bench.bound("logits").factor * float(np.abs(answers - logits).max())
+    factor = bench.bound(whole_quantity("logits", bench.spec)).factor
+    tie = 2 * factor * float(np.abs(answers - logits).max())
     ranks = [
         _clear_rank(np.sort(own)[::-1], _RANKS[index % len(_RANKS)], tie)
         for index, own in enumerate(logits)

@@ -180,7 +180,7 @@ class _Witness:
             reference = self.reference
             noise = relative_error(reference.layers[name].output, reference.run(name).output)
         found, truth = self.layers[name].output, self.run(name).output
-        return self.compare(name, found, truth, noise, layer_quantity(name))
+        return self.compare(name, found, truth, noise, layer_quantity(name, self.bench.spec))
 
 
 # Forward
