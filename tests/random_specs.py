@@ -7,7 +7,16 @@ import dataclasses
 
 from hypothesis import strategies as st
 
-from tinynet.spec import BatchNorm, Head, Preprocessing, Spec, Stage, Stem
+from tinynet.spec import (
+    BOTTLENECK_EXPANSION,
+    BatchNorm,
+    Head,
+    Pool,
+    Preprocessing,
+    Spec,
+    Stage,
+    Stem,
+)
 
 KERNEL_SIZES = st.sampled_from([1, 3, 5, 7])
 STRIDES = st.integers(1, 3)
@@ -17,7 +26,7 @@ SHARES = st.floats(0, 1, exclude_min=True, allow_subnormal=False)
 @st.composite
 def specs(draw):
     """A small valid spec, with all that a spec may say."""
-    net = draw(nets())
+    net = draw(nets() | resnets())
     return dataclasses.replace(
         net,
         preprocessing=draw(preprocessings(net.input_size[0])),
@@ -50,6 +59,40 @@ def nets(draw, least_side=1, most_side=40, least_channels=1, least_classes=1):
         head=Head(draw(st.integers(least_channels, 40))),
         padding=draw(st.sampled_from(["symmetric", "same"])),
         preprocessing=Preprocessing((0.5,) * in_channels, (0.25,) * in_channels),
+    )
+
+
+@st.composite
+def resnets(draw, least_side=1, most_side=40, least_channels=1, least_classes=1):
+    """The same for a ResNet; of bottlenecks ``least_channels`` counts the middle."""
+    in_channels = draw(st.sampled_from([1, 3, 4, 2]))
+    sides = st.integers(least_side, most_side)
+    side = draw(sides)
+    pool = draw(st.none() | st.builds(Pool, KERNEL_SIZES, STRIDES))
+    stem = Stem(draw(KERNEL_SIZES), draw(STRIDES), draw(st.integers(least_channels, 24)), pool)
+    return Spec(
+        name="random",
+        input_size=(in_channels, side, draw(st.just(side) | sides)),
+        num_classes=draw(st.integers(least_classes, 30)),
+        activation=draw(st.sampled_from(["relu", "silu", "relu6"])),
+        batch_norm=draw(batch_norms()),
+        stem=stem,
+        stages=tuple(draw(st.lists(resnet_stages(least_channels), min_size=1, max_size=4))),
+        preprocessing=Preprocessing((0.5,) * in_channels, (0.25,) * in_channels),
+    )
+
+
+@st.composite
+def resnet_stages(draw, least_channels):
+    kind = draw(st.sampled_from(["basic", "bottleneck"]))
+    channels = draw(st.integers(least_channels, 24))
+    return Stage(
+        kind=kind,
+        repeats=draw(st.integers(1, 3)),
+        kernel_size=draw(KERNEL_SIZES),
+        stride=draw(STRIDES),
+        expand_ratio=None,
+        out_channels=channels * (BOTTLENECK_EXPANSION if kind == "bottleneck" else 1),
     )
 
 

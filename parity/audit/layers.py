@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynet.spec import BatchNorm, Padding
+from tinynet.spec import BatchNorm, Padding, Pool
 
 from parity.audit.stand import Array, Arrays, Comparison, Operator, Stand
 from parity.definition import operations
@@ -29,8 +29,11 @@ class _Convolution(NamedTuple):
 _CONVOLUTIONS = {
     "pointwise": _Convolution(),
     "pointwise with bias": _Convolution(bias=True),
+    "pointwise stride 2": _Convolution(1, 2),
+    "3x3": _Convolution(3, 1, (1, 1, 1, 1)),
     "3x3 stride 2": _Convolution(3, 2, (1, 1, 1, 1)),
     "3x3 stride 2 uneven": _Convolution(3, 2, (0, 1, 0, 1)),
+    "7x7 stride 2": _Convolution(7, 2, (3, 3, 3, 3)),
     "depthwise 3x3": _Convolution(3, 1, (1, 1, 1, 1), depthwise=True),
     "depthwise 3x3 stride 2": _Convolution(3, 2, (1, 1, 1, 1), depthwise=True),
     "depthwise 3x3 stride 2 uneven": _Convolution(3, 2, (0, 1, 0, 1), depthwise=True),
@@ -199,6 +202,38 @@ def _relu6(stand: Stand) -> Iterator[Comparison]:
         yield from stand.run_layer(stand.twin.blocks.activation("relu6"), {}, x, dy, define, terms)
 
 
+def _relu(stand: Stand) -> Iterator[Comparison]:
+    def define(dy: Array, x: Array) -> Arrays:
+        return {"y": operations.relu(x), "dx": operations.relu_vjp(dy, x)}
+
+    def terms(dy: Array, x: Array) -> Arrays:
+        return {"y": x, "dx": dy}
+
+    for shape in stand.images():
+        x, dy = stand.draw(*shape), stand.draw(*shape)
+        yield from stand.run_layer(stand.twin.blocks.activation("relu"), {}, x, dy, define, terms)
+
+
+_POOL = Pool(kernel_size=3, stride=2)  # ResNet's
+
+
+def _max_pool(stand: Stand) -> Iterator[Comparison]:
+    how = _POOL.kernel_size, _POOL.stride, (_POOL.padding,) * 4
+
+    def define(dy: Array, x: Array) -> Arrays:
+        return {"y": operations.max_pool(x, *how), "dx": operations.max_pool_vjp(dy, x, *how)}
+
+    def terms(dy: Array, x: Array) -> Arrays:
+        # A pixel may be the largest of several windows.
+        y = operations.max_pool(x, *how)
+        return {"y": y, "dx": operations.max_pool_vjp(np.abs(dy), x, *how)}
+
+    for shape in stand.images():
+        x = stand.draw(*shape, mean=-1.0)  # so that zeros that are padded with would show
+        dy = stand.draw(*operations.max_pool(x, *how).shape)
+        yield from stand.run_layer(stand.twin.blocks.max_pool(_POOL), {}, x, dy, define, terms)
+
+
 def _mean(stand: Stand) -> Iterator[Comparison]:
     def define(dy: Array, x: Array) -> Arrays:
         return {"y": operations.mean(x), "dx": operations.mean_vjp(dy, x)}
@@ -309,6 +344,8 @@ LAYERS: dict[str, Operator] = {
     "sigmoid": _sigmoid,
     "SiLU": _silu,
     "ReLU6": _relu6,
+    "ReLU": _relu,
+    "max pool": _max_pool,
     "mean": _mean,
     "means as gates": _means_as_gates,
     "residual sum": _residual_sum,

@@ -13,12 +13,13 @@ from parity.faults import (
     loss,
     model,
     optimizer,
+    resnet,
     resume,
     schedule,
 )
 from parity.faults.planting import Fault
 
-_GROUPS = (model, conversion, data, loss, optimizer, schedule, average, resume, export)
+_GROUPS = (model, resnet, conversion, data, loss, optimizer, schedule, average, resume, export)
 # Name -> fault.
 FAULTS: dict[str, Fault] = {
     fault.name: fault for module in _GROUPS for fault in module.GROUP.faults

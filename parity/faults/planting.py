@@ -13,7 +13,7 @@ from operator import getitem, setitem
 from types import ModuleType
 from typing import Any
 
-from tinynet.spec import Head, Spec, Stage, Stem, load_spec
+from tinynet.spec import SPEC_DIRECTORY, Head, Spec, Stage, Stem, load_spec
 
 from parity.tracing.sources import Source, in_twin
 from parity.twins import FRAMEWORKS, Twin, load_twin
@@ -31,11 +31,14 @@ _SMALL = dataclasses.replace(
     head=Head(32),
 )
 # What faults are planted in. Uneven is small with TensorFlow's padding, one side more than the
-# other; a derivation and expected counts are in shipped specs only.
+# other; a derivation and expected counts are in shipped specs only. Basic and bottleneck are small
+# ResNets.
 SPECS: dict[str, Spec] = {
     "small": _SMALL,
     "uneven": dataclasses.replace(_SMALL, name="uneven", padding="same"),
     "tinynet_e": load_spec("tinynet_e"),
+    "basic": load_spec(SPEC_DIRECTORY / "small" / "resnet_basic.json"),
+    "bottleneck": load_spec(SPEC_DIRECTORY / "small" / "resnet_bottleneck.json"),
 }
 
 
@@ -151,6 +154,7 @@ def replaced(
     get: Callable[..., Any] = getitem if isinstance(owner, dict) else getattr
     put: Callable[..., None] = setitem if isinstance(owner, dict) else setattr
     right, reach = get(owner, name), Reach()
+    inherited = isinstance(owner, type) and name not in vars(owner)
 
     @functools.wraps(right)
     def wrong(*args: Any, **settings: Any) -> Any:
@@ -163,7 +167,10 @@ def replaced(
     try:
         yield reach
     finally:
-        put(owner, name, right)
+        if inherited:
+            delattr(owner, name)
+        else:
+            put(owner, name, right)
         # Also in modules that imported it meanwhile.
         _exchange(wrong, right)
 

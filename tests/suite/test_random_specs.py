@@ -35,7 +35,7 @@ from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parity.convert import convert
 from parity.ladder import climb
 from parity.report.text import format_report
-from random_specs import nets, specs
+from random_specs import nets, resnets, specs
 
 # Spread, so that several processes share them.
 PARTS = 11
@@ -62,10 +62,10 @@ def test_any_spec_is_counted_built_and_converted(part, tmp_path):
         again = parse_spec(format_spec(spec))
         assert (again, again.sha256) == (spec, spec.sha256)
         state = weights(spec)
-        as_torch = torch_impl.model.TinyNet(spec, state)
+        as_torch = torch_impl.model.make_net(spec, state)
         check_torch(spec, as_torch, state)
         check_counts(spec, as_torch)
-        check_mindspore(spec, mindspore_impl.model.TinyNet(spec, state), state)
+        check_mindspore(spec, mindspore_impl.model.make_net(spec, state), state)
         check_conversion(spec, state, tmp_path)
 
     holds()
@@ -143,7 +143,7 @@ def check_conversion(spec, state, folder):
 @settings(max_examples=settings.default.max_examples // 2)
 @given(specs())
 def test_pytorchs_own_counter_agrees(spec):
-    net = torch_impl.model.TinyNet(spec).eval().to("meta")
+    net = torch_impl.model.make_net(spec).eval().to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(torch.empty(1, *spec.input_size, device="meta"))
     assert counter.get_total_flops() == 2 * count(spec).macs
@@ -169,7 +169,8 @@ def assert_alike(spec, levels):
 @pytest.mark.parametrize("part", range(SAMPLES))
 def test_any_spec_answers_and_learns_alike_in_both_twins(part):
     # Of fewer numbers than these a single rounding decides, in any framework.
-    strategy = nets(least_side=8, most_side=24, least_channels=4, least_classes=4)
+    limits = {"least_side": 8, "most_side": 24, "least_channels": 4, "least_classes": 4}
+    strategy = nets(**limits) | resnets(**limits)
 
     @seed(part)
     @settings(max_examples=max(3, settings.default.max_examples // 16))
