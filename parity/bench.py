@@ -247,11 +247,12 @@ class Bench:
     @cached_property
     def reference_outputs(self) -> dict[str, list[Array]]:
         """Every named layer's output in float32: several samples of the noise."""
-        traces = [self.reference_trace]
+        found = {name: [item.output] for name, item in self.reference_trace.items()}
         for sample in range(1, NOISE_SAMPLES):
             jitter = inputs.jitter(self.pixels, sample, self.seed)
-            traces.append(self.judge.probe.trace(self.reference_net, jitter))
-        return {name: [trace[name].output for trace in traces] for name in self.reference_trace}
+            for name, item in self.judge.probe.trace(self.reference_net, jitter).items():
+                found[name].append(item.output)
+        return found
 
     @cached_property
     def judge_logits(self) -> Array:
@@ -346,11 +347,13 @@ class Bench:
         and gradient, rounded to float32.
         """
         blocks = {block.key for block in self.spec.blocks()}
-        return {
+        found = {
             name: (flow.input.astype(np.float32), flow.gradient.astype(np.float32))
             for name, flow in self.judge_flow.items()
             if name in blocks or "." not in name
         }
+        self.release("judge_flow")  # gigabytes, of which little is needed
+        return found
 
     @cached_property
     def judge_backward(self) -> dict[str, Any]:
@@ -482,8 +485,8 @@ class Bench:
     def release(self, *pieces: str) -> None:
         """Drops pieces by the names of their attributes; each is made again if it is asked for.
 
-        What holds the activations of every layer is a gigabyte and more for a large net, so the
-        rung that is the last to need it lets it go.
+        What holds the activations of every layer, or all weights many times over, is a gigabyte
+        and more for a large net, so the rung that is the last to need it lets it go.
         """
         for piece in pieces:
             self.__dict__.pop(piece, None)

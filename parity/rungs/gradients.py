@@ -36,12 +36,19 @@ def loss(bench: Bench) -> Iterator[Evidence]:
         yield compare_values(str(subject), "loss", found, truth, references, bound)
 
 
-def _past_kinks(
+def past_kinks(
     climb: Callable[[Bench], Iterator[Evidence]],
 ) -> Callable[[Bench], Iterator[Evidence]]:
-    # An activation that rounds to the other side of a kink is chance, and a fault is not: where a
-    # gradient is farther off than the noise explains, other batches are looked at, and what is
-    # nearest to the judge on any of them counts.
+    """Climbs a rung of gradients on other batches too, where one of a net with kinks is far off.
+
+    An activation that rounds to the other side of a kink is chance, and a fault is not. So where
+    the noise does not explain a gradient, what is nearest to the judge on any of some batches
+    counts.
+
+    Args:
+        climb: the rung.
+    """
+
     @wraps(climb)
     def climbed(bench: Bench) -> Iterator[Evidence]:
         found = list(climb(bench))
@@ -59,7 +66,7 @@ def _distance(item: Evidence) -> float:
     return item.error / item.noise if item.noise else math.inf
 
 
-@_past_kinks
+@past_kinks
 def gradients_isolated(bench: Bench) -> Iterator[Evidence]:
     """Each block (and what stands beside the blocks) alone, in training, forward and then back.
 
@@ -84,10 +91,10 @@ def gradients_isolated(bench: Bench) -> Iterator[Evidence]:
                 str(subject), f"{name} input", here and here.input, truth.input,
                 [item[name].input for item in references], bound,
             )  # fmt: skip
-    bench.release("judge_flow", "backward_inputs", "judge_backward", "reference_backward")
+    bench.release("backward_inputs", "judge_backward", "reference_backward")
 
 
-@_past_kinks
+@past_kinks
 def gradients_chained(bench: Bench) -> Iterator[Evidence]:
     """The gradient of every parameter, from the loss back to the input."""
     judge, references = bench.judge_gradients, bench.reference_gradients
@@ -124,3 +131,4 @@ def statistics(bench: Bench) -> Iterator[Evidence]:
                 [item.statistics[key] for item in references], bound,
                 scale=statistic_scale(key, judge),
             )  # fmt: skip
+    bench.release("reference_gradients", "gradients")

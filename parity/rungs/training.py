@@ -59,6 +59,7 @@ def ema(bench: Bench) -> Iterator[Evidence]:
     for key, truth in judge.items():
         own = [reference[key] for reference in references]
         yield compare_values(str(bench.first), key, found.get(key), truth, own, bound)
+    bench.release("update", "given_gradients")
 
 
 def trajectory(bench: Bench) -> Iterator[Evidence | Series]:
@@ -91,3 +92,4 @@ def resume(bench: Bench) -> Iterator[Evidence]:
         yield from compare_trajectories(
             f"{before} to {after}", moved, bench.judge_course, bench.envelope, bound
         )
+    bench.release("envelope", "course", "half")

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from make_timm_logits import STORED, golden_images, golden_state
 
 from tinynet.spec import load_spec
-
-from make_timm_logits import STORED, golden_images, golden_state
 
 FILE = Path(__file__).with_name("torchvision_logits.json")
 MODELS = ("resnet18", "resnet34", "resnet50")

@@ -15,6 +15,8 @@ from parity.calibrating import (
     calibrate,
     compare_calibrations,
     compare_noise,
+    extend_calibration,
+    extend_noise,
     measure_noise,
 )
 from parity.calibration import (
@@ -34,6 +36,7 @@ from parity.calibration import (
 )
 from parity.evidence import Evidence
 from parity.faults.planting import SPECS
+from parity.quantities import whole_quantity
 from parity.tolerance import BOUNDS, ROUNDOFF
 
 SMALL = SPECS["small"]
@@ -125,6 +128,42 @@ def test_what_changed_is_told():
     assert line.startswith("layer: noise 2 times as before")
 
 
+# Adding to what is there
+
+
+def other_trial(seed, *pairs):
+    return trial(seed, *pairs)._replace(spec=SPECS["basic"])
+
+
+def test_a_calibration_that_is_extended_is_that_of_all_climbs():
+    first = [trial(0, (1.5e-6, 1e-6)), trial(1, (1.8e-6, 1e-6))]
+    second = [other_trial(0, (2.5e-6, 1e-6))]
+    before = drawn(first)
+    noise = extend_noise(before.noise, measure_noise(REFERENCE.setting, second, "another"))
+    found = extend_calibration(before, calibrate(SETTING, noise, second, "another"))
+    whole = drawn([*first, *second])
+    assert found.noise.noise == whole.noise.noise
+    assert found.multiples["layer"]._replace(median=0) == whole.multiples["layer"]._replace(
+        median=0
+    )
+    assert found.seeds == whole.seeds == {"small": 2, "resnet_basic": 1}
+    assert found.command == "a command && another"
+    assert found.bound("layer", SPECS["basic"]).factor == 5.0
+
+
+def test_what_was_calibrated_stays_when_a_calibration_is_extended():
+    before = drawn([trial(0, (1.8e-6, 1e-6))])
+    again = [trial(0, (1e-6, 4e-6)), trial(1, (1e-6, 4e-6))]
+    more = measure_noise(REFERENCE.setting, again, "another")
+    assert extend_noise(before.noise, more) == before.noise  # the place was known
+    found = extend_calibration(before, calibrate(SETTING, before.noise, again, "another"))
+    assert found.multiples["layer"].largest == 1.8
+    assert found.multiples["layer"].compared == 3
+    places = [trial(0, (1e-6, 3e-6), where="bn2")]
+    noise = extend_noise(before.noise, measure_noise(REFERENCE.setting, places, "another"))
+    assert noise.noise[SMALL.sha256] == {"layer": {"bn1": 1e-6, "bn2": 3e-6}}
+
+
 # Keeping
 
 
@@ -173,18 +212,19 @@ def test_a_file_that_is_no_calibration_is_refused(tmp_path):
 def test_every_way_to_run_on_a_cpu_is_calibrated(subject):
     found = find_calibration(subject.setting)
     assert found is not None
-    # Each limit holds for something that was measured, but for ReLU6's nets in what has no kinks.
+    # Each limit holds for something that was measured.
     assert set(found.multiples) == set(BOUNDS)
     assert found.reference == REFERENCE.setting
 
 
 def test_the_noise_of_every_shipped_spec_is_stored():
     noise = load_noise(DIRECTORY / REFERENCE.setting.noise_name)
-    calibrated = [name for name in list_specs() if not load_spec(name).is_resnet]
-    assert set(noise.seeds) == set(calibrated)
-    for name in calibrated:
-        places = noise.noise[load_spec(name).sha256]
-        assert places["logits"].keys() == {"classifier"}
+    small = [SPECS[kind] for kind in ("basic", "bottleneck")]
+    calibrated = [*map(load_spec, list_specs()), *small]
+    assert set(noise.seeds) == {spec.name for spec in calibrated}
+    for spec in calibrated:
+        places = noise.noise[spec.sha256]
+        assert places[whole_quantity("logits", spec)].keys() == {spec.names.classifier}
         assert all(value > 0 for by_place in places.values() for value in by_place.values())
 
 
@@ -235,6 +275,7 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
         (("--modes", "fast"), "modes are fast, expected some of pynative, graph"),
         (("--precision", "int8"), "precision is 'int8', expected one of float32"),
         (("--device", "tpu"), "device is 'tpu'"),
+        (("--extend", "--check"), "--extend goes with neither --check nor --noise"),
         (("--levels", "logits"), "--levels without --check: a calibration is of all its rungs"),
         (("--check", "--levels", "spec"), "levels are spec, expected some of layers-isolated"),
     ],

@@ -6,10 +6,13 @@ import pytest
 from tinynet.spec import load_spec
 
 from parity import inputs
-from parity.bench import subjects_of
+from parity.bench import Bench, subjects_of
 from parity.checkpoint import load_checkpoint
 from parity.definition.net import NET, Definition
+from parity.evidence import Evidence
+from parity.faults.planting import SPECS
 from parity.ladder import LEVELS, climb
+from parity.rungs.gradients import KINK_BATCHES, past_kinks
 from parity.twins import load_twin
 from resnets import small_resnet
 
@@ -36,6 +39,48 @@ def test_every_rung_passes_in_both_modes(kind):
     report = climb(small_resnet(kind))
     assert [rung.name for rung in report.rungs] == list(LEVELS)
     assert report.passed
+
+
+def test_graph_mode_alone_resumes_as_it_ran():
+    subjects = subjects_of(modes=("graph",))
+    assert climb(small_resnet("basic"), levels=("resume",), subjects=subjects).passed
+
+
+# A gradient that is off by chance, and one that always is
+
+
+def found_gradients(bench):
+    """Evidence of one gradient, farther off than its bound on the first batch only."""
+    error = 1.0 if bench.seed < FIRST_SEEDS else 1e-6
+    yield Evidence("mindspore pynative", "conv1.weight", error, 2e-3, 1e-3)
+
+
+FIRST_SEEDS = 10
+
+
+def a_bench(kind, folder):
+    subjects = subjects_of(modes=("pynative",))
+    return Bench(SPECS[kind], None, 3, subjects, folder, None)
+
+
+def test_a_rounding_past_a_kink_is_looked_at_on_other_batches(tmp_path):
+    (item,) = past_kinks(found_gradients)(a_bench("basic", tmp_path))
+    assert item.error == 1e-6
+    # Without a kink nothing is chance.
+    (item,) = past_kinks(found_gradients)(a_bench("small", tmp_path))
+    assert item.error == 1.0
+
+
+def test_a_gradient_that_is_always_wrong_stays_wrong(tmp_path):
+    climbed = []
+
+    def always(bench):
+        climbed.append(bench.seed)
+        yield Evidence("mindspore pynative", "conv1.weight", 1.0, 2e-3, 1e-3)
+
+    (item,) = past_kinks(always)(a_bench("basic", tmp_path))
+    assert not item.passed
+    assert len(set(climbed)) == KINK_BATCHES
 
 
 def test_resnet18_passes_the_rungs_of_inference():

@@ -1,4 +1,4 @@
-"""A state dict that torchvision saved loads unchanged, and both twins answer as torchvision does."""
+"""What torchvision saved loads unchanged, and both twins answer as torchvision does."""
 
 import functools
 import json
