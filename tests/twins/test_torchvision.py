@@ -70,7 +70,7 @@ def test_float32_is_within_the_calibrated_bound_of_torchvision(name, subject, lo
     bound = calibration.bound(whole_quantity("logits", spec), spec)
     assert spec.sha256 in calibration.noise.noise  # calibrated, and not held to a limit
     limit = bound.factor * bound.noise(golden["noise"], "fc")
-    assert limit < 2e-5
+    assert limit < 1e-4  # far below what a wrong eps or stride would do
     logits = first_logits(subject.framework, spec, loaded(name))
     found = logits[: len(golden["first"])].astype(np.float64)
     difference = np.sqrt(np.mean((found - golden["first"]) ** 2))
