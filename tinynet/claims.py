@@ -5,6 +5,10 @@ holds the host and the process. Its holder renews it every minute. It is stale w
 on this host and is no more, or when it was not renewed for ten minutes. A stale claim is taken
 over by creating the one with the next number, so that of many who try, one succeeds. The clocks
 of the machines must agree to some minutes.
+
+Another host is whatever numbers its processes by itself: another machine, the same machine started
+anew, another container on it. Whether a process there is alive cannot be seen from here, so its
+claims are told by their age alone.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ def claim(folder: Path) -> Path | None:
     path = folder / f"claim.{number + 1}"
     try:
         with path.open("x", encoding="utf-8") as file:
-            json.dump({"host": socket.gethostname(), **_process(os.getpid())}, file)
+            json.dump({"host": _host(), **_process(os.getpid())}, file)
     except FileExistsError:
         return None
     return path
@@ -77,8 +81,20 @@ def _is_stale(path: Path) -> bool:
         return True  # its work was just done
     # Nothing is in it yet where its holder has just created it, or was killed at that moment.
     holder: dict[str, Any] = json.loads(text) if text.endswith("}") else {}
-    is_here = holder.pop("host", None) == socket.gethostname()
+    is_here = holder.pop("host", None) == _host()
     return age > STALE_AFTER or (is_here and holder != _process(holder["pid"]))
+
+
+def _host() -> str:
+    """What numbers the processes that this one can see."""
+    parts = [socket.gethostname()]
+    # Names alone would not do: containers of one machine may share its name, machines may have none
+    # but "localhost", and of a container that was started anew the numbers begin anew.
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
 
 
 def _process(pid: int) -> dict[str, int | str | None]:

@@ -11,6 +11,17 @@ import pytest
 from tinynet import claims
 from tinynet.claims import STALE_AFTER, claim, kept
 
+from containers import CONTAINER, needs_containers
+
+# Claims the folder that it is given, says so, and stays until its input ends.
+HOLDER = """
+import sys
+from pathlib import Path
+from tinynet.claims import claim
+print(claim(Path(sys.argv[1])).name, flush=True)
+sys.stdin.read()
+"""
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -72,11 +83,42 @@ def test_another_process_of_the_same_number_is_another(folder):
     assert claim(folder).name == "claim.2"
 
 
+def grow_old(path):
+    old = time.time() - STALE_AFTER - 1
+    os.utime(path, (old, old))
+
+
 def test_what_another_host_does_is_told_by_age(folder):
     path = put(folder, 1, host="elsewhere", pid=0)
     assert claim(folder) is None
-    old = time.time() - STALE_AFTER - 1
-    os.utime(path, (old, old))
+    grow_old(path)
+    assert claim(folder).name == "claim.2"
+
+
+@needs_containers
+def test_a_container_of_the_same_name_is_another_host(folder):
+    command = [*CONTAINER, sys.executable, "-c", HOLDER, folder]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout.readline() == "claim.1\n"
+        # The number that it has there is another process's here.
+        assert claim(folder) is None
+        holder.kill()
+    # That it is gone is not to be seen from here.
+    assert claim(folder) is None
+    grow_old(folder / "claim.1")
+    assert claim(folder).name == "claim.2"
+
+
+def test_a_machine_that_was_started_anew_is_another_host(folder, monkeypatch):
+    read = Path.read_text
+    put(folder, 1, started="1")
+    monkeypatch.setattr(
+        Path, "read_text",
+        lambda path, **how: "another" if path.name == "boot_id" else read(path, **how),
+    )  # fmt: skip
+    assert claim(folder) is None
+    grow_old(folder / "claim.1")
     assert claim(folder).name == "claim.2"
 
 

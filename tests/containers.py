@@ -1,0 +1,22 @@
+"""Processes that run as if in a container: with numbers of their own, under the same host name."""
+
+import subprocess
+
+import pytest
+
+# Whoever ends it ends all that runs in it.
+CONTAINER = (
+    "unshare", "--map-root-user", "--mount-proc", "--pid", "--fork", "--kill-child",
+)  # fmt: skip
+
+
+def _allowed():
+    try:
+        return subprocess.run([*CONTAINER, "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+needs_containers = pytest.mark.skipif(
+    not _allowed(), reason="this system lets nobody make namespaces (unshare)"
+)
