@@ -11,14 +11,17 @@ from tinynet.search_results import Found
 
 from scripts._tables import table
 
+_DIVERGED = "diverged, and left out of all that follows\n"
+
 
 def found_document(plan: Plan, found: Found) -> dict[str, Any]:
     """All that was found, as JSON has it."""
     curves = found.curves
     return {
         "base": plan.base.name,
-        "models": len(found.models),
-        "trainings": sum(len(m.accuracies) for m in found.models),
+        "models": len(found.models) + len(found.diverged),
+        "trainings": _trainings(found),
+        "diverged": [dataclasses.asdict(model) for model in found.diverged],
         "front": [dataclasses.asdict(point) for point in found.front],
         "spreads": [dataclasses.asdict(spread) for spread in found.spreads],
         "correlations": [dataclasses.asdict(row) for row in found.correlations],
@@ -39,9 +42,10 @@ def found_document(plan: Plan, found: Found) -> dict[str, Any]:
 
 def format_found(plan: Plan, found: Found) -> str:
     """The same in tables."""
-    trainings = sum(len(m.accuracies) for m in found.models)
+    models = len(found.models) + len(found.diverged)
     parts = [
-        f"{len(found.models)} twists of {plan.base.name}, {trainings} trainings",
+        f"{models} twists of {plan.base.name}, {_trainings(found)} trainings",
+        *([_DIVERGED + _diverged(found)] if found.diverged else []),
         "Spearman's rank correlation with accuracy at fixed cost (p, two-sided)\n"
         + _correlations(found),
         "standard deviations of top-1, in points\n" + _spreads(found),
@@ -52,6 +56,27 @@ def format_found(plan: Plan, found: Found) -> str:
     else:
         parts.append("no curves: fewer than three points on the first front")
     return "\n\n".join(parts)
+
+
+def _trainings(found: Found) -> int:
+    return sum(len(m.accuracies) + m.diverged for m in (*found.models, *found.diverged))
+
+
+def _diverged(found: Found) -> str:
+    header = ("cost", "trainings", "resolution", "depth", "width", "name")
+    return table(
+        header,
+        [
+            (
+                f"{m.cost:g}",
+                f"{m.diverged} of {m.diverged + len(m.accuracies)}",
+                *(f"{value:g}" for value in dataclasses.astuple(m.twist)),
+                m.name,
+            )
+            for m in found.diverged
+        ],
+        numbers=6,
+    )
 
 
 def _correlations(found: Found) -> str:

@@ -14,9 +14,15 @@ from typing import Any, cast
 from tinynet.claims import claim, kept
 from tinynet.complexity import count
 from tinynet.data import Data
-from tinynet.run import LAST, Options, last_step
+from tinynet.run import LAST, DivergedError, Options, last_step
 from tinynet.search import Plan, Result, Training, result_path, save_result
-from tinynet.training_state import Best, initial_training_state, load_training_state
+from tinynet.training_state import (
+    Best,
+    Progress,
+    TrainingState,
+    initial_training_state,
+    load_training_state,
+)
 
 from parity.twins import load_twin
 
@@ -46,12 +52,12 @@ def work(job: Work) -> int:
     """Trains what nobody else does, until everything is done.
 
     What others are training is waited for, since they may be killed, and their claims go stale.
+    A training that diverges is done: that it did is its result.
 
     Returns:
         0, or the signal that ended it.
 
     Raises:
-        TrainingError: a loss that is not finite.
         ValueError: a device, precision or batch that cannot be, or an image that cannot be read.
     """
     twin = load_twin(job.plan.framework)
@@ -88,24 +94,32 @@ def _train(twin: Any, job: Work, training: Training, run: Path) -> int:
                 spec, plan.recipe, training.seed, plan.images, plan.data_sha256, None
             )
         )
-        progress = state.progress
-        if progress.step < last_step(progress, options):
-            # Processes side by side would write their lines into each other's.
-            with redirect_stderr(io.StringIO()):
-                outcome = twin.train.train(state, job.data._replace(spec=spec), options)
-            if outcome.stopped_by:
-                return outcome.stopped_by
-            progress = outcome.progress
-        # The one evaluation is behind the last step, and the checkpoint behind that.
-        best = cast(Best, progress.best)
+        try:
+            progress, stopped_by = _go_on(twin, state, job.data._replace(spec=spec), options)
+            if stopped_by:
+                return stopped_by
+            # The one evaluation is behind the last step, and the checkpoint behind that.
+            epochs, accuracy = progress.epoch, cast(Best, progress.best).value
+        except DivergedError as error:
+            epochs, accuracy = error.epoch, None
         result = Result(
             training.index, training.seed, spec.name, spec.sha256, training.solution.twist,
             training.cost, count(spec).macs, count(spec).params, plan.framework, plan.recipe.name,
-            progress.epoch, best.value, round(time.monotonic() - began, 1),
+            epochs, accuracy, round(time.monotonic() - began, 1),
         )  # fmt: skip
         save_result(job.folder, result, training)
     shutil.rmtree(run, ignore_errors=True)  # somebody may just look into it
     return 0
+
+
+def _go_on(twin: Any, state: TrainingState, data: Data, options: Options) -> tuple[Progress, int]:
+    """Trains what is left; gives how far it came, and the signal that ended it, or 0."""
+    if state.progress.step == last_step(state.progress, options):
+        return state.progress, 0
+    # Processes side by side would write their lines into each other's.
+    with redirect_stderr(io.StringIO()):
+        outcome = twin.train.train(state, data, options)
+    return outcome.progress, outcome.stopped_by
 
 
 def _is_done(folder: Path, training: Training) -> bool:

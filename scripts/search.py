@@ -46,8 +46,11 @@ examples:
 A claim is stale when its process is on this machine and is no more, or when it was not renewed for
 ten minutes; whoever sees that goes on with its training. So clocks must agree to some minutes.
 
+A net whose loss is not finite any more has diverged. That is its result: it is told, it is not
+trained again, and the front and the ranks are those of the others.
+
 exit status: 0 when everything is trained, 128 + the signal when a signal ended it, 2 for a wrong
-argument or file, a folder that holds another search, or a loss that is not finite.
+argument or file, or a folder that holds another search.
 """
 
 _BASE, _RECIPE = "search/efficientnet_b0_digits.json", "search/digits_search.json"

@@ -46,6 +46,21 @@ class TrainingError(ValueError):
     """A run that cannot start or go on. The message is one line."""
 
 
+class DivergedError(TrainingError):
+    """A run whose loss or net is not finite any more.
+
+    Attributes:
+        epoch: how far it was when that was seen.
+    """
+
+    def __init__(self, message: str, epoch: float):
+        super().__init__(message, epoch)
+        self.epoch = epoch
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class Report(Protocol):
     """What a step gives back, on the device still: the loss, and the share that wants to stop."""
 
@@ -210,7 +225,7 @@ class Run:
         rank: number of this process.
         ranks: how many there are.
 
-    An error inside about numbers that are not finite becomes a TrainingError that says where.
+    An error inside about numbers that are not finite becomes a DivergedError that says where.
 
     Example:
         >>> with Run(options, progress, rank, ranks) as run: ...
@@ -250,7 +265,7 @@ class Run:
         if isinstance(error, StateError | NotFiniteError):
             # Whoever reads the net checks all of it; all but the numbers was right at the start.
             what = f"the net is not finite ({str(error).partition(';')[0]})"
-            raise TrainingError(self._failed(what)) from None
+            raise self._diverged(what) from None
 
     @property
     def asked_to_stop(self) -> bool:
@@ -283,7 +298,7 @@ class Run:
             Whether some process was asked to stop.
 
         Raises:
-            TrainingError: the loss is not finite.
+            DivergedError: the loss is not finite.
         """
         self.settle()
         self.progress = progress
@@ -297,7 +312,7 @@ class Run:
         """Reads the last report; nothing is evaluated or saved before.
 
         Raises:
-            TrainingError: the loss is not finite.
+            DivergedError: the loss is not finite.
         """
         if self._pending is None:
             return
@@ -306,7 +321,7 @@ class Run:
         loss, stop = report.tolist()
         self.progress, self._rate = progress, rate
         if not math.isfinite(loss):
-            raise TrainingError(self._failed(f"the loss is {loss}"))
+            raise self._diverged(f"the loss is {loss}")
         self.loss = loss
         self._losses.append(loss)
         if self._bar is not None:
@@ -435,11 +450,12 @@ class Run:
             with suppress(OSError):
                 tqdm.write(message, file=sys.stderr)
 
-    def _failed(self, what: str) -> str:
+    def _diverged(self, what: str) -> DivergedError:
         path = self.options.output / LAST
-        return (
+        return DivergedError(
             f"{what} at step {self.progress.step} (epoch {self.progress.epoch:.2f}, learning rate "
             f"{self._rate:.3g}): training stops here; a lower rate (--set "
             "schedule.learning_rate=...) or float32 may help. The last checkpoint is "
-            f"{path if path.exists() else 'none'}"
+            f"{path if path.exists() else 'none'}",
+            self.progress.epoch,
         )

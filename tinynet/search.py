@@ -94,7 +94,8 @@ class Result:
     """What a training reached. The fields are those of its file.
 
     ``cost`` is that of the budget, ``accuracy`` is top-1 in percent, with the averaged weights
-    where the recipe averages; ``seconds`` are those of the session that ended it.
+    where the recipe averages, and None where the training diverged, in which case ``epochs`` says
+    when; ``seconds`` are those of the session that ended it.
     """
 
     index: int
@@ -108,7 +109,7 @@ class Result:
     framework: str
     recipe: str
     epochs: float
-    accuracy: float
+    accuracy: float | None
     seconds: float
 
 
@@ -323,7 +324,10 @@ _RESULT_SCHEMA = object_schema(
         "framework": _text("a framework"),
         "recipe": _text("a recipe's name"),
         "epochs": _number("a number of epochs"),
-        "accuracy": _number("top-1 in percent"),
+        "accuracy": {
+            "type": ["number", "null"],
+            "description": "top-1 in percent, or null if it diverged",
+        },
         "seconds": _number("a number of seconds"),
     },
 )

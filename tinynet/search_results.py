@@ -15,6 +15,7 @@ from itertools import groupby
 from statistics import mean, stdev
 from typing import Any, cast
 
+from tinynet.derive import count_twist
 from tinynet.formula import Curves, TinySolution, fit, tiny_formula
 from tinynet.frontier import Frontier, Point, non_dominated, point
 from tinynet.regression import MINIMUM_POINTS
@@ -26,7 +27,18 @@ MULTIPLIERS = ("resolution", "depth", "width")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Model:
-    """A sampled net and the accuracy of each of its trainings, by seed, in percent."""
+    """A sampled net and how its trainings ended.
+
+    Attributes:
+        index: its number.
+        name: its spec's.
+        twist: what made it.
+        cost: of the budget, as a share of the base's macs.
+        macs: multiply-accumulates for one image, exactly.
+        params: number of parameters.
+        accuracies: of the trainings that did not diverge, by seed, in percent.
+        diverged: how many trainings did.
+    """
 
     index: int
     name: str
@@ -35,10 +47,11 @@ class Model:
     macs: int
     params: int
     accuracies: tuple[float, ...]
+    diverged: int
 
     @property
     def accuracy(self) -> float:
-        """The mean over the seeds."""
+        """The mean over the seeds, of a net of which no training diverged."""
         return mean(self.accuracies)
 
 
@@ -77,7 +90,8 @@ class Found:
     """All that a search found.
 
     Attributes:
-        models: by number.
+        models: those of which no training diverged, by number. All that follows is theirs.
+        diverged: the others, by number.
         frontier: the same as a frontier, for the tiny formula.
         front: the points that no other beats, by macs.
         spreads: for each budget.
@@ -87,6 +101,7 @@ class Found:
     """
 
     models: tuple[Model, ...]
+    diverged: tuple[Model, ...]
     frontier: Frontier
     front: tuple[Point, ...]
     spreads: tuple[Spread, ...]
@@ -98,6 +113,8 @@ class Found:
 def collect(plan: Plan, results: Sequence[Result]) -> Found:
     """Collects a search, whole or as far as it is.
 
+    A net of which one training diverged has no accuracy: the mean of the others would flatter it.
+
     Args:
         plan: the search.
         results: from :func:`tinynet.search.load_results`.
@@ -107,32 +124,26 @@ def collect(plan: Plan, results: Sequence[Result]) -> Found:
     """
     if not results:
         raise SearchError("the search has no results yet, expected at least one trained model")
-    models: list[Model] = []
-    for _, same in groupby(results, lambda result: result.index):
-        first, *others = same
-        accuracies = tuple(result.accuracy for result in (first, *others))
-        models.append(
-            Model(
-                first.index, first.name, first.twist, first.cost, first.macs, first.params,
-                accuracies,
+    trained = [_model(list(same)) for _, same in groupby(results, lambda result: result.index)]
+    for model in trained:
+        counted = count_twist(plan.base, model.twist).macs
+        if model.macs != counted:
+            raise SearchError(
+                f"{model.name}: macs is {model.macs}, expected {counted}, what its twist of "
+                f"{plan.base.name} counts to"
             )
-        )  # fmt: skip
+    models = [model for model in trained if not model.diverged]
     points = [
         point(plan.base, m.twist, m.accuracy, m.name, f"mean of seeds: {len(m.accuracies)}")
         for m in models
     ]
-    for model, made in zip(models, points, strict=True):
-        if model.macs != made.macs:
-            raise SearchError(
-                f"{model.name}: macs is {model.macs}, expected {made.macs}, what its twist of "
-                f"{plan.base.name} counts to"
-            )
-    front = non_dominated(points)[0]
+    front = non_dominated(points)[0] if points else []
     source = f"a search with seed {plan.seed}, recipe {plan.recipe.name}, in {plan.framework}"
     curves = fit(front) if len(front) >= MINIMUM_POINTS else None
     by_cost = {cost: [m for m in models if m.cost == cost] for cost in sorted(set(plan.costs))}
     return Found(
         tuple(models),
+        tuple(model for model in trained if model.diverged),
         Frontier(plan.base, BASE, tuple(points), source),
         tuple(front),
         tuple(_spread(cost, same) for cost, same in by_cost.items()),
@@ -143,21 +154,35 @@ def collect(plan: Plan, results: Sequence[Result]) -> Found:
 
 
 def format_table(found: Found) -> str:
-    """The models as text with commas between (CSV), the cheapest budget and best model first."""
+    """The models as text with commas between (CSV), the cheapest budget and best model first.
+
+    Behind those of its budget stands a model that diverged, without an accuracy.
+    """
     front = {point.name for point in found.front}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ("cost", "accuracy", "resolution", "depth", "width", "macs", "params", "front", "name",
-         "accuracies")
+         "accuracies", "diverged")
     )  # fmt: skip
-    for m in sorted(found.models, key=lambda m: (m.cost, -m.accuracy, m.index)):
+    best_first = sorted(found.models, key=lambda m: (m.cost, -m.accuracy, m.index))
+    for m in sorted((*best_first, *found.diverged), key=lambda m: m.cost):
         writer.writerow(
-            (f"{m.cost:g}", f"{m.accuracy:.3f}", *map("{:g}".format, dataclasses.astuple(m.twist)),
+            (f"{m.cost:g}", "" if m.diverged else f"{m.accuracy:.3f}",
+             *map("{:g}".format, dataclasses.astuple(m.twist)),
              m.macs, m.params, "yes" if m.name in front else "no", m.name,
-             " ".join(f"{accuracy:.3f}" for accuracy in m.accuracies))
+             " ".join(f"{accuracy:.3f}" for accuracy in m.accuracies), m.diverged)
         )  # fmt: skip
     return text.getvalue()
+
+
+def _model(results: Sequence[Result]) -> Model:
+    first = results[0]
+    accuracies = tuple(r.accuracy for r in results if r.accuracy is not None)
+    return Model(
+        first.index, first.name, first.twist, first.cost, first.macs, first.params, accuracies,
+        len(results) - len(accuracies),
+    )  # fmt: skip
 
 
 def _spread(cost: float, models: Sequence[Model]) -> Spread:

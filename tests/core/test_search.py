@@ -200,6 +200,37 @@ def test_a_search_that_has_just_begun():
         collect(PLAN, [])
 
 
+def test_a_net_that_diverged_once_is_listed_and_left_out(found, tmp_path):
+    best = max(found.models, key=lambda m: (m.cost == 0.2, m.accuracy))
+    for training in sorted_trainings():
+        reached = accuracy(training)
+        if training.index == best.index and training.seed == 1:
+            reached = None
+        save_result(tmp_path, result(training, reached), training)
+    again = collect(PLAN, load_results(tmp_path))
+    assert again.models == tuple(m for m in found.models if m != best)
+    (diverged,) = again.diverged
+    assert diverged == dataclasses.replace(best, accuracies=best.accuracies[:1], diverged=1)
+    assert best.name in {p.name for p in found.front}
+    assert best.name not in {p.name for p in (*again.front, *again.frontier.points)}
+    assert [row.models for row in again.correlations] == [5, 5, 5, 5, 5, 5, 4, 4, 4]
+    # The last of its budget, which is the last.
+    row = list(csv.DictReader(format_table(again).splitlines()))[-1]
+    assert (row["name"], row["accuracy"], row["front"], row["diverged"]) == (
+        best.name, "", "no", "1",
+    )  # fmt: skip
+    assert row["accuracies"] == f"{best.accuracies[0]:.3f}"
+    usual = list(csv.DictReader(format_table(found).splitlines()))
+    assert {row["diverged"] for row in usual} == {"0"}
+
+
+def test_a_search_of_which_all_diverged():
+    nothing = collect(PLAN, [result(t, None) for t in sorted_trainings()])
+    assert (nothing.models, nothing.front, nothing.frontier.points) == ((), (), ())
+    assert [m.diverged for m in nothing.diverged] == 15 * [2]
+    assert (nothing.curves, nothing.chosen) == (None, ())
+
+
 def test_a_result_of_another_net_is_refused():
     wrong = dataclasses.replace(result(sample(PLAN, 0), 50.0), macs=1)
     with pytest.raises(SearchError, match="macs is 1, expected 39"):
@@ -207,6 +238,24 @@ def test_a_result_of_another_net_is_refused():
 
 
 # The command, where it trains nothing
+
+
+def test_what_diverged_is_reported(tmp_path, run_script):
+    open_search(tmp_path, PLAN)
+    for training in sorted_trainings():
+        reached = None if training.index < 2 else accuracy(training)
+        save_result(tmp_path, result(training, reached), training)
+    status, out, err = run_script("search", "--output", tmp_path, "--collect")
+    assert (status, err) == (0, "")
+    parts = out.split("\n\n")
+    assert parts[0] == "15 twists of efficientnet_b0_digits, 30 trainings"
+    title, _, *rows = parts[1].splitlines()
+    assert title == "diverged, and left out of all that follows"
+    assert [row.split()[1:4] for row in rows] == 2 * [["2", "of", "2"]]
+    assert [row.split()[-1] for row in rows] == [f"efficientnet_b0_digits-0-{n}" for n in (0, 1)]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["models"], report["trainings"]) == (15, 30)
+    assert [model["index"] for model in report["diverged"]] == [0, 1]
 
 
 @pytest.fixture

@@ -14,9 +14,12 @@ import time
 import numpy as np
 import pytest
 
+from tinynet.claims import STALE_AFTER
+from tinynet.recipe import Optimizer, format_recipe
 from tinynet.spec import format_spec
 
-from train_runs import SCRIPTS, SPEC, start, write_files
+from containers import CONTAINER, needs_containers
+from train_runs import RECIPE, SCRIPTS, SPEC, start, write_files
 
 KILLS = int(os.environ.get("KILL_TRIALS", "2"))
 MODELS, SEEDS = 5, 2
@@ -33,12 +36,23 @@ def files(tmp_path_factory):
     return files
 
 
-def begin(files, output, *more, framework="torch"):
+@pytest.fixture(scope="module")
+def whole(files, tmp_path_factory):
+    """A search that nobody disturbed, and the seconds that it took."""
+    folder = tmp_path_factory.mktemp("whole")
+    began = time.monotonic()
+    report = finish(begin(files, folder))
+    assert (report["models"], report["trainings"]) == (MODELS, MODELS * SEEDS)
+    assert report["diverged"] == []
+    return folder, time.monotonic() - began
+
+
+def begin(files, output, *more, framework="torch", inside=()):
     return start(
-        sys.executable, SCRIPTS / "search.py", "--framework", framework, "--output", output,
-        "--spec", files / "base.json", "--recipe", files / "recipe.json", "--data", files / "data",
-        "--costs", "0.3,0.6", "--tolerance", "0.2", "--models", MODELS, "--seeds", SEEDS,
-        "--jobs", 1, "--save-every", 1, "--json", *more,
+        *inside, sys.executable, SCRIPTS / "search.py", "--framework", framework,
+        "--output", output, "--spec", files / "base.json", "--recipe", files / "recipe.json",
+        "--data", files / "data", "--costs", "0.3,0.6", "--tolerance", "0.2",
+        "--models", MODELS, "--seeds", SEEDS, "--jobs", 1, "--save-every", 1, "--json", *more,
     )  # fmt: skip
 
 
@@ -68,13 +82,32 @@ def test_in_mindspore(files, tmp_path):
     assert 0 <= result["accuracy"] <= 100
 
 
-def test_killed_processes_end_with_the_same_table(files, tmp_path):
-    whole, output = tmp_path / "whole", tmp_path / "killed"
-    began = time.monotonic()
-    report = finish(begin(files, whole))
-    seconds = time.monotonic() - began
-    assert (report["models"], report["trainings"]) == (MODELS, MODELS * SEEDS)
+@pytest.mark.parametrize("framework", ["torch", "mindspore"])
+def test_a_training_that_diverges_is_done(framework, files, tmp_path):
+    # Weights grow up to a hundredfold a step, until a variance is no float32 any more.
+    recipe = dataclasses.replace(RECIPE, optimizer=Optimizer("sgd", momentum=0.9, weight_decay=1))
+    (tmp_path / "recipe.json").write_text(format_recipe(recipe))
+    more = ("--recipe", tmp_path / "recipe.json", "--set", "schedule.learning_rate=100")
+    if framework == "mindspore":
+        more = (*more, "--models", 1, "--seeds", 1, "--no-compile")
+    output = tmp_path / "search"
+    report = finish(begin(files, output, *more, framework=framework))
+    results = {name: json.loads(text) for name, text in done(output).items()}
+    assert [result["accuracy"] for result in results.values()] == [None] * report["trainings"]
+    assert all(0 < result["epochs"] < 4 for result in results.values())
+    assert sum(model["diverged"] for model in report["diverged"]) == report["trainings"]
+    assert (report["front"], report["curves"]) == ([], None)
 
+    before = done(output)
+    process = begin(files, output, *more, framework=framework)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")  # nothing is left, so no progress is told
+    assert json.loads(out) == report
+    assert done(output) == before
+
+
+def test_killed_processes_end_with_the_same_table(files, whole, tmp_path):
+    (whole, seconds), output = whole, tmp_path / "killed"
     draw = np.random.default_rng(0)
     processes = [begin(files, output), begin(files, output)]
     kills, before = 0, {}
@@ -102,3 +135,35 @@ def test_killed_processes_end_with_the_same_table(files, tmp_path):
     assert {name: now for name, now in done(output).items() if name in before} == before
     assert list((output / "runs").iterdir()) == []
     assert sorted(done(output)) == sorted(done(whole))
+
+
+@needs_containers
+def test_a_host_that_dies_is_followed_by_another(files, whole, tmp_path):
+    output, held = tmp_path / "search", []
+    while not held:
+        process = begin(files, output, inside=CONTAINER)
+        while not held_in(output) and process.poll() is None:
+            time.sleep(0.005)
+        process.kill()
+        process.communicate(timeout=30)
+        held = held_in(output)  # none, if it was just done
+    (claim,) = held
+
+    process = begin(files, output, inside=CONTAINER)
+    deadline = time.monotonic() + 120
+    while len(done(output)) < MODELS * SEEDS - 1:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    # All but what the dead one holds is done, and that is waited for.
+    assert process.poll() is None
+    assert held_in(output) == [claim]
+    old = time.time() - STALE_AFTER - 1
+    os.utime(claim, (old, old))
+    finish(process)
+    assert collected(output) == collected(whole[0])
+
+
+def held_in(folder):
+    """The claims that nobody gave up."""
+    return [path for path in folder.glob("runs/*/claim.*") if path.stat().st_mtime > 0]
