@@ -6,11 +6,24 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tinynet.formula import LeftOut
+from tinynet.formula import Curves, LeftOut
 from tinynet.frontier import Point
 from tinynet.giant import law, width_by_law
 
 from scripts._tables import table
+
+
+def format_curves(curves: Curves) -> str:
+    """The hyper-parameters of fitted curves, for people."""
+    header = ("curve", "kernel", "variance", "length scale", "noise")
+    return table(
+        header,
+        [
+            (name, c.kernel, f"{c.variance:.4g}", f"{c.length_scale:.4g}", f"{c.noise:.4g}")
+            for name, c in (("resolution", curves.resolution), ("depth", curves.depth))
+        ],
+        numbers=5,
+    )
 
 
 def left_out_document(row: LeftOut) -> dict[str, Any]:

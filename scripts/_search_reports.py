@@ -25,7 +25,7 @@ def found_document(plan: Plan, found: Found) -> dict[str, Any]:
         "front": [dataclasses.asdict(point) for point in found.front],
         "spreads": [dataclasses.asdict(spread) for spread in found.spreads],
         "correlations": [dataclasses.asdict(row) for row in found.correlations],
-        "curves": curves and {"resolution": curves.resolution.kernel, "depth": curves.depth.kernel},
+        "curves": curves and dataclasses.asdict(curves),
         "chosen": [
             {
                 "name": s.spec.name,

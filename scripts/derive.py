@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from _command import Parser, run
 
 if TYPE_CHECKING:
-    from tinynet.formula import Solution
+    from tinynet.formula import Curves, Solution
     from tinynet.frontier import Frontier, Point
     from tinynet.regression import Process
     from tinynet.spec import Spec
@@ -38,6 +38,8 @@ examples:
   derive.py --macs 100M --giant                           compound scaling to a budget
   derive.py --phi -1                                      and with an exponent
   derive.py --resolution 0.7 --depth 0.9 --width 0.6      a twist of your own
+  derive.py --macs 2G --base resnet50                     the tiny formula for another base
+  derive.py --fit                                         the curves' hyper-parameters
   derive.py --leave-one-out                               predictions of points never seen
   derive.py --law                                         d w^2 r^2 against the exact count
   derive.py --figures figures                             what docs/formula.md shows (matplotlib)
@@ -46,7 +48,7 @@ exit status: 0, also where no net is within 1 % of the budget; 2 for a wrong arg
 budget that no width reaches.
 """
 
-BASE = "efficientnet_b0"
+BASE, RELEASED = "efficientnet_b0", "released"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -59,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
 
     if options.output:
         check_destination(options.output)
-    if options.leave_one_out or options.law or options.figures:
+    if options.fit or options.leave_one_out or options.law or options.figures:
         _report(options)
     elif options.giant or options.phi is not None:
         _finish(options, *_giant(options, load_spec(options.base or BASE)))
@@ -70,8 +72,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    from tinynet.regression import KERNELS
-
     parser = Parser(DESCRIPTION, EXAMPLES)
     parser.add_argument("--macs", type=_macs, help="budget: 100M, 1.5G or 99536432")
     parser.add_argument("--base", metavar="SPEC", help="what to twist: name or .json file")
@@ -91,12 +91,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
     tiny = parser.add_argument_group("the tiny formula")
     tiny.add_argument(
-        "--frontier", metavar="FILE", default="released",
+        "--frontier", metavar="FILE",
         help="measured nets, whose first front is fitted (default: the released TinyNets)",
     )  # fmt: skip
     tiny.add_argument(
-        "--kernel", choices=KERNELS, default=KERNELS[0],
-        help="covariance of the curves (default %(default)s)",
+        "--kernel", metavar="NAME",
+        help="covariance of the curves: matern32, matern52 or rbf (default: matern32)",
     )  # fmt: skip
     tiny.add_argument(
         "--length-scale", type=float, metavar="X",
@@ -108,6 +108,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
 
     reports = parser.add_argument_group("reports on the formula, in place of a spec")
+    reports.add_argument("--fit", action="store_true", help="what the curves' points determine")
     reports.add_argument(
         "--leave-one-out", action="store_true", help="predict each point from the others"
     )
@@ -124,7 +125,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _contradiction(options: argparse.Namespace) -> str:
     jobs = [
         name
-        for name in ("--giant", "--phi", "--leave-one-out", "--law", "--figures")
+        for name in ("--giant", "--phi", "--fit", "--leave-one-out", "--law", "--figures")
         if getattr(options, name.strip("-").replace("-", "_")) not in (None, False)
     ]
     own = [n for n in ("resolution", "depth", "width") if getattr(options, n) is not None]
@@ -143,8 +144,12 @@ def _contradiction(options: argparse.Namespace) -> str:
     if options.output and not options.output.endswith(".json"):
         return f"--output is {options.output}, expected the name of a .json file"
     for name in ("output", "base", "name"):
-        if getattr(options, name) and job in ("--leave-one-out", "--law", "--figures"):
+        if getattr(options, name) and job in ("--fit", "--leave-one-out", "--law", "--figures"):
             return f"--{name} is given with {job}, which makes no spec"
+    for name in ("frontier", "kernel", "length_scale", "noise"):
+        unused = job not in ("--macs", "--fit", "--leave-one-out", "--figures")
+        if getattr(options, name) is not None and unused and (name, job) != ("frontier", "--law"):
+            return f"--{name.replace('_', '-')} is given with {job}, which fits no curves"
     return ""
 
 
@@ -176,16 +181,16 @@ _Made = tuple["Spec", dict[str, Any], list[str]]
 
 def _tiny(options: argparse.Namespace) -> _Made:
     from tinynet.complexity import count
-    from tinynet.formula import fit, tiny_formula
+    from tinynet.formula import tiny_formula
     from tinynet.frontier import load_frontier
     from tinynet.spec import load_spec
 
-    frontier = load_frontier(options.frontier)
+    frontier = load_frontier(options.frontier or RELEASED)
     base = load_spec(options.base) if options.base else frontier.base
-    curves = fit(_front(options, frontier), _process(options))
+    curves = _curves(options, frontier)
     name = options.name or f"{base.name}-tiny-{_short(options.macs)}"
     solution = tiny_formula(base, curves, options.macs, name)
-    source = f"{solution.spec.source}; frontier: {options.frontier}"
+    source = f"{solution.spec.source}; frontier: {options.frontier or RELEASED}"
     cost = options.macs / count(base).macs
     extrapolated = not curves.lowest <= cost <= curves.highest
     facts = {
@@ -195,7 +200,7 @@ def _tiny(options: argparse.Namespace) -> _Made:
         },
         "pixels_moved": solution.pixels,
         "extrapolated": extrapolated,
-        "kernel": {"resolution": curves.resolution.kernel, "depth": curves.depth.kernel},
+        "curves": dataclasses.asdict(curves),
     }
     remarks = [f"resolution  {solution.resolution}", f"depth       {solution.depth}"]
     if solution.pixels:
@@ -298,22 +303,28 @@ def _finish(
 
 
 def _report(options: argparse.Namespace) -> None:
-    from tinynet.formula import leave_one_out
+    from tinynet.formula import fit, leave_one_out
     from tinynet.frontier import load_frontier
 
     from scripts._formula_reports import (
+        format_curves,
         format_law,
         format_left_out,
         law_document,
         left_out_document,
     )
 
-    frontier = load_frontier(options.frontier)
+    frontier = load_frontier(options.frontier or RELEASED)
     if options.law:
         documents = [law_document(point) for point in frontier.points]
         print(json.dumps({"points": documents}) if options.json else format_law(frontier.points))
         return
     front, process = _front(options, frontier), _process(options)
+    if options.fit:
+        curves = fit(front, process)
+        document = {"frontier": options.frontier or RELEASED, **dataclasses.asdict(curves)}
+        print(json.dumps(document) if options.json else format_curves(curves))
+        return
     if options.leave_one_out:
         found = leave_one_out(frontier.base, front, process)
         documents = [left_out_document(row) for row in found]
@@ -325,6 +336,15 @@ def _report(options: argparse.Namespace) -> None:
     print(json.dumps({"figures": paths}) if options.json else "\n".join(paths))
 
 
+def _curves(options: argparse.Namespace, frontier: Frontier) -> Curves:
+    from tinynet.formula import fit, released_curves
+    from tinynet.regression import Process
+
+    front, process = _front(options, frontier), _process(options)
+    usual = options.frontier is None and process == Process()
+    return released_curves() if usual else fit(front, process)
+
+
 def _front(options: argparse.Namespace, frontier: Frontier) -> list[Point]:
     from tinynet.frontier import FrontierError, non_dominated
     from tinynet.regression import MINIMUM_POINTS
@@ -334,16 +354,16 @@ def _front(options: argparse.Namespace, frontier: Frontier) -> list[Point]:
     least = MINIMUM_POINTS + bool(options.leave_one_out or options.figures)
     if len(front) < least:
         raise FrontierError(
-            f"{options.frontier}: points on the first front: {len(front)}, expected at least "
-            f"{least}"
+            f"{options.frontier or RELEASED}: points on the first front: {len(front)}, expected at "
+            f"least {least}"
         )
     return front
 
 
 def _process(options: argparse.Namespace) -> Process:
-    from tinynet.regression import Process
+    from tinynet.regression import KERNELS, Process
 
-    return Process(options.kernel, options.length_scale, options.noise)
+    return Process(options.kernel or KERNELS[0], options.length_scale, options.noise)
 
 
 if __name__ == "__main__":

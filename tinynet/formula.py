@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 
 from tinynet.complexity import count
 from tinynet.derive import count_twist, derive
-from tinynet.frontier import Point
+from tinynet.frontier import FRONTIER_DIRECTORY, Point
 from tinynet.plateaus import Plateau, around, nearest
-from tinynet.regression import Curve, Prediction, Process
+from tinynet.regression import Curve, Prediction, Process, fit_curve
 from tinynet.rounding import round_resolution
 from tinynet.spec import Spec, Twist
 
@@ -26,16 +27,23 @@ _THOUSANDTHS = range(1, 8001)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Curves:
-    """Resolution and depth over the cost ratio.
-
-    ``lowest`` and ``highest`` are the cost ratios of the outermost points: beyond them the curves
-    go back to their means, and their intervals widen.
-    """
+    """Resolution and depth over the cost ratio, through the same points."""
 
     resolution: Curve
     depth: Curve
-    lowest: float
-    highest: float
+
+    @property
+    def lowest(self) -> float:
+        """The cost ratio of the cheapest point.
+
+        Below it, and above ``highest``, curves go back to their means, and intervals widen.
+        """
+        return min(self.resolution.costs)
+
+    @property
+    def highest(self) -> float:
+        """The cost ratio of the dearest point."""
+        return max(self.resolution.costs)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,11 +109,22 @@ def fit(points: Sequence[Point], process: Process | None = None) -> Curves:
     process = process or Process()
     costs = [point.cost for point in points]
     return Curves(
-        Curve(costs, [point.twist.resolution for point in points], process),
-        Curve(costs, [point.twist.depth for point in points], process),
-        min(costs),
-        max(costs),
+        fit_curve(costs, [point.twist.resolution for point in points], process),
+        fit_curve(costs, [point.twist.depth for point in points], process),
     )
+
+
+def released_curves() -> Curves:
+    """The curves through the first front of the released members, as :func:`fit` fits them.
+
+    They are shipped, since to import scikit-learn takes longer than all else that makes a spec.
+    """
+    document = json.loads((FRONTIER_DIRECTORY / "fitted/released.json").read_text("utf-8"))
+    resolution, depth = (
+        Curve(**row | {key: tuple(row[key]) for key in ("costs", "values")})
+        for row in (document["resolution"], document["depth"])
+    )
+    return Curves(resolution, depth)
 
 
 def solve_width(base: Spec, resolution: float, depth: float, budget: int, name: str) -> Solution:

@@ -40,7 +40,7 @@ def test_a_budget_as_promised(answer, tmp_path):
     for name, (low, high) in report["interval"].items():
         assert low < getattr(twist, name) < high
     assert set(report["interval"]) == {"resolution", "depth"}
-    assert "Matern" in report["kernel"]["depth"]
+    assert report["curves"]["depth"]["kernel"] == "matern32"
     # By chance of the curves it is C, to the channel: close to it lies a point.
     assert spec.stages == load_spec("tinynet_c").stages
     assert spec.source.endswith("; frontier: released")
@@ -100,7 +100,8 @@ def test_another_frontier_and_process(answer, tmp_path):
     other = answer(
         "--macs", "150M", "--kernel", "matern52", "--length-scale", "2", "--noise", "0.1"
     )
-    assert "length_scale=2, nu=2.5) + WhiteKernel(noise_level=0.1)" in other["kernel"]["depth"]
+    for curve in (other["curves"]["resolution"], other["curves"]["depth"]):
+        assert [curve[key] for key in ("kernel", "length_scale", "noise")] == ["matern52", 2.0, 0.1]
     assert other["twist"] != usual["twist"]
 
 
@@ -157,6 +158,15 @@ def test_figures(answer, tmp_path):
          "file"),
         (["--law", "--output", "net.json"], "--output is given with --law, which makes no spec"),
         (["--law", "--base", "tinynet_a"], "--base is given with --law, which makes no spec"),
+        (["--fit", "--name", "net"], "--name is given with --fit, which makes no spec"),
+        (["--macs", "100M", "--giant", "--frontier", "mine.json"], "--frontier is given with "
+         "--giant, which fits no curves"),
+        (["--phi", "-1", "--kernel", "rbf"], "--kernel is given with --phi, which fits no curves"),
+        (["--macs", "100M", "--resolution", "0.5", "--depth", "1", "--noise", "0.1"], "--noise is "
+         "given with --resolution, which fits no curves"),
+        (["--resolution", "1", "--depth", "1", "--width", "1", "--length-scale", "1"],
+         "--length-scale is given with --resolution, which fits no curves"),
+        (["--law", "--kernel", "rbf"], "--kernel is given with --law, which fits no curves"),
     ],
 )  # fmt: skip
 def test_arguments_that_contradict(arguments, message, run_script):
@@ -174,6 +184,7 @@ def test_arguments_that_contradict(arguments, message, run_script):
         (["--macs", "100M", "--output", "no/where/net.json"], "no/where/net.json: the folder"),
         (["--macs", "100M", "--name", "a b"], 'a b: name is "a b", expected a name of letters'),
         (["--macs", "100M", "--noise", "-1"], "noise is -1, expected a number above 0"),
+        (["--macs", "100M", "--kernel", "cubic"], 'kernel is "cubic", expected one of matern32'),
         (["--phi", "40"], "phi is 40, expected a number from -10 to 10"),
     ],
 )
