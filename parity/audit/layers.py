@@ -218,7 +218,8 @@ _POOL = Pool(kernel_size=3, stride=2)  # ResNet's
 
 
 def _max_pool(stand: Stand) -> Iterator[Comparison]:
-    how = _POOL.kernel_size, _POOL.stride, (_POOL.padding,) * 4
+    side = _POOL.padding
+    how = _POOL.kernel_size, _POOL.stride, (side, side, side, side)
 
     def define(dy: Array, x: Array) -> Arrays:
         return {"y": operations.max_pool(x, *how), "dx": operations.max_pool_vjp(dy, x, *how)}

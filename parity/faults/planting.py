@@ -153,8 +153,9 @@ def replaced(
     """
     get: Callable[..., Any] = getitem if isinstance(owner, dict) else getattr
     put: Callable[..., None] = setitem if isinstance(owner, dict) else setattr
+    remove: Callable[..., None] = delattr
     right, reach = get(owner, name), Reach()
-    inherited = isinstance(owner, type) and name not in vars(owner)
+    inherited = not isinstance(owner, dict) and name not in vars(owner)
 
     @functools.wraps(right)
     def wrong(*args: Any, **settings: Any) -> Any:
@@ -168,7 +169,7 @@ def replaced(
         yield reach
     finally:
         if inherited:
-            delattr(owner, name)
+            remove(owner, name)
         else:
             put(owner, name, right)
         # Also in modules that imported it meanwhile.
