@@ -313,7 +313,10 @@ def different_fields(one: Spec, other: Spec) -> list[str]:
     """
     fields = ("activation", "padding", "stem", "stages", "head")
     pairs: list[tuple[str, Any, Any]] = [(f, getattr(one, f), getattr(other, f)) for f in fields]
-    pairs.append(("batch_norm.eps", one.batch_norm.eps, other.batch_norm.eps))
+    if one.batch_norm is None or other.batch_norm is None:
+        pairs.append(("batch_norm", one.batch_norm, other.batch_norm))
+    else:
+        pairs.append(("batch_norm.eps", one.batch_norm.eps, other.batch_norm.eps))
     pairs.append(("input_size[0]", one.input_size[0], other.input_size[0]))
     return [name for name, theirs, ours in pairs if theirs != ours]
 

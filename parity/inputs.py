@@ -11,17 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tinynet.folding import fold_batch_norm
 from tinynet.images import image_mode
 from tinynet.initialise import initial_state
 from tinynet.manifest import State, manifest
 from tinynet.randomness import Key, uniform
 from tinynet.recipe import Recipe
-from tinynet.spec import Spec
+from tinynet.spec import BatchNorm, Spec
 from tinynet.training_state import TrainingState, initial_training_state
 
 from parity.twins import Twin
 
 Array = NDArray[Any]
+
+# Of a net whose own is folded away. Source: all shipped specs but EfficientNet-Lite0.
+USUAL_BATCH_NORM = BatchNorm(eps=1e-5, momentum=0.1)
 
 # Package -> photographs inside it. scikit-learn is always there, scikit-image may be.
 PHOTOGRAPHS = {
@@ -134,6 +138,10 @@ def sample_state(
         precision: in which it does.
         device: on which it does.
     """
+    if spec.batch_norm is None:
+        # As it is made: a net with batch norm, folded.
+        net = dataclasses.replace(spec, batch_norm=USUAL_BATCH_NORM)
+        return fold_batch_norm(net, sample_state(net, seed, twin, precision, device))[1]
     state = initial_state(spec, seed)
     for key, entry in manifest(spec).items():
         noise = uniform(entry.shape, seed, "sample", key) - 0.5

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from tinynet.manifest import State, manifest
 from tinynet.spec import Spec
@@ -32,7 +33,7 @@ class _Level:
     unit: str
     reason: str
     climb: Callable[[Bench], Iterable[Evidence | Series]]
-    trains: bool = False
+    trains: Literal["", "steps", "images"] = ""  # what of training it needs
 
 
 _SHARE = "share of numbers that differ"
@@ -63,18 +64,20 @@ LEVELS: dict[str, _Level] = {
         BOUNDS["chained"].reason, layers.layers_chained,
     ),
     "logits": _Level("Logits of the whole net", _RELATIVE, BOUNDS["logits"].reason, layers.logits),
-    "loss": _Level("Training loss", "relative error", BOUNDS["loss"].reason, gradients.loss),
+    "loss": _Level(
+        "Training loss", "relative error", BOUNDS["loss"].reason, gradients.loss, trains="steps"
+    ),
     "gradients-isolated": _Level(
         "Gradients of each block alone", _RELATIVE,
-        BOUNDS["gradient, isolated"].reason, gradients.gradients_isolated,
+        BOUNDS["gradient, isolated"].reason, gradients.gradients_isolated, trains="steps",
     ),
     "gradients-chained": _Level(
         "Gradient of every parameter", _RELATIVE, _REASON_OF_GRADIENTS,
-        gradients.gradients_chained,
+        gradients.gradients_chained, trains="steps",
     ),
     "statistics": _Level(
         "Batch-norm statistics after a step", _RELATIVE,
-        BOUNDS["statistics"].reason, gradients.statistics,
+        BOUNDS["statistics"].reason, gradients.statistics, trains="steps",
     ),
     "schedule": _Level(
         "Learning rates, decays and what is drawn", "relative error",
@@ -82,14 +85,15 @@ LEVELS: dict[str, _Level] = {
     ),
     "optimizer": _Level(
         "Weights and slots after steps on given gradients", _RELATIVE,
-        BOUNDS["optimizer"].reason, training.optimizer,
+        BOUNDS["optimizer"].reason, training.optimizer, trains="steps",
     ),
     "ema": _Level(
-        "The average of weights and statistics", _RELATIVE, BOUNDS["average"].reason, training.ema
+        "The average of weights and statistics", _RELATIVE, BOUNDS["average"].reason,
+        training.ema, trains="steps",
     ),
     "trajectory": _Level(
         "A stretch of training by each twin's own loop", "relative error",
-        BOUNDS["trajectory"].reason, training.trajectory, trains=True,
+        BOUNDS["trajectory"].reason, training.trajectory, trains="images",
     ),
     "metrics": _Level(
         "Classes, top-1, top-5 and loss on photographs", "1 if another class, points, or relative",
@@ -103,7 +107,7 @@ LEVELS: dict[str, _Level] = {
     "resume": _Level(
         "Runs that stopped and went on", "share of numbers that differ, or relative error",
         f"in one framework identical bits; moved: {BOUNDS['trajectory'].reason}",
-        training.resume, trains=True,
+        training.resume, trains="images",
     ),
 }  # fmt: skip
 
@@ -168,10 +172,8 @@ def _climb_rung(name: str, bench: Bench, errors: dict[str, Exception]) -> Rung:
     start = time.perf_counter()
     evidence: list[Evidence] = []
     series: list[Series] = []
-    skipped = ""
-    if level.trains and not bench.can_train:
-        skipped = f"no image has {bench.spec.input_size[0]} channels to train on"
-    else:
+    skipped = _obstacle(level, bench)
+    if not skipped:
         try:
             for item in level.climb(bench):
                 if isinstance(item, Series):
@@ -192,6 +194,15 @@ def _climb_rung(name: str, bench: Bench, errors: dict[str, Exception]) -> Rung:
         tuple(series),
         skipped,
     )
+
+
+def _obstacle(level: _Level, bench: Bench) -> str:
+    # Why a rung cannot be climbed with this spec at all.
+    if level.trains and bench.spec.batch_norm is None:
+        return "batch norm is folded into the convolutions, for inference only"
+    if level.trains == "images" and not bench.can_train:
+        return f"no image has {bench.spec.input_size[0]} channels to train on"
+    return ""
 
 
 def _from_error(error: Exception, spec: Spec) -> Evidence:

@@ -61,7 +61,11 @@ class Layer:
 
 def layers(spec: Spec) -> tuple[Layer, ...]:
     """Every layer with parameters, in the order data flows through them."""
-    return tuple(_layers(spec))
+    table = _layers(spec)
+    if spec.batch_norm is not None:
+        return tuple(table)
+    # Folded, each batch norm has left its convolution a bias.
+    return tuple(dataclasses.replace(one, bias=True) for one in table if one.op != "batch_norm")
 
 
 def count(spec: Spec) -> Complexity:

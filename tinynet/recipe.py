@@ -159,7 +159,16 @@ class Recipe:
 
 
 def training_spec(spec: Spec, recipe: Recipe) -> Spec:
-    """The spec of the net while it is trained: with the recipe's batch-norm momentum."""
+    """The spec of the net while it is trained: with the recipe's batch-norm momentum.
+
+    Raises:
+        RecipeError: batch norm is folded, so that there is none to train with.
+    """
+    if spec.batch_norm is None:
+        raise RecipeError(
+            f"{spec.name}: batch norm is folded into its convolutions, for inference only; train "
+            "the net it was made from"
+        )
     settings = dataclasses.replace(spec.batch_norm, momentum=recipe.batch_norm_momentum)
     return dataclasses.replace(spec, batch_norm=settings)
 

@@ -186,15 +186,16 @@ RESNET_NAMES = Names("conv1", "layer{}", 1, "fc")
 class Spec:
     """What a net is: one member of the family, fully determined.
 
-    ``input_size`` is (channels, height, width). Two specs are equal when they describe the same
-    net with the same provenance; ``source``, a citation, does not count.
+    ``input_size`` is (channels, height, width). ``batch_norm`` is None where every batch norm is
+    folded into the convolution before it, which then has a bias. Two specs are equal when they
+    describe the same net with the same provenance; ``source``, a citation, does not count.
     """
 
     name: str
     input_size: tuple[int, int, int]
     num_classes: int
     activation: Literal["silu", "relu6", "relu"]
-    batch_norm: BatchNorm
+    batch_norm: BatchNorm | None
     stem: Stem
     stages: tuple[Stage, ...]
     head: Head | None = None
@@ -357,7 +358,7 @@ def spec_document(spec: Spec) -> dict[str, Any]:
     document["activation"] = spec.activation
     if spec.padding != "symmetric":
         document["padding"] = spec.padding
-    document["batch_norm"] = dataclasses.asdict(spec.batch_norm)
+    document["batch_norm"] = spec.batch_norm and dataclasses.asdict(spec.batch_norm)
     document["stem"] = _without_none(dataclasses.asdict(spec.stem))
     document["stages"] = [_without_none(dataclasses.asdict(stage)) for stage in spec.stages]
     if spec.head is not None:
@@ -440,7 +441,8 @@ def _build(document: dict[str, Any]) -> Spec:
     # JSON Schema counts 8.0 as an integer; a channel count must be an int all the same.
     fields["input_size"] = tuple(int(n) for n in fields["input_size"])
     fields["num_classes"] = int(fields["num_classes"])
-    fields["batch_norm"] = BatchNorm(**{k: float(v) for k, v in fields["batch_norm"].items()})
+    if fields["batch_norm"] is not None:
+        fields["batch_norm"] = BatchNorm(**{k: float(v) for k, v in fields["batch_norm"].items()})
     fields["stem"] = _build_stem(fields["stem"])
     fields["stages"] = tuple(_build_stage(stage) for stage in fields["stages"])
     if "head" in fields:

@@ -43,8 +43,10 @@ class _UnevenConv2d(nn.Conv2d):
         return super().forward(F.pad(input, self.sides))
 
 
-def batch_norm(channels: int, settings: BatchNorm) -> nn.BatchNorm2d:
-    """Batch normalisation over (N, H, W)."""
+def batch_norm(channels: int, settings: BatchNorm | None) -> nn.Module:
+    """Batch normalisation over (N, H, W), or the identity where it is folded."""
+    if settings is None:
+        return nn.Identity()
     return nn.BatchNorm2d(channels, eps=settings.eps, momentum=settings.momentum)
 
 
@@ -89,14 +91,14 @@ def drop_path(y: torch.Tensor, factors: torch.Tensor | None) -> torch.Tensor:
 class DepthwiseSeparable(nn.Module):
     """Depthwise convolution, squeeze-excite, pointwise convolution without activation."""
 
-    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+    def __init__(self, block: Block, settings: BatchNorm | None, activation_name: str):
         super().__init__()
-        mid = block.mid_channels
-        self.conv_dw = conv2d(mid, mid, block.kernel_size, block.stride, block.padding, mid)
+        mid, bias = block.mid_channels, settings is None
+        self.conv_dw = conv2d(mid, mid, block.kernel_size, block.stride, block.padding, mid, bias)
         self.bn1 = batch_norm(mid, settings)
         self.act1 = activation(activation_name)
         self.se = squeeze_excite(block, activation_name)
-        self.conv_pw = conv2d(mid, block.out_channels)
+        self.conv_pw = conv2d(mid, block.out_channels, bias=bias)
         self.bn2 = batch_norm(block.out_channels, settings)
         self.has_skip = block.has_skip
 
@@ -110,17 +112,17 @@ class DepthwiseSeparable(nn.Module):
 class InvertedResidual(nn.Module):
     """Expansion, depthwise convolution, squeeze-excite, projection without activation."""
 
-    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+    def __init__(self, block: Block, settings: BatchNorm | None, activation_name: str):
         super().__init__()
-        mid = block.mid_channels
-        self.conv_pw = conv2d(block.in_channels, mid)
+        mid, bias = block.mid_channels, settings is None
+        self.conv_pw = conv2d(block.in_channels, mid, bias=bias)
         self.bn1 = batch_norm(mid, settings)
         self.act1 = activation(activation_name)
-        self.conv_dw = conv2d(mid, mid, block.kernel_size, block.stride, block.padding, mid)
+        self.conv_dw = conv2d(mid, mid, block.kernel_size, block.stride, block.padding, mid, bias)
         self.bn2 = batch_norm(mid, settings)
         self.act2 = activation(activation_name)
         self.se = squeeze_excite(block, activation_name)
-        self.conv_pwl = conv2d(mid, block.out_channels)
+        self.conv_pwl = conv2d(mid, block.out_channels, bias=bias)
         self.bn3 = batch_norm(block.out_channels, settings)
         self.has_skip = block.has_skip
 
@@ -135,13 +137,14 @@ class InvertedResidual(nn.Module):
 class BasicBlock(nn.Module):
     """Two convolutions, of which the first strides; activation behind the sum."""
 
-    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+    def __init__(self, block: Block, settings: BatchNorm | None, activation_name: str):
         super().__init__()
         mid, out, kernel = block.mid_channels, block.out_channels, block.kernel_size
-        self.conv1 = conv2d(block.in_channels, mid, kernel, block.stride, block.padding)
+        bias = settings is None
+        self.conv1 = conv2d(block.in_channels, mid, kernel, block.stride, block.padding, bias=bias)
         self.bn1 = batch_norm(mid, settings)
         self.act1 = activation(activation_name)
-        self.conv2 = conv2d(mid, out, kernel, 1, block.padding)
+        self.conv2 = conv2d(mid, out, kernel, 1, block.padding, bias=bias)
         self.bn2 = batch_norm(out, settings)
         self.downsample = downsample(block, settings)
         self.act2 = activation(activation_name)
@@ -155,16 +158,16 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """A convolution between two of 1x1, which narrow and widen; activation behind the sum."""
 
-    def __init__(self, block: Block, settings: BatchNorm, activation_name: str):
+    def __init__(self, block: Block, settings: BatchNorm | None, activation_name: str):
         super().__init__()
-        mid, out = block.mid_channels, block.out_channels
-        self.conv1 = conv2d(block.in_channels, mid)
+        mid, out, bias = block.mid_channels, block.out_channels, settings is None
+        self.conv1 = conv2d(block.in_channels, mid, bias=bias)
         self.bn1 = batch_norm(mid, settings)
         self.act1 = activation(activation_name)
-        self.conv2 = conv2d(mid, mid, block.kernel_size, block.stride, block.padding)
+        self.conv2 = conv2d(mid, mid, block.kernel_size, block.stride, block.padding, bias=bias)
         self.bn2 = batch_norm(mid, settings)
         self.act2 = activation(activation_name)
-        self.conv3 = conv2d(mid, out)
+        self.conv3 = conv2d(mid, out, bias=bias)
         self.bn3 = batch_norm(out, settings)
         self.downsample = downsample(block, settings)
         self.act3 = activation(activation_name)
@@ -179,14 +182,16 @@ class Bottleneck(nn.Module):
 class Downsample(nn.Sequential):
     """The projection that is added where a block's input has another shape than its output."""
 
-    def __init__(self, block: Block, settings: BatchNorm):
+    def __init__(self, block: Block, settings: BatchNorm | None):
         super().__init__(
-            conv2d(block.in_channels, block.out_channels, stride=block.stride),
+            conv2d(
+                block.in_channels, block.out_channels, stride=block.stride, bias=settings is None
+            ),
             batch_norm(block.out_channels, settings),
         )
 
 
-def downsample(block: Block, settings: BatchNorm) -> nn.Module:
+def downsample(block: Block, settings: BatchNorm | None) -> nn.Module:
     """The block's projection, or the identity where the input is added as it is."""
     return nn.Identity() if block.has_skip else Downsample(block, settings)
 

@@ -95,8 +95,9 @@ class TinyNet(Net):
         stem, bn, act = spec.stem, spec.batch_norm, spec.activation
         channels = spec.feature_channels
         self.conv_stem = conv2d(
-            spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding
-        )
+            spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding,
+            bias=bn is None,
+        )  # fmt: skip
         self.bn1 = batch_norm(stem.out_channels, bn)
         self.act1 = activation(act)
         self.stages = tuple(
@@ -104,7 +105,7 @@ class TinyNet(Net):
             for stage in spec.blocks_by_stage()
         )
         self.blocks = nn.Sequential(*self.stages)
-        self.conv_head = conv2d(spec.stages[-1].out_channels, channels)
+        self.conv_head = conv2d(spec.stages[-1].out_channels, channels, bias=bn is None)
         self.bn2 = batch_norm(channels, bn)
         self.act2 = activation(act)
         self.global_pool = GlobalAveragePool()
@@ -151,8 +152,9 @@ class ResNet(Net):
         super().__init__(spec)
         stem, bn, act = spec.stem, spec.batch_norm, spec.activation
         self.conv1 = conv2d(
-            spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding
-        )
+            spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding,
+            bias=bn is None,
+        )  # fmt: skip
         self.bn1 = batch_norm(stem.out_channels, bn)
         self.act1 = activation(act)
         self.maxpool = nn.Identity() if stem.pool is None else max_pool(stem.pool)

@@ -97,14 +97,22 @@ class Definition:
             stem = (self.spec.names.stem, "bn1", "act1")
             pool = () if self.spec.stem.pool is None else ("maxpool",)
             head = () if self.spec.head is None else HEAD
-            return (*stem, *pool, *self.rows, *head, "global_pool", self.spec.names.classifier)
+            end = ("global_pool", self.spec.names.classifier)
+            return self._unfolded((*stem, *pool, *self.rows, *head, *end))
         if name in self.rows:
             row = self.rows[name]
             absent = {"se"} if not row.has_excite else set[str]()
             absent |= {"downsample"} if row.has_skip else set()
-            return tuple(f"{name}.{leaf}" for leaf in BLOCKS[row.kind] if leaf not in absent)
-        leaves = {"se": SQUEEZE_EXCITE, "downsample": tuple(DOWNSAMPLE)}.get(_leaf(name), ())
-        return tuple(f"{name}.{leaf}" for leaf in leaves)
+            leaves = tuple(leaf for leaf in BLOCKS[row.kind] if leaf not in absent)
+        else:
+            leaves = {"se": SQUEEZE_EXCITE, "downsample": tuple(DOWNSAMPLE)}.get(_leaf(name), ())
+        return self._unfolded(tuple(f"{name}.{leaf}" for leaf in leaves))
+
+    def _unfolded(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        # Without the batch norms, where they are folded into the convolutions.
+        if self.spec.batch_norm is not None:
+            return names
+        return tuple(name for name in names if kind(name) != "bn")
 
     @property
     def names(self) -> list[str]:
@@ -301,6 +309,8 @@ class _Pass:
         leaves = ("weight", "bias", "running_mean", "running_var")
         weight, bias, mean, variance = (self.net.state[f"{name}.{leaf}"] for leaf in leaves)
         settings = self.net.spec.batch_norm
+        if settings is None:
+            raise ValueError(f"{self.net.spec.name} has no batch norm")
         if self.training:
             found = operations.batch_norm_training(
                 x.value, weight, bias, mean, variance, settings.eps, settings.momentum
