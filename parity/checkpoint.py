@@ -33,7 +33,7 @@ from tinynet.training_state import (
     unpack_training,
 )
 
-from parity.keys import LayoutError, Named, to_canonical, to_mindspore
+from parity.keys import Named, NoAveragesError, to_canonical, to_mindspore
 from parity.twins import load_twin
 
 Names = Literal["canonical", "mindspore"]
@@ -291,7 +291,7 @@ def _weights(training: TrainingState, ema: bool, path: str) -> Named:
         aside.insert(0, "raw weights" if ema else "averaged weights")
         state = training.ema if ema else state
     elif ema:
-        raise LayoutError(f"{path}: holds no averaged weights (EMA)")
+        raise NoAveragesError(path)
     note = f"step {training.progress.step} of a training run; left aside: {', '.join(aside)}"
     return Named(state, TRAINING_LAYOUT, (note,))
 

@@ -79,6 +79,13 @@ class LayoutError(ValueError):
     """A file whose entries cannot all be accounted for. The message is one line."""
 
 
+class NoAveragesError(LayoutError):
+    """A file without averaged weights, although they were asked for. The message is one line."""
+
+    def __init__(self, source: str):
+        super().__init__(f"{source}: holds no averaged weights (EMA)")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Named:
     """Arrays under canonical keys, not yet held against a spec.
@@ -170,7 +177,7 @@ def _without_leftovers(
     # Arrays that are weights. With ema, the ones behind the prefix that says so.
     averaged = {k.removeprefix(EMA_PREFIX) for k in weights if k.startswith(EMA_PREFIX)}
     if ema and not averaged:
-        raise LayoutError(f"{source}: holds no averaged weights (EMA)")
+        raise NoAveragesError(source)
     tensors: dict[str, Any] = {}
     dropped: Counter[str] = Counter()
     for name, value in weights.items():

@@ -71,7 +71,8 @@ def compare_files(
 
     Two checkpoints are the same if all their tensors are, number by number; two of training runs
     are compared with all that they hold. A checkpoint and an ONNX file, or two ONNX files, are the
-    same if on the ladder's pixels their logits are, within the calibrated bound.
+    same if on the ladder's pixels their logits are, within the calibrated bound; and so are a
+    checkpoint and one whose batch norms are folded.
 
     Args:
         first: a checkpoint, any that :func:`parity.checkpoint.load_checkpoint` reads, or ``.onnx``.
@@ -89,7 +90,7 @@ def compare_files(
     start = time.perf_counter()
     one, other = _open((os.fspath(first), os.fspath(second)), spec, ema)
     rungs = [_specs(one, other)]
-    if not different_fields(one.spec, other.spec):
+    if not _different_fields(one, other):
         whole = not (ema or weights_only)
         rungs += _checkpoints(one, other, whole) or _answers(one, other, calibrations)
     report = Report(
@@ -163,7 +164,7 @@ def _open_checkpoint(raw: RawCheckpoint, spec: Spec | None, known: Spec | None) 
 
 def _specs(one: _File, other: _File) -> Rung:
     start = time.perf_counter()
-    fields = different_fields(one.spec, other.spec)
+    fields = _different_fields(one, other)
     others = ("input_size", "num_classes", "preprocessing")
     fields += [name for name in others if getattr(one.spec, name) != getattr(other.spec, name)]
     evidence = [Evidence("", name, math.inf, 0.0, kind="bits") for name in fields]
@@ -172,9 +173,19 @@ def _specs(one: _File, other: _File) -> Rung:
                  evidence, start)  # fmt: skip
 
 
+def _different_fields(one: _File, other: _File) -> list[str]:
+    # A batch norm that is folded changes the tensors, not the function.
+    fields = different_fields(one.spec, other.spec)
+    return [name for name in fields if name != "batch_norm"]
+
+
+def _is_folded(file: _File) -> bool:
+    return file.spec.batch_norm is None
+
+
 def _checkpoints(one: _File, other: _File, whole: bool) -> list[Rung]:
     start = time.perf_counter()
-    if one.state is None or other.state is None:
+    if one.state is None or other.state is None or _is_folded(one) != _is_folded(other):
         return []
     if whole and one.run is not None and other.run is not None:
         evidence = _tensors(one.run, other.run)
@@ -211,6 +222,8 @@ def _answers(one: _File, other: _File, calibrations: Path) -> list[Rung]:
     if evidence.passed:
         return [rung]
     start = time.perf_counter()
+    if one.state is not None and other.state is not None:
+        return [rung]  # one folded, one not: of their tensors nearly all differ
     with tempfile.TemporaryDirectory() as folder:
         constants = _constants(one, other, Path(folder))
     reason = "constants of the same names, of files by the same exporter: identical numbers"
@@ -220,27 +233,35 @@ def _answers(one: _File, other: _File, calibrations: Path) -> list[Rung]:
 
 
 def _logits(one: _File, other: _File, calibrations: Path) -> Evidence:
-    checkpoint = next((file for file in (one, other) if file.state is not None), None)
-    found = [file.predict for file in (one, other) if file.predict is not None]
-    if checkpoint is None or checkpoint.state is None:
+    if one.predict is not None and other.predict is not None:
         bounds = [_bound("onnx", REFERENCE.setting, one.spec, calibrations)] * 2
-        return _compare_predictors(found[0], found[1], one.spec, bounds)
-    spec, state = checkpoint.spec, checkpoint.state
+        return _compare_predictors(one.predict, other.predict, one.spec, bounds)
+    # A checkpoint is right rather than an ONNX file, and one with its batch norms rather than one
+    # in which they are folded, as ONNX Runtime folds them.
+    right, tested = sorted((one, other), key=lambda file: (file.state is None, _is_folded(file)))
+    spec, state = right.spec, right.state or {}
     framework = _installed()[0]
+    found = tested.predict or _predictor(framework, tested.spec, tested.state or {})
     if framework != JUDGE:
         subject = Subject(framework, load_twin(framework).modes.MODES[0])
         bounds = [
             _bound(whole_quantity("logits", spec), subject.setting, spec, calibrations),
             _bound("onnx", subject.setting, spec, calibrations),
         ]
-        predict = load_twin(framework).predict.Predictor(spec, state, mode=subject.mode)
-        return _compare_predictors(predict, found[0], spec, bounds)
+        return _compare_predictors(_predictor(framework, spec, state), found, spec, bounds)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(spec, state, _SEED, [REFERENCE], Path(folder), calibrations)
         return compare_values(
-            "ONNX Runtime", spec.names.classifier, found[0](bench.pixels),
-            bench.judge_logits, bench.reference_logits, bench.bound("onnx"),
+            "ONNX Runtime" if tested.predict else f"{framework}, folded",
+            spec.names.classifier, found(bench.pixels), bench.judge_logits,
+            bench.reference_logits, bench.bound("onnx"),
         )  # fmt: skip
+
+
+def _predictor(framework: str, spec: Spec, state: State) -> Predict:
+    # In the first mode, which compiles nothing.
+    predict = load_twin(framework).predict
+    return predict.Predictor(spec, state, mode=predict.MODES[0])
 
 
 def _compare_predictors(

@@ -1,0 +1,55 @@
+"""The deployment job: a checkpoint of any kind into one whose batch norms are folded."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from tinynet.folding import FoldingError, fold_batch_norm
+from tinynet.spec import Spec
+
+from parity.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from parity.keys import NoAveragesError
+
+
+def deploy(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    spec: Spec | None = None,
+    raw: bool = False,
+) -> Checkpoint:
+    """Folds the batch norms of a checkpoint into its convolutions.
+
+    Args:
+        source: the file to read; :func:`parity.checkpoint.load_checkpoint` says which.
+        destination: the file to write; its suffix decides the format.
+        spec: the net the weights are for, where the file does not say.
+        raw: take the weights as they were trained, where the source has averaged ones too.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: what :mod:`parity.checkpoint` raises, a destination that is the source, or a
+            source that is folded already.
+        OSError: the source cannot be opened, or the destination not be written.
+    """
+    if Path(destination).exists() and Path(destination).samefile(source):
+        raise CheckpointError(f"{destination}: is the source itself, name another file to write")
+    found = load_checkpoint(source, spec) if raw else _averaged(source, spec)
+    try:
+        folded_spec, state = fold_batch_norm(found.spec, found.state)
+    except FoldingError as error:
+        raise FoldingError(f"{source}: {error}") from None
+    folded = dataclasses.replace(found, spec=folded_spec, state=state)
+    save_checkpoint(destination, folded)
+    return folded
+
+
+def _averaged(source: str | os.PathLike[str], spec: Spec | None) -> Checkpoint:
+    # What is deployed of a training run; a file of weights has one set only.
+    try:
+        return load_checkpoint(source, spec, ema=True)
+    except NoAveragesError:
+        return load_checkpoint(source, spec)
