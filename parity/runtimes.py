@@ -87,11 +87,27 @@ def load_onnx_file() -> ModuleType:
     Raises:
         RuntimeMissingError: it needs what is not installed.
     """
+    _need_onnx()
+    from parity import onnx_file
+
+    return onnx_file
+
+
+def load_quantization() -> ModuleType:
+    """The module :mod:`parity.quantization`.
+
+    Raises:
+        RuntimeMissingError: it needs what is not installed.
+    """
+    _need_onnx()
+    from parity import quantization
+
+    return quantization
+
+
+def _need_onnx() -> None:
     missing = [package for package in _ONNX_PACKAGES if find_spec(package) is None]
     if missing:
         raise RuntimeMissingError(
             f"ONNX files need {', '.join(missing)}, not installed here: pip install -e '.[onnx]'"
         )
-    from parity import onnx_file
-
-    return onnx_file

@@ -6,13 +6,15 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from _command import Parser, run
 
 if TYPE_CHECKING:
     from tinynet.evaluation import Evaluation
     from tinynet.sources import Source
+
+    from parity.runtimes import Runtime
 
 DESCRIPTION = """\
 Evaluates weights on a folder of labelled images: top-1, top-5 and mean cross-entropy, every image
@@ -24,6 +26,10 @@ numbered in sorted order. Or it is what train.py takes, and the images to valida
 
 For onnx, FILE is an .onnx file of export.py; otherwise any file that convert.py reads, a training
 checkpoint too: its weights as they were trained, or with --ema the averaged ones.
+
+--against evaluates another file on the same images, in ONNX Runtime if it ends in .onnx, else in
+the framework that is named (its format's own, if that is onnx): what did quantising, folding or
+converting cost? It says both results, their difference and how many images have another answer.
 """
 
 EXAMPLES = """\
@@ -32,9 +38,14 @@ examples:
   evaluate.py --framework mindspore --weights tinynet_c.ckpt --data imagenet/val --device ascend
   evaluate.py --framework torch --weights runs/digits/best.safetensors --ema --data digits
   evaluate.py --framework onnx --weights tinynet_c.onnx --data val --predictions val.jsonl
+  evaluate.py --framework onnx --weights c_int8.onnx --against c.onnx --data imagenet/val
 
 --predictions writes one JSON object a line and image: file (in DATA), label (class number), top5
 (class numbers, best first; equal logits by number) and their probabilities.
+
+With --against the object of --json has one more field, against: weights, framework, spec, top1,
+top5, loss and images_per_second of the other file, and changed, the number of images with another
+answer.
 """
 
 
@@ -50,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     from tinynet.sources import Prepared
     from tinynet.spec import load_spec
 
-    from parity.runtimes import RUNTIMES, open_runtime
+    from parity.runtimes import RUNTIMES, open_runtime, usual_runtime
 
     if options.predictions is not None:
         check_destination(options.predictions)
@@ -59,22 +70,66 @@ def main(argv: list[str] | None = None) -> None:
         options.framework, options.weights, spec, options.device, ema=options.ema
     )
     source = open_validation(options.data, runtime.spec)
-    dataset = Prepared(source, runtime.spec)
-    # disable=None: no bar where nobody looks, in a file or a pipe.
-    with tqdm(total=len(dataset), unit=" images", disable=None, leave=False) as progress:
-        result = evaluate(
-            runtime.predict,
-            dataset,
-            options.batch_size,
-            options.workers,
-            on_batch=progress.update,
-            image_name=source.name,
-        )
+
+    def evaluated(answering: Runtime) -> Evaluation:
+        dataset = Prepared(source, answering.spec)
+        # disable=None: no bar where nobody looks, in a file or a pipe.
+        with tqdm(total=len(dataset), unit=" images", disable=None, leave=False) as progress:
+            return evaluate(
+                answering.predict,
+                dataset,
+                options.batch_size,
+                options.workers,
+                on_batch=progress.update,
+                image_name=source.name,
+            )
+
+    other = None
+    if options.against is not None:
+        usual = usual_runtime(options.against)
+        name = usual if "onnx" in (usual, options.framework) else options.framework
+        other = open_runtime(name, options.against, spec, options.device, ema=options.ema)
+        if other.spec.num_classes != runtime.spec.num_classes:
+            raise ValueError(
+                f"{options.against}: has {other.spec.num_classes} classes, expected "
+                f"{runtime.spec.num_classes}, those of {options.weights}"
+            )
+    result = evaluated(runtime)
     if options.predictions is not None:
         write_atomically(
             options.predictions, lambda file: _write(file, options.data, source, result)
         )
-    report = {
+    report = _report(runtime, result)
+    if other is not None:
+        before = evaluated(other)
+        answers = result.top.classes[:, 0] != before.top.classes[:, 0]
+        report["against"] = {
+            "weights": options.against,
+            **_report(other, before),
+            "changed": int(answers[result.labels >= 0].sum()),
+        }
+    if options.json:
+        print(json.dumps(report))
+        return
+    print(f"{runtime.spec.name} in {RUNTIMES[runtime.name]}, images: {result.images}")
+    if other is None:
+        print(f"top-1  {result.top1:7.3f} %")
+        print(f"top-5  {result.top5:7.3f} %")
+        print(f"loss   {result.loss:7.4f}")
+        print(f"{result.images_per_second:.1f} images/s")
+        return
+    was = report["against"]
+    print(f"against {options.against} in {RUNTIMES[other.name]}")
+    for name, key in (("top-1", "top1"), ("top-5", "top5")):
+        print(f"{name}  {report[key]:7.3f} %, was {was[key]:7.3f} %: {report[key] - was[key]:+.3f}")
+    print(
+        f"loss   {result.loss:7.4f}  , was {was['loss']:7.4f}  : {result.loss - was['loss']:+.4f}"
+    )
+    print(f"another answer for {was['changed']} of {result.images} images")
+
+
+def _report(runtime: Runtime, result: Evaluation) -> dict[str, Any]:
+    return {
         "framework": runtime.name,
         "spec": runtime.spec.name,
         "images": result.images,
@@ -83,14 +138,6 @@ def main(argv: list[str] | None = None) -> None:
         "loss": result.loss,
         "images_per_second": result.images_per_second,
     }
-    if options.json:
-        print(json.dumps(report))
-        return
-    print(f"{runtime.spec.name} in {RUNTIMES[runtime.name]}, images: {result.images}")
-    print(f"top-1  {result.top1:7.3f} %")
-    print(f"top-5  {result.top5:7.3f} %")
-    print(f"loss   {result.loss:7.4f}")
-    print(f"{result.images_per_second:.1f} images/s")
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -115,6 +162,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="N",
         help="threads that decode images (default: one a core, at most 8)",
     )
+    parser.add_argument("--against", metavar="FILE", help="another file to evaluate and compare")
     parser.add_argument("--predictions", metavar="FILE", help="write the answer for each image")
     parser.add_argument("--json", action="store_true", help="report as one JSON object")
     return parser.parse_args(argv)

@@ -73,15 +73,39 @@ def open_validation(text: str, spec: Spec) -> Source:
         DatasetError: there is no such data, or it does not fit the net.
         DocumentError: a .json file that cannot be read.
     """
-    root = Path(text)
-    is_no_folder = text == "digits" or text.endswith(".json") or _FUNCTION.fullmatch(text)
-    has_splits = all(any((root / name).is_dir() for name in names) for names in _SPLITS)
-    if not (is_no_folder or has_splits):
-        return find_images(root, spec)
+    if _is_one_folder(text):
+        return find_images(text, spec)
+    return _open_as_trained(text, spec).validation
+
+
+def open_calibration(text: str, spec: Spec) -> Source:
+    """Opens images to see on them how a net's numbers spread.
+
+    Args:
+        text: as for :func:`open_validation`; where it has images to train on, they are these.
+        spec: the net, whose classes the data must have.
+
+    Raises:
+        DatasetError: there is no such data, or it does not fit the net.
+        DocumentError: a .json file that cannot be read.
+    """
+    if _is_one_folder(text):
+        return find_images(text, spec)
+    return _open_as_trained(text, spec).train
+
+
+def _is_one_folder(text: str) -> bool:
+    # In ImageNet's layout itself, without train and val.
+    if text == "digits" or text.endswith(".json") or _FUNCTION.fullmatch(text):
+        return False
+    return not all(any((Path(text) / name).is_dir() for name in names) for names in _SPLITS)
+
+
+def _open_as_trained(text: str, spec: Spec) -> Data:
     data = open_data(text, spec)
     if data.spec.labels != spec.labels:
         raise DatasetError(f"{text}: its classes are not those of {spec.name}")
-    return data.validation
+    return data
 
 
 def _open_folder(root: Path, spec: Spec, classes_from_data: bool) -> Data:
