@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,7 +120,7 @@ class _Reader(quantization.CalibrationDataReader):
     def __init__(self, batches: list[Pixels]):
         self._batches = iter(batches)
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> dict[str, Any] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         batch = next(self._batches, None)
         return None if batch is None else {"pixels": batch}
 
@@ -172,7 +172,7 @@ def _measured(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None, None, None]:
     # It advises, in the log, what is done here.
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)

@@ -270,8 +270,10 @@ def _initial(spec: Spec) -> Iterator[Evidence]:
 
 def _statistics() -> Evidence:
     recipe = load_recipe("imagenet")
-    found = training_spec(load_spec("tinynet_e"), recipe).batch_norm.momentum
-    return _rate("recipe imagenet", "batch-norm momentum", found, 1.0 - STATISTICS_DECAY)
+    settings = training_spec(load_spec("tinynet_e"), recipe).batch_norm
+    assert settings is not None
+    found, expected = settings.momentum, 1.0 - STATISTICS_DECAY
+    return _rate("recipe imagenet", "batch-norm momentum", found, expected)
 
 
 def _rate(
