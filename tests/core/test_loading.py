@@ -290,7 +290,7 @@ def script(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "script.py"],
             cwd=tmp_path,
-            env=dict(os.environ, PYTHONPATH=str(ROOT)),
+            env=dict(os.environ, PYTHONPATH=str(ROOT), PYTHONFAULTHANDLER="1"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -323,6 +323,25 @@ def gone(pids, seconds=10):
     while any(map(is_running, pids)) and time.monotonic() < end:
         time.sleep(0.05)
     return not any(map(is_running, pids))
+
+
+def ended(process, seconds=30):
+    """What a script printed; one that hangs says where, in every thread."""
+    try:
+        return process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        # Without its workers, which hold the same pipes.
+        for pid in children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        pytest.fail(f"still runs after {seconds} s: {process.communicate()[1]}")
+
+
+def children(parent):
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                yield int(path.parent.name)
 
 
 def started(process):
@@ -375,7 +394,7 @@ def test_ctrl_c_is_for_the_parent_alone(script):
     )
     pids = started(process)
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    output, errors = ended(process)
     assert (output, errors, process.returncode) == ("interrupted\n", "", 0)
     assert gone(pids)
 
