@@ -162,7 +162,7 @@ class Bench:
         self.exact = [exact] if self.first.precision == "float32" else []
         self.frameworks = tuple(dict.fromkeys((JUDGE, self.candidate.name)))
         self.kinked = is_kinked(spec)
-        self.can_train = spec.input_size[0] in (1, 3)
+        self.can_train = spec.input_size[0] in (1, 3) and spec.batch_norm is not None
         self.steps = STEPS
         self.optimizers = tuple(_OPTIMIZERS)
         self._state = state

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import onnx
@@ -100,7 +100,7 @@ def quantize(
             quantization.quantize_static(
                 prepared,
                 os.fspath(temporary),
-                _Reader(shown),
+                _Reader(model.graph.input[0].name, shown),
                 quant_format=quantization.QuantFormat.QDQ,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
@@ -117,12 +117,14 @@ def quantize(
 
 
 class _Reader(quantization.CalibrationDataReader):
-    def __init__(self, batches: list[Pixels]):
+    def __init__(self, name: str, batches: list[Pixels]):
+        self._input = name
         self._batches = iter(batches)
 
-    def get_next(self) -> dict[str, Any] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def get_next(self) -> dict[str, Any]:
+        # Its own type knows no end, which is None.
         batch = next(self._batches, None)
-        return None if batch is None else {"pixels": batch}
+        return cast("dict[str, Any]", None if batch is None else {self._input: batch})
 
 
 def _pool_globally(model: onnx.ModelProto) -> None:
@@ -172,7 +174,7 @@ def _measured(
 
 
 @contextmanager
-def _quiet() -> Generator[None, None, None]:
+def _quiet() -> Generator[None]:
     # It advises, in the log, what is done here.
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
