@@ -408,7 +408,7 @@ def test_a_dead_worker_is_told(script):
         + "    print(type(error).__name__, error)"
     )
     os.kill(started(process)[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=30)
+    output, _ = ended(process)
     assert output == (
         "LoadingError a process that prepares images ended unexpectedly (killed, perhaps for lack "
         "of memory): fewer --workers need less\n"
