@@ -72,6 +72,16 @@ def test_a_budget_out_of_reach_and_one_beyond_the_points(run_script, answer):
     assert "beyond      what was measured" in run_script("derive", "--macs", "20M")[1]
 
 
+def test_the_tiny_formula_of_a_resnet(answer, tmp_path):
+    report = answer("--base", "resnet50", "--macs", "1G", "--output", tmp_path / "net.json")
+    spec, base = load_spec(tmp_path / "net.json"), load_spec("resnet50")
+    assert spec.is_resnet
+    assert report["relative_error"] <= 0.01
+    assert count(spec).macs == report["macs"]
+    assert spec.stem.out_channels == base.stem.out_channels
+    assert derive(base, Twist(**report["twist"]), spec.name) == spec
+
+
 def test_the_giant_formula_and_its_inverse(answer):
     found = answer("--macs", "200M", "--giant")
     assert found["phi"] == -1.203

@@ -29,6 +29,11 @@ def test_forward_of_what_the_tiny_formula_makes(millions):
     check(tiny_formula(FRONTIER.base, curves, millions * 10**6, f"tiny-{millions}M").spec)
 
 
+def test_forward_of_what_it_makes_of_a_resnet():
+    curves = fit(non_dominated(FRONTIER.points)[0])
+    check(tiny_formula(load_spec("resnet50"), curves, 300 * 10**6, "resnet50-tiny-300M").spec)
+
+
 @pytest.mark.parametrize("path", GIANT, ids=lambda path: path.stem)
 def test_forward_of_what_the_giant_formula_makes(path):
     check(load_spec(path))
