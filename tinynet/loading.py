@@ -15,13 +15,13 @@ import pickle
 import signal
 import sys
 import threading
+import traceback
 import types
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent import futures
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import NamedTuple
 
@@ -39,6 +39,11 @@ from tinynet.spec import Spec
 
 # Without sigwaitinfo (macOS) a worker could not tell who sends it SIGTERM.
 _PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM)[: 1 + hasattr(signal, "sigwaitinfo")]
+
+
+# What a worker is sent for each batch that it may prepare, and how many batches it is ahead: it
+# prepares one while another waits to be taken.
+_NEXT, _AHEAD = b"next", 2
 
 
 class LoadingError(ValueError):
@@ -107,26 +112,35 @@ def load_batches(
             f"a batch of {recipe.batch_size} images has no {parts} equal parts, "
             f"{accumulation} for each of {ranks} processes"
         )
-    job = _Job(source, spec, recipe, seed, on_corrupt)
-    tasks = (
-        samples_at(
-            part_positions(step, recipe.batch_size, parts, turn * ranks + rank), len(source), seed
-        )
-        for step in range(first_step, last_step)
-        for turn in range(accumulation)
+    job = _Job(
+        source, spec, recipe, seed, on_corrupt, first_step, last_step, ranks, rank, accumulation
     )
-    return _prepared_here(job, tasks) if workers == 0 else _prepared_ahead(job, tasks, workers)
+    return _prepared_here(job) if workers == 0 else _prepared_ahead(job, workers)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Job:
-    """What is the same for all batches of a run."""
+    """What is to be prepared: the arguments of :func:`load_batches`."""
 
     source: Source
     spec: Spec
     recipe: Recipe
     seed: int
     on_corrupt: OnCorrupt
+    first_step: int
+    last_step: int
+    ranks: int
+    rank: int
+    accumulation: int
+
+    def batches(self) -> Iterator[list[Sample]]:
+        """The samples of each batch, in order."""
+        size, parts = self.recipe.batch_size, self.ranks * self.accumulation
+        for step in range(self.first_step, self.last_step):
+            for turn in range(self.accumulation):
+                part = turn * self.ranks + self.rank
+                positions = part_positions(step, size, parts, part)
+                yield samples_at(positions, len(self.source), self.seed)
 
 
 def _prepare(job: _Job, samples: list[Sample]) -> TrainingBatch:
@@ -163,16 +177,23 @@ def _readable(job: _Job, sample: Sample, skipped: list[str]) -> tuple[npt.NDArra
     raise ImageError(f"no image of the data set can be read; the first error: {problem}")
 
 
-def _prepared_here(
-    job: _Job, tasks: Iterator[list[Sample]]
-) -> Generator[TrainingBatch, None, None]:
-    for samples in tasks:
+def _prepared_here(job: _Job) -> Generator[TrainingBatch, None, None]:
+    for samples in job.batches():
         yield _prepare(job, samples)
 
 
-def _prepared_ahead(
-    job: _Job, tasks: Iterator[list[Sample]], workers: int
-) -> Generator[TrainingBatch, None, None]:
+class _Worker(NamedTuple):
+    """A process that prepares the batches whose turn it is, one for each message it is sent.
+
+    Each has a pipe of its own. Whatever moment one of them is killed at, no lock stays locked that
+    others wait for, and its pipe ends: no wait for it is for ever.
+    """
+
+    process: BaseProcess
+    pipe: Connection[bytes, TrainingBatch | Exception]
+
+
+def _prepared_ahead(job: _Job, workers: int) -> Generator[TrainingBatch, None, None]:
     try:
         pickled = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -180,45 +201,54 @@ def _prepared_ahead(
             f"the data set cannot be sent to the processes that prepare images: {error}; "
             "--workers 0 needs none"
         ) from None
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(pickled,),
-    )
+    count = (job.last_step - job.first_step) * job.accumulation
+    pool: list[_Worker] = []
     try:
-        pending: deque[Future[TrainingBatch]] = deque()
-        while True:
-            # Twice as many as workers, so that none of them waits while a batch is taken.
-            with _isolated():
-                for samples in itertools.islice(tasks, 2 * workers - len(pending)):
-                    pending.append(pool.submit(_work, samples))
-            if not pending:
-                return
-            yield _result(pending.popleft())
-    except BrokenProcessPool:
-        raise LoadingError(
-            "a process that prepares images ended unexpectedly (killed, perhaps for lack of "
-            "memory): fewer --workers need less"
-        ) from None
+        with _isolated():
+            for number in range(min(workers, count)):
+                pool.append(_start(pickled, number, workers))
+        for number in range(count):
+            worker = pool[number % workers]
+            try:
+                found = worker.pipe.recv()
+            except (EOFError, OSError):
+                raise LoadingError(
+                    "a process that prepares images ended unexpectedly (killed, perhaps for lack "
+                    "of memory): fewer --workers need less"
+                ) from None
+            if isinstance(found, Exception):
+                raise found
+            if number + _AHEAD * workers < count:
+                with suppress(OSError):  # one that has ended is told of in its next turn
+                    worker.pipe.send_bytes(_NEXT)
+            yield found
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _result(future: Future[TrainingBatch]) -> TrainingBatch:
-    while True:
         with _interrupts_held():
-            if futures.wait([future], timeout=0.5).done:
-                return future.result()
+            for worker in pool:
+                worker.pipe.close()
+                worker.process.terminate()
+            for worker in pool:
+                worker.process.join()
+
+
+def _start(pickled: bytes, number: int, workers: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, pickled, number, workers), daemon=True)
+    process.start()
+    for _ in range(_AHEAD):
+        pipe.send_bytes(_NEXT)
+    theirs.close()
+    return _Worker(process, pipe)
 
 
 @contextmanager
 def _interrupts_held() -> Generator[None, None, None]:
     """Ctrl-C in here is heard at the end.
 
-    Raised where the pool holds a lock, KeyboardInterrupt could leave that locked, and the end of
-    the pool would wait for it for ever. Blocking the signal is not enough: another thread of the
-    process (NumPy's BLAS has some) would take it, and Python raise it in the main one all the same.
+    Raised while processes start or end, KeyboardInterrupt could leave some of them. Blocking the
+    signal is not enough: another thread of the process (NumPy's BLAS has some) would take it, and
+    Python raise it in the main one all the same.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # where Python raises nothing
@@ -249,6 +279,8 @@ def _isolated() -> Generator[None, None, None]:
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
+    # It unblocks these signals when it starts, which the first process would make it do.
+    resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS_SIGNALS)
     try:
         with _interrupts_held():
@@ -258,32 +290,43 @@ def _isolated() -> Generator[None, None, None]:
         sys.modules["__main__"] = main
 
 
-# In a worker: the job, or why there is none.
-_job: _Job | str = "not started"
-
-
-def _start_worker(pickled: bytes) -> None:
-    global _job
+def _work(
+    pipe: Connection[TrainingBatch | Exception, bytes], pickled: bytes, number: int, workers: int
+) -> None:
     end_with_parent()
     if signal.SIGTERM in _PARENTS_SIGNALS:
         threading.Thread(target=_end_when_terminated, daemon=True).start()
+    with suppress(EOFError, OSError):  # nobody is there any more to take what this prepares
+        try:
+            job: _Job = pickle.loads(pickled)
+        except Exception as error:
+            pipe.send(
+                LoadingError(
+                    f"a process that prepares images cannot open the data set: "
+                    f"{type(error).__name__}: {error}; --workers 0 needs no such process"
+                )
+            )
+            return
+        for samples in itertools.islice(job.batches(), number, None, workers):
+            pipe.recv_bytes()
+            pipe.send(_prepared(job, samples))
+
+
+def _prepared(job: _Job, samples: list[Sample]) -> TrainingBatch | Exception:
     try:
-        _job = pickle.loads(pickled)
+        return _prepare(job, samples)
     except Exception as error:
-        _job = f"{type(error).__name__}: {error}"
+        if not isinstance(error, ValueError):  # which says in one line what a user got wrong
+            error.add_note(traceback.format_exc())
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return LoadingError(f"{type(error).__name__}: {error}")
+        return error
 
 
 def _end_when_terminated() -> None:
-    # A pool of which one process is gone ends the others by SIGTERM, sent by the parent.
+    # Ended by the parent alone, and at once.
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(1)
-
-
-def _work(samples: list[Sample]) -> TrainingBatch:
-    if isinstance(_job, str):
-        raise LoadingError(
-            f"a process that prepares images cannot open the data set: {_job}; --workers 0 needs "
-            "no such process"
-        )
-    return _prepare(_job, samples)

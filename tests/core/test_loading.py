@@ -399,15 +399,20 @@ def test_ctrl_c_is_for_the_parent_alone(script):
     assert gone(pids)
 
 
-def test_a_dead_worker_is_told(script):
+# Behind a pause each worker is within a batch that nobody takes yet.
+@pytest.mark.parametrize("pause", [0, 1])
+def test_a_dead_worker_is_told(script, pause):
     process = script(
         RUNNING
+        + f"__import__('time').sleep({pause})\n"
         + "try:\n"
         + "    for _ in batches: pass\n"
         + "except ValueError as error:\n"
         + "    print(type(error).__name__, error)"
     )
-    os.kill(started(process)[0], signal.SIGKILL)
+    pids = started(process)
+    time.sleep(pause / 2)
+    os.kill(pids[0], signal.SIGKILL)
     output, _ = ended(process)
     assert output == (
         "LoadingError a process that prepares images ended unexpectedly (killed, perhaps for lack "
