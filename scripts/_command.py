@@ -35,6 +35,11 @@ class Parser(argparse.ArgumentParser):
         print(f"error: {message} (--help tells more)", file=sys.stderr)
         raise SystemExit(USER_ERROR)
 
+    def expect_suffix(self, argument: str, found: str, suffix: str) -> None:
+        """Exits as :meth:`error` does if the name of a file has another end."""
+        if not found.endswith(suffix):
+            self.error(f"{argument} is {found}, expected a name that ends in {suffix}")
+
 
 def positive(text: str) -> int:
     """A whole number from 1, for ``type`` of an argument."""

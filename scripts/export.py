@@ -70,8 +70,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--spec", help="name (tinynet_c) or .json file, if not the file's own")
     parser.add_argument("--json", action="store_true", help="report as one JSON object")
     options = parser.parse_args(argv)
-    if not options.destination.endswith(".onnx"):
-        parser.error(f"OUT.onnx is {options.destination}, expected a name that ends in .onnx")
+    parser.expect_suffix("OUT.onnx", options.destination, ".onnx")
     return options
 
 

@@ -87,8 +87,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="report as one JSON object")
     options = parser.parse_args(argv)
-    if not options.destination.endswith(".onnx"):
-        parser.error(f"OUT.onnx is {options.destination}, expected a name that ends in .onnx")
+    parser.expect_suffix("OUT.onnx", options.destination, ".onnx")
     return options
 
 

@@ -73,9 +73,7 @@ def open_validation(text: str, spec: Spec) -> Source:
         DatasetError: there is no such data, or it does not fit the net.
         DocumentError: a .json file that cannot be read.
     """
-    if _is_one_folder(text):
-        return find_images(text, spec)
-    return _open_as_trained(text, spec).validation
+    return _open_both(text, spec)[1]
 
 
 def open_calibration(text: str, spec: Spec) -> Source:
@@ -89,23 +87,20 @@ def open_calibration(text: str, spec: Spec) -> Source:
         DatasetError: there is no such data, or it does not fit the net.
         DocumentError: a .json file that cannot be read.
     """
-    if _is_one_folder(text):
-        return find_images(text, spec)
-    return _open_as_trained(text, spec).train
+    return _open_both(text, spec)[0]
 
 
-def _is_one_folder(text: str) -> bool:
-    # In ImageNet's layout itself, without train and val.
-    if text == "digits" or text.endswith(".json") or _FUNCTION.fullmatch(text):
-        return False
-    return not all(any((Path(text) / name).is_dir() for name in names) for names in _SPLITS)
-
-
-def _open_as_trained(text: str, spec: Spec) -> Data:
+def _open_both(text: str, spec: Spec) -> tuple[Source, Source]:
+    # To train on and to validate on; a folder that is itself in ImageNet's layout is both.
+    is_no_folder = text == "digits" or text.endswith(".json") or _FUNCTION.fullmatch(text)
+    has_splits = all(any((Path(text) / name).is_dir() for name in names) for names in _SPLITS)
+    if not (is_no_folder or has_splits):
+        images = find_images(text, spec)
+        return images, images
     data = open_data(text, spec)
     if data.spec.labels != spec.labels:
         raise DatasetError(f"{text}: its classes are not those of {spec.name}")
-    return data
+    return data.train, data.validation
 
 
 def _open_folder(root: Path, spec: Spec, classes_from_data: bool) -> Data:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinynet.complexity import layers
 from tinynet.manifest import State, check_state
-from tinynet.spec import Spec
+from tinynet.spec import BatchNorm, Spec
 
 
 class FoldingError(ValueError):
@@ -23,8 +23,7 @@ def folded_spec(spec: Spec) -> Spec:
     Raises:
         FoldingError: its batch norms are folded already.
     """
-    if spec.batch_norm is None:
-        raise FoldingError(f"{spec.name}: has no batch norm, it is folded already")
+    _settings(spec)
     return dataclasses.replace(spec, batch_norm=None, derivation=None, expected=None)
 
 
@@ -59,8 +58,7 @@ def fold_exactly(spec: Spec, state: State) -> State:
     Raises:
         FoldingError: its batch norms are folded already.
     """
-    if spec.batch_norm is None:
-        raise FoldingError(f"{spec.name}: has no batch norm, it is folded already")
+    eps = _settings(spec).eps
     wide = {key: array.astype(np.float64) for key, array in state.items()}
     folded: State = {}
     conv = ""
@@ -72,7 +70,13 @@ def fold_exactly(spec: Spec, state: State) -> State:
             continue
         gamma, beta = wide[f"{layer.key}.weight"], wide[f"{layer.key}.bias"]
         mean, variance = wide[f"{layer.key}.running_mean"], wide[f"{layer.key}.running_var"]
-        scale = gamma / np.sqrt(variance + spec.batch_norm.eps)
+        scale = gamma / np.sqrt(variance + eps)
         folded[f"{conv}.weight"] = wide[f"{conv}.weight"] * scale[:, None, None, None]
         folded[f"{conv}.bias"] = beta - mean * scale
     return folded
+
+
+def _settings(spec: Spec) -> BatchNorm:
+    if spec.batch_norm is None:
+        raise FoldingError(f"{spec.name}: has no batch norm, it is folded already")
+    return spec.batch_norm

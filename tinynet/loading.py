@@ -8,7 +8,6 @@ batch holds depends on seed, step and data alone, not on how many workers or ran
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import multiprocessing
 import os
 import pickle
@@ -17,7 +16,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -39,8 +38,6 @@ from tinynet.spec import Spec
 
 # Without sigwaitinfo (macOS) a worker could not tell who sends it SIGTERM.
 _PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM)[: 1 + hasattr(signal, "sigwaitinfo")]
-
-
 # What a worker is sent for each batch that it may prepare, and how many batches it is ahead: it
 # prepares one while another waits to be taken.
 _NEXT, _AHEAD = b"next", 2
@@ -133,14 +130,17 @@ class _Job:
     rank: int
     accumulation: int
 
-    def batches(self) -> Iterator[list[Sample]]:
-        """The samples of each batch, in order."""
-        size, parts = self.recipe.batch_size, self.ranks * self.accumulation
-        for step in range(self.first_step, self.last_step):
-            for turn in range(self.accumulation):
-                part = turn * self.ranks + self.rank
-                positions = part_positions(step, size, parts, part)
-                yield samples_at(positions, len(self.source), self.seed)
+    @property
+    def count(self) -> int:
+        """How many batches there are."""
+        return (self.last_step - self.first_step) * self.accumulation
+
+    def samples(self, number: int) -> list[Sample]:
+        """The samples of the batch with that number, from 0."""
+        step, turn = divmod(number, self.accumulation)
+        part, parts = turn * self.ranks + self.rank, self.ranks * self.accumulation
+        positions = part_positions(self.first_step + step, self.recipe.batch_size, parts, part)
+        return samples_at(positions, len(self.source), self.seed)
 
 
 def _prepare(job: _Job, samples: list[Sample]) -> TrainingBatch:
@@ -178,8 +178,8 @@ def _readable(job: _Job, sample: Sample, skipped: list[str]) -> tuple[npt.NDArra
 
 
 def _prepared_here(job: _Job) -> Generator[TrainingBatch, None, None]:
-    for samples in job.batches():
-        yield _prepare(job, samples)
+    for number in range(job.count):
+        yield _prepare(job, job.samples(number))
 
 
 class _Worker(NamedTuple):
@@ -201,13 +201,12 @@ def _prepared_ahead(job: _Job, workers: int) -> Generator[TrainingBatch, None, N
             f"the data set cannot be sent to the processes that prepare images: {error}; "
             "--workers 0 needs none"
         ) from None
-    count = (job.last_step - job.first_step) * job.accumulation
     pool: list[_Worker] = []
     try:
         with _isolated():
-            for number in range(min(workers, count)):
+            for number in range(min(workers, job.count)):
                 pool.append(_start(pickled, number, workers))
-        for number in range(count):
+        for number in range(job.count):
             worker = pool[number % workers]
             try:
                 found = worker.pipe.recv()
@@ -218,7 +217,7 @@ def _prepared_ahead(job: _Job, workers: int) -> Generator[TrainingBatch, None, N
                 ) from None
             if isinstance(found, Exception):
                 raise found
-            if number + _AHEAD * workers < count:
+            if number + _AHEAD * workers < job.count:
                 with suppress(OSError):  # one that has ended is told of in its next turn
                     worker.pipe.send_bytes(_NEXT)
             yield found
@@ -277,10 +276,10 @@ def _isolated() -> Generator[None, None, None]:
     they mean, and it needs more batches until then. A signal that is blocked here is blocked in new
     processes from their first instruction.
     """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
     # It unblocks these signals when it starts, which the first process would make it do.
     resource_tracker.ensure_running()
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS_SIGNALS)
     try:
         with _interrupts_held():
@@ -307,14 +306,14 @@ def _work(
                 )
             )
             return
-        for samples in itertools.islice(job.batches(), number, None, workers):
+        for mine in range(number, job.count, workers):
             pipe.recv_bytes()
-            pipe.send(_prepared(job, samples))
+            pipe.send(_prepared(job, mine))
 
 
-def _prepared(job: _Job, samples: list[Sample]) -> TrainingBatch | Exception:
+def _prepared(job: _Job, number: int) -> TrainingBatch | Exception:
     try:
-        return _prepare(job, samples)
+        return _prepare(job, job.samples(number))
     except Exception as error:
         if not isinstance(error, ValueError):  # which says in one line what a user got wrong
             error.add_note(traceback.format_exc())
