@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
 from typing import Any
 
+from tinynet.documents import check_not_source
 from tinynet.manifest import StateError
 from tinynet.spec import Spec
 from tinynet.training_state import TrainingState, progress_document
@@ -72,8 +72,7 @@ def convert(
             arguments that are for weights and a source that is converted as a whole.
         OSError: the source cannot be opened, or the destination not be written.
     """
-    if Path(destination).exists() and Path(destination).samefile(source):
-        raise CheckpointError(f"{destination}: is the source itself, name another file to write")
+    check_not_source(destination, source, CheckpointError)
     raw = read_raw(source, ema, spec)
     if raw.training is None or ema or weights_only:
         checkpoint = resolve(raw, spec, new_classifier)

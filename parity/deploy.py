@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
 
+from tinynet.documents import check_not_source
 from tinynet.folding import FoldingError, fold_batch_norm
 from tinynet.spec import Spec
 
@@ -35,8 +35,7 @@ def deploy(
             source that is folded already.
         OSError: the source cannot be opened, or the destination not be written.
     """
-    if Path(destination).exists() and Path(destination).samefile(source):
-        raise CheckpointError(f"{destination}: is the source itself, name another file to write")
+    check_not_source(destination, source, CheckpointError)
     found = load_checkpoint(source, spec) if raw else _averaged(source, spec)
     try:
         folded_spec, state = fold_batch_norm(found.spec, found.state)

@@ -23,7 +23,7 @@ from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from tinynet.complexity import layers
-from tinynet.documents import write_atomically
+from tinynet.documents import check_not_source, write_atomically
 from tinynet.images import Pixels
 from tinynet.spec import Spec
 
@@ -75,8 +75,7 @@ def quantize(
     model = onnx.load(os.fspath(source))
     if any("Quantize" in node.op_type for node in model.graph.node):
         raise OnnxError(f"{source}: is quantised already")
-    if Path(destination).exists() and Path(destination).samefile(source):
-        raise OnnxError(f"{destination}: is the source itself, name another file to write")
+    check_not_source(destination, source, OnnxError)
     shown = [batch for batch in batches if len(batch)]
     if not shown:
         raise OnnxError("there are no images to calibrate on")

@@ -128,6 +128,20 @@ def read_document(name_or_path: str | os.PathLike[str], folder: Path, kind: str)
     return read_text(path)
 
 
+def check_not_source(
+    destination: str | os.PathLike[str], source: str | os.PathLike[str], error: type[ValueError]
+) -> None:
+    """Refuses to write over the file that is read.
+
+    Args:
+        destination: to be written.
+        source: to be read.
+        error: what to raise, with one line.
+    """
+    if Path(destination).exists() and Path(destination).samefile(source):
+        raise error(f"{destination}: is the source itself, name another file to write")
+
+
 def check_destination(path: str | os.PathLike[str]) -> Path:
     """Refuses a place where no file can be, before long work ends there.
 
