@@ -1,257 +1,184 @@
-"""Times what the twins do against what people would otherwise use, alternately in one run."""
+"""Times what the project does against what people would otherwise use, in turn, in one run."""
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
 import json
 import os
-import statistics
-import subprocess
+import shlex
 import sys
-import time
-from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from _command import Parser, run
+from _command import Parser, positive, run
 
 if TYPE_CHECKING:
-    from tinynet.recipe import Recipe
-    from tinynet.spec import Spec
+    from _benchmark_race import Race, Result
 
 DESCRIPTION = """\
-Times one optimizer step of a twin (forward, backward, RMSProp, average) against the step that
-people would otherwise write, in one process, in turn, so that a machine that slows down slows both.
-Medians, with the fastest and the slowest; the ratio is that of the medians.
+Times what the project does against what people would otherwise use. All sides of a race run in
+turn, each in a process of its own, so that a machine that slows down slows all of them. Told are
+medians, with the fastest and the slowest round, and how many times as long as ours a side takes.
 
 workloads:
-  torch      against timm's eager step of the same net: NCHW, RMSpropTF, without an average
-             (needs timm; without it the twin alone is timed)
-  mindspore  against a step as MindSpore's tutorials write it, a function under @jit with
-             nn.RMSProp: in the twin's environment, and in a process of its own as MindSpore finds
-             the machine (its choice of threads, oneDNN without the twin's limit)
+  train      one optimizer step: forward, backward, RMSProp, average. Against timm's step in PyTorch
+             (with the memory settings of the twin, and as a user finds it), and against a step as
+             MindSpore's tutorials write it
+
+Peers are optional: what is not installed (timm, torchvision, ...) is left out, and the report says
+so. Rows marked "limit" are no rivals but what nobody can do without: a matrix product of as many
+multiply-accumulates, a copy of as many bytes.
 """
 
 EXAMPLES = """\
 examples:
-  benchmark.py torch --spec tinynet_e --batch-size 32
-  benchmark.py mindspore --rounds 5 --json
+  benchmark.py train                                       TinyNet-E, batch 32, one core
+  benchmark.py train --frameworks torch --device cuda --specs tinynet_a,tinynet_e \\
+           --batch-sizes 512 --precisions float32,tf32,bfloat16 --compile
+  benchmark.py train --before ../before                    against another checkout of the project
+  benchmark.py train --report reports/benchmark            a page with bars, and the numbers
+
+exit status: 0 when all races were run, 2 for a wrong argument or a side that failed.
 """
 
-Step = Callable[[], object]
+# Workload -> the function that gives its races.
+WORKLOADS = {
+    "train": "_benchmark_training:races",
+}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parses the arguments, times and reports."""
+    """Parses the arguments, runs the races and reports."""
+    argv = sys.argv[1:] if argv is None else argv
     options = _parse(argv)
-    # Before a framework is imported: it is then that thread pools are made.
+    # For the processes of the contestants, in which thread pools are made at import.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    if options.workload == "jit":
-        _serve(_jit(options))
-        return
-    steps = {"torch": _torch, "mindspore": _mindspore}[options.workload](options)
-    times = _alternate(steps, options.rounds)
-    ours, *peers = times
-    report: dict[str, Any] = {
-        "workload": options.workload,
-        "spec": options.spec,
-        "batch_size": options.batch_size,
-        "threads": options.threads,
-        "seconds": {
-            name: {"median": statistics.median(t), "min": min(t), "max": max(t)}
-            for name, t in times.items()
-        },
-        "ratios": {
-            name: statistics.median(times[name]) / statistics.median(times[ours]) for name in peers
-        },
+    from _benchmark_race import run_race
+
+    found: list[dict[str, Any]] = []
+    for workload in options.workloads:
+        module, _, function = WORKLOADS[workload].partition(":")
+        races: Callable[[argparse.Namespace], list[Race]] = getattr(
+            importlib.import_module(module), function
+        )
+        for race in races(options):
+            results = run_race(race, options.rounds)
+            found.append(_report(workload, race, results))
+            if not options.json:
+                _print(found[-1])
+    report = {
+        "command": shlex.join(["python", "scripts/benchmark.py", *argv]),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "environment": _environment(options),
+        "races": found,
     }
+    if options.report:
+        from _benchmark_page import write_page
+
+        for path in write_page(report, Path(options.report)):
+            print(path, file=sys.stderr)
     if options.json:
         print(json.dumps(report))
-        return
-    print(f"{options.spec}, batch {options.batch_size}, {options.threads} thread(s)")
-    for name, t in times.items():
-        print(
-            f"  {name:<26} {1e3 * statistics.median(t):9.1f} ms  ({1e3 * min(t):.1f} to "
-            f"{1e3 * max(t):.1f})"
-        )
-    for name, ratio in report["ratios"].items():
-        print(f"  {name} / {ours}: {ratio:.3f}")
 
 
-def _alternate(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 2):  # the first two warm up, and compile
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if turn >= 2:
-                times[name].append(time.perf_counter() - start)
-        print(f"\r{turn + 1} of {rounds + 2} rounds", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return times
-
-
-def _torch(options: argparse.Namespace) -> dict[str, Step]:
-    import torch
-
-    torch.set_num_threads(options.threads)
-    twin, step = _twin_step("torch", options)
-    steps: dict[str, Step] = {"twin": twin}
-    twin()
-    gradients = [parameter.grad for parameter in step.trained]
-
-    def update() -> None:
-        step.optimizer(gradients, 1e-6)
-        step.average(1e-4)
-
-    try:
-        # By name, since it is no dependency and has no types.
-        timm: Any = importlib.import_module("timm")
-    except ImportError:
-        timm = None
-    if timm is None or not timm.is_model(options.spec):
-        why = "is not installed: pip install timm" if timm is None else f"has no {options.spec}"
-        print(f"without a peer: timm {why}", file=sys.stderr)
-    else:
-        net: Any = timm.create_model(options.spec).train()
-        optim: Any = importlib.import_module("timm.optim")
-        rmsprop = optim.RMSpropTF(net.parameters(), lr=1e-6, momentum=0.9, weight_decay=1e-5)
-        batch = _batch(options)
-        images = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float().div(255).contiguous()
-        labels = torch.from_numpy(batch.labels).long()
-
-        def eager() -> float:
-            rmsprop.zero_grad()
-            loss = torch.nn.functional.cross_entropy(net(images), labels, label_smoothing=0.1)
-            loss.backward()
-            rmsprop.step()
-            return loss.item()
-
-        steps["timm eager"] = eager
-    steps["optimizer and average"] = update
-    return steps
-
-
-def _mindspore(options: argparse.Namespace) -> dict[str, Step]:
-    twin, _ = _twin_step("mindspore", options)
-    # By itself MindSpore takes all cores, and oneDNN what the processor has.
-    stock = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    process = subprocess.Popen(
-        [
-            sys.executable, __file__, "jit", "--spec", options.spec,
-            "--batch-size", str(options.batch_size),
-        ],
-        env=stock | {"ONEDNN_MAX_CPU_ISA": "DEFAULT"},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    requests, answers = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
-
-    def as_found() -> None:
-        requests.write("step\n")
-        requests.flush()
-        if not answers.readline():
-            raise ValueError("the process of the function under @jit ended")
-
+def _report(workload: str, race: Race, results: list[Result]) -> dict[str, Any]:
+    ours = results[0]
+    if ours.unavailable:
+        raise ValueError(f"{race.name}: {ours.unavailable}")
+    sides = [
+        {
+            "name": one.contestant.name,
+            "limit": one.contestant.limit,
+            "unavailable": one.unavailable,
+            "seconds": None
+            if one.unavailable
+            else {"median": one.median, "min": min(one.seconds), "max": max(one.seconds)},
+            "ratio": None if one.unavailable else one.median / ours.median,
+            "per_second": None if one.unavailable else race.items / one.median,
+        }
+        for one in results
+    ]
     return {
-        "twin": twin,
-        "function under @jit": _jit(options),
-        "the same, as found": as_found,
-    }
+        "workload": workload, "name": race.name, "unit": race.unit, "items": race.items,
+        "sides": sides,
+    }  # fmt: skip
 
 
-def _serve(step: Step) -> None:
-    # A step for each line, and a line for each step.
-    for _ in sys.stdin:
-        step()
-        print("done", flush=True)
+def _print(race: dict[str, Any]) -> None:
+    from _benchmark_page import milliseconds
+
+    print(race["name"])
+    for side in race["sides"]:
+        name = side["name"] + " (limit)" * side["limit"]
+        if side["unavailable"]:
+            print(f"  {name:<40} left out: {side['unavailable']}")
+            continue
+        low, median, high = (side["seconds"][key] for key in ("min", "median", "max"))
+        spread = f"({milliseconds(low, median)} to {milliseconds(high, median)})"
+        print(
+            f"  {name:<40} {side['ratio']:7.2f}x {milliseconds(median, median):>9} ms {spread:<20}"
+            f" {side['per_second']:8.4g} {race['unit']}/s",
+            flush=True,
+        )
 
 
-def _jit(options: argparse.Namespace) -> Step:
-    from tinynet.spec import load_spec
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    from parity.environment import environment, version
 
-    from mindspore_impl.model import TinyNet
+    peers = ("timm", "torchvision", "openvino")
+    found = {**environment(), **{package: version(package) for package in peers}}
+    if options.device == "cuda":
+        import torch
 
-    import mindspore as ms  # isort: skip (behind the twin, which sets its environment)
-    from mindspore import nn
-
-    net = TinyNet(load_spec(options.spec)).set_train()
-    optimizer = nn.RMSProp(net.trainable_params(), 1e-6, momentum=0.9, weight_decay=1e-5)
-    criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
-
-    def forward(images: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
-        return criterion(net(images), labels)
-
-    # Positions may be None by MindSpore's documentation, not by its types.
-    compute: Any = ms.value_and_grad(forward, None, optimizer.parameters)  # pyright: ignore
-
-    @ms.jit
-    def function(images: ms.Tensor, labels: ms.Tensor) -> ms.Tensor:
-        loss, gradients = compute(images, labels)
-        optimizer(gradients)
-        return loss
-
-    batch = _batch(options)
-    pixels = (batch.images.transpose(0, 3, 1, 2) / 255).astype("float32")
-    images, labels = ms.Tensor(pixels), ms.Tensor(batch.labels)
-    return lambda: function(images, labels).asnumpy()
+        found["accelerator"] = torch.cuda.get_device_name()
+    return {**found, "cores": str(os.cpu_count()), "threads": str(options.threads)}
 
 
-def _twin_step(framework: str, options: argparse.Namespace) -> tuple[Step, Any]:
-    from tinynet.training_state import initial_training_state
-
-    from parity.twins import load_twin
-
-    spec, recipe = _net_and_recipe(options)
-    twin = load_twin(framework)
-    start = initial_training_state(spec, recipe, 0, options.batch_size, "")
-    step = twin.step.TrainStep(start, twin.distributed.join("cpu"))
-    batch = _batch(options)
-    return lambda: step([batch], 1e-6, 0.9999).tolist(), step
-
-
-def _batch(options: argparse.Namespace) -> Any:
-    import numpy as np
-
-    from tinynet.loading import TrainingBatch
-    from tinynet.masks import draw_masks
-    from tinynet.randomness import uniform
-    from tinynet.sampling import samples_at
-
-    spec, recipe = _net_and_recipe(options)
-    size = options.batch_size
-    channels, height, width = spec.input_size
-    masks = draw_masks(spec, recipe, 0, samples_at(range(size), size, 0))
-    return TrainingBatch(
-        images=(256 * uniform((size, height, width, channels), "benchmark")).astype(np.uint8),
-        labels=np.arange(size, dtype=np.int32) % spec.num_classes,
-        dropout=masks.dropout,
-        drop_path=masks.drop_path,
-        skipped=(),
-    )
-
-
-def _net_and_recipe(options: argparse.Namespace) -> tuple[Spec, Recipe]:
-    from tinynet.recipe import load_recipe
-    from tinynet.spec import load_spec
-
-    recipe = load_recipe("imagenet", [f"batch_size={options.batch_size}"])
-    return load_spec(options.spec), recipe
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(DESCRIPTION, EXAMPLES)
+    parser.add_argument("workloads", nargs="+", choices=(*WORKLOADS,), metavar="WORKLOAD")
     parser.add_argument(
-        "workload",
-        choices=("torch", "mindspore", "jit"),
-        metavar="WORKLOAD",
-        help="torch or mindspore",
+        "--specs", type=_names, default=[], metavar="A,B", help="(default: the workload's)"
     )
-    parser.add_argument("--spec", default="tinynet_e", help="(default: tinynet_e)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="(default: 1)")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="(default: 9)")
-    parser.add_argument("--json", action="store_true", help="report as one JSON object")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--batch-sizes", type=_sizes, default=[], metavar="N,M", help="(default: the workload's)"
+    )
+    parser.add_argument(
+        "--frameworks", type=_names, default=["torch", "mindspore"], metavar="A,B",
+        help="(default: torch,mindspore)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="of PyTorch (default: cpu)"
+    )
+    parser.add_argument(
+        "--precisions", type=_names, default=["float32"], metavar="A,B",
+        help="float32, tf32, bfloat16, float16 (default: float32)",
+    )  # fmt: skip
+    parser.add_argument("--compile", action="store_true", help="race compiled steps, too")
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="a checkout of another commit that races, too"
+    )
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="(default: 1)")
+    parser.add_argument("--rounds", type=positive, default=9, metavar="N", help="(default: 9)")
+    parser.add_argument(
+        "--report", metavar="DIR", help="write DIR/benchmark.html and DIR/benchmark.json"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    options = parser.parse_args(argv)
+    if unknown := set(options.frameworks) - {"torch", "mindspore"}:
+        parser.error(f"--frameworks has {', '.join(unknown)}, expected torch, mindspore")
+    return options
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _sizes(text: str) -> list[int]:
+    return [positive(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -1,30 +1,116 @@
 """The benchmark runs and reports; what it measures is for people, and no test depends on it."""
 
+import importlib
 import json
 import re
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+SMALL = ("--specs", "tinynet_digits", "--batch-sizes", 2, "--rounds", 1)
 
 
-def test_the_torch_workload_reports(run_script, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the script sets for its process
-    arguments = ("torch", "--spec", "tinynet_digits", "--batch-size", 2, "--rounds", 1)
-    status, out, err = run_script("benchmark", *arguments, "--json")
-    assert status == 0
-    assert "3 of 3 rounds" in err
+@pytest.fixture
+def race(monkeypatch):
+    """The module of races, which lies beside the scripts."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("_benchmark_race")
+
+
+def test_the_training_workload_reports(run_script, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the script sets for its processes
+    status, out, err = run_script(
+        "benchmark", "train", "--frameworks", "torch", *SMALL, "--json", "--report", tmp_path
+    )
+    assert status == 0, err
     report = json.loads(out)
-    assert (report["workload"], report["spec"]) == ("torch", "tinynet_digits")
-    twin = report["seconds"]["twin"]
-    assert 0 < twin["min"] == twin["median"] == twin["max"]
-    update = report["seconds"]["optimizer and average"]["median"]
-    assert report["ratios"]["optimizer and average"] == update / twin["median"]
+    assert report == json.loads((tmp_path / "benchmark.json").read_text())
+    assert report["command"].startswith("python scripts/benchmark.py train --frameworks torch")
+    assert report["environment"]["threads"] == "1"
+    (found,) = report["races"]
+    assert (found["workload"], found["unit"], found["items"]) == ("train", "images", 2)
+    sides = {side["name"]: side for side in found["sides"]}
+    ours = sides["twin"]
+    assert 0 < ours["seconds"]["min"] == ours["seconds"]["median"] == ours["seconds"]["max"]
+    assert ours["ratio"] == 1
+    assert ours["per_second"] == pytest.approx(2 / ours["seconds"]["median"])
+    product = sides["matrix product, as many MACs"]
+    assert product["limit"]
+    assert product["ratio"] == product["seconds"]["median"] / ours["seconds"]["median"]
+    # timm has no net of this name, or is not here.
+    assert "timm" in sides["timm"]["unavailable"]
+    assert sides["timm"]["ratio"] is None
+    page = (tmp_path / "benchmark.html").read_text()
+    assert "Left out: timm, " in page
+    assert page.count("<rect") == sum(side["unavailable"] is None for side in found["sides"])
+
+
+def test_the_report_for_people(run_script, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    arguments = ("train", "--frameworks", "torch", *SMALL)
     status, out, _ = run_script("benchmark", *arguments)
     assert status == 0
-    assert re.search(r"optimizer and average / twin: 0\.\d+", out)
+    assert out.startswith("train, PyTorch, tinynet_digits, batch 2, float32 on cpu\n")
+    assert re.search(r"\n  twin +1\.00x +\S+ ms \(\S+ to \S+\) +\S+ images/s\n", out)
+    assert "matrix product, as many MACs (limit)" in out
+
+
+def test_both_steps_of_mindspore_run(run_script, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    status, out, err = run_script("benchmark", "train", "--frameworks", "mindspore", *SMALL)
+    assert status == 0, err
+    for side in ("twin", "@jit function", "the PyTorch twin"):
+        assert re.search(rf"\n  {side} +\d+\.\d\dx", out), side
 
 
 def test_the_benchmark_refuses(run_script):
-    status, out, err = run_script("benchmark", "torch", "--spec", "tinynet_z")
+    status, out, err = run_script("benchmark", "train", "--specs", "tinynet_z")
     assert (status, out) == (2, "")
     assert err.startswith("error: tinynet_z: no such spec")
     status, _, err = run_script("benchmark", "jax")
     assert status == 2
     assert "jax" in err
+    status, _, err = run_script("benchmark", "train", "--frameworks", "jax")
+    assert status == 2
+    assert "--frameworks has jax, expected torch, mindspore" in err
+    status, _, err = run_script("benchmark", "train", "--batch-sizes", "8,x")
+    assert status == 2
+    assert '"x" is not a whole number' in err
+
+
+def test_sides_run_in_turn_and_in_processes_of_their_own(race, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sides.py").write_text(
+        "import os, pathlib, time\n"
+        "from _benchmark_race import Job, Unavailable\n"
+        "def make(name, log, seconds):\n"
+        "    def once():\n"
+        "        time.sleep(seconds)\n"
+        "        with open(log, 'a') as file:\n"
+        "            print(name, os.getpid(), os.environ.get('MARK'), file=file)\n"
+        "    return Job(once)\n"
+        "def none():\n"
+        "    raise Unavailable('not here')\n"
+        "def broken():\n"
+        "    raise KeyError('broken')\n"
+    )
+    log = tmp_path / "log"
+
+    def side(name, mark):
+        arguments = {"name": name, "log": str(log), "seconds": 0.11}
+        return race.Contestant(name, "sides:make", arguments, {"MARK": mark})
+
+    absent = race.Contestant("c", "sides:none", {})
+    results = race.run_race(race.Race("r", "jobs", 1, [side("a", "x"), side("b", "y"), absent]), 3)
+    assert [len(one.seconds) for one in results] == [3, 3, 0]
+    assert all(seconds >= 0.11 for one in results for seconds in one.seconds)
+    assert results[2].unavailable == "not here"
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert [name for name, _, _ in lines[-6:]] == ["a", "b"] * 3
+    assert {(name, mark) for name, _, mark in lines} == {("a", "x"), ("b", "y")}
+    assert len({pid for _, pid, _ in lines}) == 2
+    with pytest.raises(race.RaceError, match='the process of "d" ended with 1'):
+        race.run_race(race.Race("r", "jobs", 1, [race.Contestant("d", "sides:broken", {})]), 1)
+    assert sys.modules.get("sides") is None

@@ -1,0 +1,75 @@
+"""Physical limits: what a job of so many multiply-accumulates and bytes cannot do without."""
+
+from __future__ import annotations
+
+import math
+
+from _benchmark_peers import use_threads
+from _benchmark_race import Job
+
+from tinynet.complexity import count, layers
+from tinynet.spec import Spec, load_spec
+
+# Rows and columns of a matrix product that runs at full speed, by device.
+_SIDE = {"cpu": 1024, "cuda": 8192}
+_BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
+
+
+def product(name: str, batch: int, passes: int, threads: int, device: str, precision: str) -> Job:
+    """One square matrix product with the multiply-accumulates of a batch.
+
+    Args:
+        name: of the spec.
+        batch: images.
+        passes: 1 forward; 3 with the gradients of inputs and of weights, each of which costs as
+            much again.
+        threads: of PyTorch.
+        device: "cpu" or "cuda".
+        precision: of the factors.
+    """
+    import torch
+
+    use_threads(threads)
+    side = _SIDE[device]
+    inner = max(1, round(passes * batch * count(load_spec(name)).macs / side**2))
+    torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    dtype = getattr(torch, precision, torch.float32)
+    left = torch.randn(side, inner, device=device).to(dtype)
+    right = torch.randn(inner, side, device=device).to(dtype)
+    out = torch.empty(side, side, dtype=dtype, device=device)
+
+    def once() -> None:
+        torch.mm(left, right, out=out)
+
+    return Job(once, torch.cuda.synchronize if device == "cuda" else lambda: None)
+
+
+def copy(name: str, batch: int, passes: int, threads: int, device: str, precision: str) -> Job:
+    """A copy in memory that reads and writes as many bytes as the convolutions of a batch do.
+
+    Each reads its input and writes its output once a pass; all that stands between them is
+    counted as fused. The arguments are those of :func:`product`.
+    """
+    import torch
+
+    use_threads(threads)
+    numbers = passes * batch * _numbers(load_spec(name)) * _BYTES[precision] // 2
+    source = torch.zeros(math.ceil(numbers), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return Job(
+        lambda: target.copy_(source),
+        torch.cuda.synchronize if device == "cuda" else lambda: None,
+    )
+
+
+def _numbers(spec: Spec) -> int:
+    # Read and written for one image.
+    total, size = 0, math.prod(spec.input_size[1:])
+    for layer in layers(spec):
+        if layer.op == "batch_norm":
+            continue
+        area = math.prod(layer.output_shape[1:])
+        # Squeeze-excite reads means, and leaves the size of the image as it was.
+        total += layer.in_channels * (size if area > 1 else 1) + layer.activations
+        size = area if area > 1 else size
+    return total

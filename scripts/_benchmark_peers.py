@@ -1,0 +1,57 @@
+"""What contestants of several workloads are made with. Peers are optional installs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from _benchmark_race import Unavailable
+
+from parity.twins import Twin, TwinError, load_twin
+
+
+def peer(module: str) -> Any:
+    """Imports what is no dependency, by name, since it has no types either.
+
+    Raises:
+        Unavailable: saying what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError) as error:
+        # torchvision, which timm imports, raises RuntimeError beside another PyTorch than its own.
+        package = module.partition(".")[0]
+        raise Unavailable(
+            f"{package} cannot be imported ({error}): pip install {package}"
+        ) from None
+
+
+def twin(name: str) -> Twin:
+    """A twin, if its framework is there.
+
+    Raises:
+        Unavailable: it is not.
+    """
+    try:
+        return load_twin(name)
+    except TwinError as error:
+        raise Unavailable(str(error)) from None
+
+
+def use_threads(threads: int) -> None:
+    """Lets PyTorch compute with so many threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def timm_net(name: str) -> Any:
+    """timm's net of a spec, untrained.
+
+    Raises:
+        Unavailable: timm is not here, or has no such net.
+    """
+    timm = peer("timm")
+    if not timm.is_model(name):
+        raise Unavailable(f"timm has no {name}")
+    return timm.create_model(name)
