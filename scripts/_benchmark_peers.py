@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from _benchmark_race import Unavailable
+from _benchmark_race import UnavailableError
 
 from parity.twins import Twin, TwinError, load_twin
 
@@ -14,14 +14,14 @@ def peer(module: str) -> Any:
     """Imports what is no dependency, by name, since it has no types either.
 
     Raises:
-        Unavailable: saying what to install.
+        UnavailableError: saying what to install.
     """
     try:
         return importlib.import_module(module)
     except (ImportError, RuntimeError) as error:
         # torchvision, which timm imports, raises RuntimeError beside another PyTorch than its own.
         package = module.partition(".")[0]
-        raise Unavailable(
+        raise UnavailableError(
             f"{package} cannot be imported ({error}): pip install {package}"
         ) from None
 
@@ -30,12 +30,12 @@ def twin(name: str) -> Twin:
     """A twin, if its framework is there.
 
     Raises:
-        Unavailable: it is not.
+        UnavailableError: it is not.
     """
     try:
         return load_twin(name)
     except TwinError as error:
-        raise Unavailable(str(error)) from None
+        raise UnavailableError(str(error)) from None
 
 
 def use_threads(threads: int) -> None:
@@ -46,12 +46,12 @@ def use_threads(threads: int) -> None:
 
 
 def timm_net(name: str) -> Any:
-    """timm's net of a spec, untrained.
+    """The net of a spec in timm, untrained.
 
     Raises:
-        Unavailable: timm is not here, or has no such net.
+        UnavailableError: timm is not here, or has no such net.
     """
     timm = peer("timm")
     if not timm.is_model(name):
-        raise Unavailable(f"timm has no {name}")
+        raise UnavailableError(f"timm has no {name}")
     return timm.create_model(name)

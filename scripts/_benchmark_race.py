@@ -27,7 +27,7 @@ _SHORTEST_ROUND = 0.1
 _WARM_UP = 2
 
 
-class Unavailable(ValueError):
+class UnavailableError(ValueError):
     """A contestant cannot run here. The message says why, and what to install, in one line."""
 
 
@@ -51,7 +51,7 @@ class Contestant:
     Args:
         name: as it stands in reports.
         make: "module:function" of this folder; called in the contestant's process, it returns a
-            :class:`Job` or raises :class:`Unavailable`.
+            :class:`Job` or raises :class:`UnavailableError`.
         arguments: of that function, of JSON's types.
         environment: variables of the process; None takes one away.
         limit: no rival but a physical limit: the part of the job that nobody can do without.
@@ -182,7 +182,7 @@ def _serve(questions: Iterator[str], answer: Callable[[Mapping[str, Any]], None]
     try:
         job: Job = getattr(importlib.import_module(module), function)(**start["arguments"])
         took = [_timed(job, 1) for _ in range(_WARM_UP)][-1]
-    except Unavailable as error:
+    except UnavailableError as error:
         answer({"unavailable": str(error)})
         return
     repeats = max(1, math.ceil(_SHORTEST_ROUND / took))

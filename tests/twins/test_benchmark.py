@@ -84,7 +84,7 @@ def test_sides_run_in_turn_and_in_processes_of_their_own(race, tmp_path, monkeyp
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "sides.py").write_text(
         "import os, pathlib, time\n"
-        "from _benchmark_race import Job, Unavailable\n"
+        "from _benchmark_race import Job, UnavailableError\n"
         "def make(name, log, seconds):\n"
         "    def once():\n"
         "        time.sleep(seconds)\n"
@@ -92,7 +92,7 @@ def test_sides_run_in_turn_and_in_processes_of_their_own(race, tmp_path, monkeyp
         "            print(name, os.getpid(), os.environ.get('MARK'), file=file)\n"
         "    return Job(once)\n"
         "def none():\n"
-        "    raise Unavailable('not here')\n"
+        "    raise UnavailableError('not here')\n"
         "def broken():\n"
         "    raise KeyError('broken')\n"
     )
