@@ -45,6 +45,11 @@ def _torch_race(options: argparse.Namespace, name: str, batch: int, precision: s
     sides = [Contestant("twin", f"{_HERE}:twin_step", own)]
     if options.before:
         sides += [Contestant("twin before", f"{_HERE}:twin_step", own, root=options.before)]
+    if options.before and options.compile:
+        quick = {**own, "compiled": True}
+        sides += [
+            Contestant("twin before --compile", f"{_HERE}:twin_step", quick, root=options.before)
+        ]
     if options.compile:
         quick = {**shared, "channels_last": True, "compiled": True}
         sides += [

@@ -217,8 +217,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="cpu; cuda for torch; gpu or ascend for mindspore (default: cpu)",
     )  # fmt: skip
     how.add_argument(
-        "--precision", default="float32", choices=("float32", "bfloat16", "float16"),
-        help="of convolutions and classifier (default: float32)",
+        "--precision", default="float32", choices=("float32", "tf32", "bfloat16", "float16"),
+        help="of convolutions and classifier; tf32 with torch on cuda (default: float32)",
     )  # fmt: skip
     how.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=None,

@@ -26,12 +26,13 @@ from torch_impl.optim import OPTIMIZERS, Average
 from torch_impl.predict import Predictor
 from torch_impl.state import write_state
 
-# float64 is for a judge. The others compute convolutions and the classifier in that precision
-# and keep weights, statistics and loss in float32.
 # As in optim.py: functions for whole lists, which torch exports without types.
 _torch: Any = torch
 
-PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+# float64 is for a judge. tf32 is what CUDA makes of float32 where it may, and there alone. The
+# others compute convolutions and the classifier in that precision and keep weights, statistics and
+# loss in float32.
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float64")
 # Compiling takes a minute or more and pays on a GPU, and in long runs, only.
 COMPILED = False
 
@@ -73,7 +74,8 @@ class TrainStep:
         # Documented, but not in its types.
         self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         # Float32 is float32: by default PyTorch lets CUDA convolve with ten bits of it.
-        torch.backends.cudnn.allow_tf32 = precision != "float32"
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         entries = manifest(spec)
         tensors = self.net.state_dict(keep_vars=True)
         self.keys = list(entries)
@@ -92,7 +94,7 @@ class TrainStep:
         self.normalise = Normalise(spec.preprocessing)
         broadcast([tensor.detach() for tensor in self._all()], group)
         self.shared = _shared(self.net, group)
-        self.forward = torch.compile(self.shared) if compiled else self.shared
+        self.forward = _compiled(self.shared, group) if compiled else self.shared
 
     def __call__(
         self,
@@ -227,8 +229,10 @@ def check_precision(precision: str, device: Device) -> None:
     Raises:
         ValueError: naming the ones there are.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    # A CPU would compute float32 under that name.
+    known = [p for p in PRECISIONS if device.type == "cuda" or p != "tf32"]
+    if precision not in known:
+        raise ValueError(f"precision is {precision!r}, expected one of {', '.join(known)}")
 
 
 class _Statistics:
@@ -255,6 +259,13 @@ def _shared(net: Net, group: Group) -> nn.Module:
         return net
     devices = [torch.cuda.current_device()] if group.device.type == "cuda" else None
     return DistributedDataParallel(net, device_ids=devices, forward_sync_buffers=False)
+
+
+def _compiled(net: nn.Module, group: Group) -> Any:
+    # On a GPU a step of a small net waits for Python to launch its kernels, so the compiled ones
+    # are launched as one CUDA graph. Not with an exchange of gradients within it.
+    graphs = group.device.type == "cuda" and group.size == 1
+    return torch.compile(net, mode="reduce-overhead" if graphs else "default")
 
 
 @torch.no_grad()

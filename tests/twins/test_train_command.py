@@ -583,13 +583,14 @@ DEVICE_ERRORS = {
     "torch": (("--device", "cuda"), "device cuda cannot be used: "),
     "mindspore": (("--device", "ascend"), "device ascend cannot be used: "),
     "bfloat16": (("--precision", "bfloat16"), "'bfloat16', expected one of float32, float16"),
+    "torch tf32": (("--precision", "tf32"), "expected one of float32, bfloat16, float16, float64"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", DEVICE_ERRORS)
 def test_refuses_what_this_machine_has_not(train, case, tmp_path):
     more, message = DEVICE_ERRORS[case]
-    status, _, err = train("torch" if case == "torch" else "mindspore", "run", *more)
+    status, _, err = train("torch" if "torch" in case else "mindspore", "run", *more)
     assert status == 2
     assert is_error(err, message)
     assert not (tmp_path / "run").exists()
