@@ -144,7 +144,10 @@ def timm_step(
     compiled: bool = False,
     keep_memory: bool = True,
 ) -> Job:
-    """What timm's training script does with a batch: no average, its RMSpropTF, autocast."""
+    """What timm's training script does with a batch, by default without an average.
+
+    Source: timm 1.0, ``train.py``: RMSpropTF, autocast, cuDNN's benchmark.
+    """
     if keep_memory:
         import torch_impl  # noqa: F401  (which sets the allocator of its process)
     import torch
@@ -152,10 +155,10 @@ def timm_step(
     use_threads(threads)
     memory = torch.channels_last if channels_last else torch.contiguous_format
     net: Any = timm_net(name).train().to(device, memory_format=memory)
-    # On purpose without foreach: RMSpropTF has none.
     optimizer = peer("timm.optim").RMSpropTF(
         net.parameters(), lr=_RATE, momentum=0.9, weight_decay=1e-5
     )
+    torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     given = _batch(name, batch)
