@@ -34,7 +34,7 @@ too.
 
 EXAMPLES = """\
 examples:
-  search.py --framework torch --output runs/search        digits, half an hour on two cores
+  search.py --framework torch --output runs/search        digits, ten minutes on one core
   search.py --output runs/search --collect                what there is by now
   search.py --output runs/search --collect --figures figures
   derive.py --frontier runs/search/frontier.json --macs 1M      a net by the curves that were found
