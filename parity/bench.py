@@ -452,7 +452,7 @@ class Bench:
             lambda: train(
                 subject.framework, self.start, self.source,
                 self._folder("course"), compiled=subject.mode == "graph",
-                device=subject.device, precision=_training_precision(subject),
+                device=subject.device, precision=subject.precision,
             ),
         )  # fmt: skip
 
@@ -467,7 +467,7 @@ class Bench:
             return train(
                 subject.framework, start, self.source, self._folder("part"), stop_after,
                 compiled=subject.mode == "graph",
-                device=subject.device, precision=_training_precision(subject),
+                device=subject.device, precision=subject.precision,
                 validation=inputs.TrainingImages(self.spec, 1, self.seed),
             )  # fmt: skip
 
@@ -510,8 +510,3 @@ class Bench:
         if key not in self._memory:
             self._memory[key] = compute()
         return self._memory[key]
-
-
-def _training_precision(subject: Subject) -> str:
-    # Training has no TF32: its float32 is float32.
-    return "float32" if subject.precision == "tf32" else subject.precision

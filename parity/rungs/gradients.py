@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 
 import numpy as np
 
 from tinynet.manifest import TRAINED_ROLES, manifest
 
 from parity.bench import Bench
-from parity.calibration import LEAST_FACTOR
 from parity.compare import compare_values, norm
-from parity.evidence import Evidence
+from parity.evidence import Evidence, Series
 from parity.quantities import (
     gradient_quantity,
     gradient_scale,
@@ -21,9 +18,7 @@ from parity.quantities import (
     whole_norm,
     whole_quantity,
 )
-
-# So many batches are looked at before a gradient of a net with kinks counts as wrong.
-KINK_BATCHES = 3
+from parity.rungs.kinks import past_kinks
 
 
 def loss(bench: Bench) -> Iterator[Evidence]:
@@ -36,38 +31,8 @@ def loss(bench: Bench) -> Iterator[Evidence]:
         yield compare_values(str(subject), "loss", found, truth, references, bound)
 
 
-def past_kinks(
-    climb: Callable[[Bench], Iterator[Evidence]],
-) -> Callable[[Bench], Iterator[Evidence]]:
-    """Climbs a rung of gradients on other batches too, where one of a net with kinks is far off.
-
-    An activation that rounds to the other side of a kink is chance, and a fault is not. So where
-    the noise does not explain a gradient, what is nearest to the judge on any of some batches
-    counts.
-
-    Args:
-        climb: the rung.
-    """
-
-    @wraps(climb)
-    def climbed(bench: Bench) -> Iterator[Evidence]:
-        found = list(climb(bench))
-        for batch in range(1, KINK_BATCHES if bench.kinked else 1):
-            if all(item.error <= LEAST_FACTOR * item.noise for item in found):
-                break
-            again = {(e.subject, e.where): e for e in climb(bench.on_another_batch(batch))}
-            found = [min(e, again[e.subject, e.where], key=_distance) for e in found]
-        yield from found
-
-    return climbed
-
-
-def _distance(item: Evidence) -> float:
-    return item.error / item.noise if item.noise else math.inf
-
-
 @past_kinks
-def gradients_isolated(bench: Bench) -> Iterator[Evidence]:
+def gradients_isolated(bench: Bench) -> Iterator[Evidence | Series]:
     """Each block (and what stands beside the blocks) alone, in training, forward and then back.
 
     It is fed what the judge's was given, and the gradient that reached the judge's output.
@@ -95,7 +60,7 @@ def gradients_isolated(bench: Bench) -> Iterator[Evidence]:
 
 
 @past_kinks
-def gradients_chained(bench: Bench) -> Iterator[Evidence]:
+def gradients_chained(bench: Bench) -> Iterator[Evidence | Series]:
     """The gradient of every parameter, from the loss back to the input."""
     judge, references = bench.judge_gradients, bench.reference_gradients
     entries = manifest(bench.spec).items()

@@ -13,6 +13,7 @@ from tinynet.training_state import initial_training_state
 from parity.bench import Bench
 from parity.compare import compare_bits, compare_values
 from parity.evidence import Evidence, Series
+from parity.rungs.kinks import past_kinks
 from parity.trajectory import compare_trajectories
 
 # Source: TensorFlow's RMSPropOptimizer, whose mean squares start at one.
@@ -62,6 +63,7 @@ def ema(bench: Bench) -> Iterator[Evidence]:
     bench.release("update", "given_gradients")
 
 
+@past_kinks
 def trajectory(bench: Bench) -> Iterator[Evidence | Series]:
     """Some steps by each twin's own training loop, inside the envelope of float32 runs."""
     truth, references = bench.judge_course, bench.envelope
@@ -75,7 +77,8 @@ def trajectory(bench: Bench) -> Iterator[Evidence | Series]:
         yield from compare_trajectories(str(subject), found, truth, references, bound)
 
 
-def resume(bench: Bench) -> Iterator[Evidence]:
+@past_kinks
+def resume(bench: Bench) -> Iterator[Evidence | Series]:
     """A run that stopped and went on: the same bits in one framework, inside the envelope where it
     moved to the other.
     """

@@ -9,10 +9,10 @@ from parity import inputs
 from parity.bench import Bench, subjects_of
 from parity.checkpoint import load_checkpoint
 from parity.definition.net import NET, Definition
-from parity.evidence import Evidence
+from parity.evidence import Evidence, Series
 from parity.faults.planting import SPECS
 from parity.ladder import LEVELS, climb
-from parity.rungs.gradients import KINK_BATCHES, past_kinks
+from parity.rungs.kinks import KINK_BATCHES, past_kinks
 from parity.twins import load_twin
 from resnets import small_resnet
 
@@ -81,6 +81,20 @@ def test_a_gradient_that_is_always_wrong_stays_wrong(tmp_path):
     (item,) = past_kinks(always)(a_bench("basic", tmp_path))
     assert not item.passed
     assert len(set(climbed)) == KINK_BATCHES
+
+
+def test_bits_that_differ_are_no_chance(tmp_path):
+    def once(bench):
+        # A comparison of bits has no noise.
+        yield Evidence("torch eager", "conv1.weight", float(bench.seed < FIRST_SEEDS), 0.0, 0.0)
+        yield Evidence("torch eager", "loss of step 1", 1.0, 2e-3, 1e-3)
+        yield Series("torch eager", (1.0, 0.5))
+
+    bits, loss, series = sorted(
+        past_kinks(once)(a_bench("basic", tmp_path)), key=lambda item: type(item).__name__
+    )
+    assert (bits.where, bits.error, loss.error) == ("conv1.weight", 1.0, 1.0)
+    assert series.values == (1.0, 0.5)
 
 
 def test_resnet18_passes_the_rungs_of_inference():
