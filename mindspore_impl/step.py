@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -45,7 +46,8 @@ class TrainStep:
 
     Raises:
         StateError: the state does not fit its spec.
-        ValueError: a precision that is none, or that the device has not.
+        ValueError: a precision that is none, or that the device has not; or MindSpore's compiler
+            cache, which gives back the graph of another recipe.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class TrainStep:
         compiled: bool = COMPILED,
     ):
         check_precision(precision, group.device)
+        if compiled:
+            _check_compiler_cache()
         spec, recipe = state.progress.spec, state.progress.recipe
         self.spec, self.recipe = spec, recipe
         self.group = group
@@ -209,6 +213,16 @@ def check_precision(precision: str, device: Device) -> None:
     known = [p for p in PRECISIONS if device != "cpu" or p != "bfloat16"]
     if precision not in known:
         raise ValueError(f"precision is {precision!r}, expected one of {', '.join(known)}")
+
+
+def _check_compiler_cache() -> None:
+    # MindSpore 2.10 looks up a compiled graph by its code and shapes, not by the numbers built into
+    # it: a run with another decay of the mean squares silently trained with the cached one.
+    if os.environ.get("MS_COMPILER_CACHE_ENABLE") == "1":
+        raise ValueError(
+            "MS_COMPILER_CACHE_ENABLE is 1, expected it unset: MindSpore's compiler cache does not "
+            "notice a changed recipe and would train by the old one"
+        )
 
 
 class _Loss(nn.Cell):

@@ -576,6 +576,14 @@ def test_an_unknown_precision(framework):
     assert "\n" not in str(caught.value)
 
 
+def test_mindspores_compiler_cache_is_refused(monkeypatch):
+    # It gave back the graph of another recipe: MindSpore 2.10.0 does not see numbers change.
+    monkeypatch.setenv("MS_COMPILER_CACHE_ENABLE", "1")
+    with pytest.raises(ValueError, match=r"^MS_COMPILER_CACHE_ENABLE is 1, expected it unset: "):
+        train_step("mindspore", compiled=True)
+    train_step("mindspore", compiled=False)
+
+
 def test_mindspore_has_no_bfloat16_on_a_cpu():
     with pytest.raises(
         ValueError, match=r"^precision is 'bfloat16', expected one of float32, float16$"
