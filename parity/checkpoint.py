@@ -24,7 +24,7 @@ from tinynet.manifest import (
     infer_spec,
 )
 from tinynet.metadata import CONTENT_SHA256, TRAINING_SHA256, content_sha256, describe
-from tinynet.safetensors_file import read_safetensors, write_safetensors
+from tinynet.safetensors_file import open_safetensors, read_safetensors, write_safetensors
 from tinynet.spec import Spec, parse_spec
 from tinynet.training_state import (
     TrainingState,
@@ -197,9 +197,19 @@ def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
 
 
 def read_raw(
-    path: str | os.PathLike[str], ema: bool = False, spec: Spec | None = None
+    path: str | os.PathLike[str],
+    ema: bool = False,
+    spec: Spec | None = None,
+    stored: bool = False,
 ) -> RawCheckpoint:
     """The first half of :func:`load_checkpoint`: everything that needs no spec.
+
+    Args:
+        path: the file.
+        ema: as there.
+        spec: as there.
+        stored: leave the tensors of a ``.safetensors`` in the file, as
+            :func:`tinynet.safetensors_file.open_safetensors` does.
 
     Raises:
         CheckpointError: another suffix.
@@ -209,7 +219,7 @@ def read_raw(
     twin = _format(path)
     with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    content, metadata = _read(path, twin)
+    content, metadata = open_safetensors(path) if stored and not twin else _read(path, twin)
     if is_training(metadata):
         training = _unpack(path, twin, content, metadata)
         named = _weights(training, ema, str(path))

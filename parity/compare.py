@@ -102,9 +102,8 @@ def compare_bits(subject: str, where: str, found: Array | None, truth: Array) ->
     if found.dtype != truth.dtype:
         note = f"{found.dtype}, expected {truth.dtype}"
         return Evidence(subject, where, math.inf, 0.0, kind="bits", note=note)
-    # As bytes, since NaN differs from itself and -0.0 equals 0.0.
-    rows = (-1, truth.dtype.itemsize)
-    differs = (_bytes(found).reshape(rows) != _bytes(truth).reshape(rows)).any(axis=1)
+    # As whole numbers, since NaN differs from itself and -0.0 equals 0.0.
+    differs = _bits(found) != _bits(truth)
     return Evidence(
         subject, where, float(differs.mean()) if differs.size else 0.0, 0.0, kind="bits"
     )
@@ -120,5 +119,5 @@ def _obstacle(found: Array | None, truth: Array, finite: bool = True) -> tuple[K
     return None
 
 
-def _bytes(values: Array) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+def _bits(values: Array) -> NDArray[np.unsignedinteger[Any]]:
+    return np.ascontiguousarray(values).reshape(-1).view(f"u{values.dtype.itemsize}")

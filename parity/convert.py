@@ -65,7 +65,8 @@ def convert(
         weights_only: take the raw weights only of a training checkpoint.
 
     Returns:
-        What was written.
+        What was written. From ``.safetensors`` to ``.safetensors`` its tensors are still in the
+        source, see :class:`tinynet.safetensors_file.StoredTensor`.
 
     Raises:
         ValueError: what :mod:`parity.checkpoint` raises, a destination that is the source, or
@@ -73,7 +74,8 @@ def convert(
         OSError: the source cannot be opened, or the destination not be written.
     """
     check_not_source(destination, source, CheckpointError)
-    raw = read_raw(source, ema, spec)
+    # From safetensors to safetensors, tensor by tensor; a framework takes the whole state at once.
+    raw = read_raw(source, ema, spec, stored=str(destination).endswith(".safetensors"))
     if raw.training is None or ema or weights_only:
         checkpoint = resolve(raw, spec, new_classifier)
         save_checkpoint(destination, checkpoint, names)
@@ -97,7 +99,7 @@ def inspect(
         ValueError: not a readable checkpoint, or a damaged one.
         OSError: the file cannot be opened.
     """
-    raw = read_raw(path, ema, spec)
+    raw = read_raw(path, ema, spec, stored=True)
     arrays, notes, fitting, problem = raw.named.state.values(), raw.named.notes, None, ""
     try:
         checkpoint = resolve(raw, spec)

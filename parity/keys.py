@@ -19,6 +19,7 @@ from tinynet.manifest import (
     manifest,
     mindspore_keys,
 )
+from tinynet.safetensors_file import StoredTensor
 from tinynet.spec import Spec, load_spec
 from tinynet.training_state import EMA_PREFIX, OPTIMIZER_PREFIX
 
@@ -195,7 +196,7 @@ def _without_leftovers(
             dropped["ema. (averaged weights)"] += 1
         elif ema and name in averaged:
             dropped["raw weights"] += 1
-        elif not isinstance(value, np.ndarray):
+        elif not isinstance(value, np.ndarray | StoredTensor):
             raise LayoutError(
                 f"{source}: {name} is a {type(value).__name__}, expected a tensor or one of the "
                 f"wrappers {', '.join((*WRAPPERS, *EMA_WRAPPERS))}"

@@ -13,26 +13,26 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tinynet.evaluation import Predict
 from tinynet.manifest import State, StateError
 from tinynet.spec import Spec
 
-from parity import inputs, wording
-from parity.bench import NOISE_SAMPLES, REFERENCE, Bench, Subject
+from parity import wording
 from parity.calibration import Setting, find_calibration, scaled
 from parity.checkpoint import RawCheckpoint, different_fields, read_raw, resolve
 from parity.compare import Array, compare_bits, compare_values, compare_within, relative_error
 from parity.environment import environment
 from parity.evidence import Evidence, Report, Rung
-from parity.onnx_file import OnnxError, OnnxPredictor, export, initializers
 from parity.quantities import whole_quantity
-from parity.runtimes import load_onnx_file
 from parity.tolerance import BOUNDS, Bound
 from parity.twins import FRAMEWORKS, JUDGE, TwinError, load_twin
+
+# Whatever answers with logits is imported where it does: to compare tensors takes none of it.
+if TYPE_CHECKING:
+    from tinynet.evaluation import Predict
 
 # So many of the ladder's images.
 _IMAGES, _SEED = 2, 0
@@ -141,6 +141,9 @@ def _says(raw: RawCheckpoint | None) -> bool:
 
 
 def _open_onnx(path: str, spec: Spec | None, known: Spec | None) -> _File:
+    from parity.onnx_file import OnnxError, OnnxPredictor
+    from parity.runtimes import load_onnx_file
+
     load_onnx_file()  # says what is missing
     try:
         predictor = OnnxPredictor(path, spec)
@@ -233,6 +236,8 @@ def _answers(one: _File, other: _File, calibrations: Path) -> list[Rung]:
 
 
 def _logits(one: _File, other: _File, calibrations: Path) -> Evidence:
+    from parity.bench import REFERENCE, Bench, Subject
+
     if one.predict is not None and other.predict is not None:
         bounds = [_bound("onnx", REFERENCE.setting, one.spec, calibrations)] * 2
         return _compare_predictors(one.predict, other.predict, one.spec, bounds)
@@ -267,6 +272,9 @@ def _predictor(framework: str, spec: Spec, state: State) -> Predict:
 def _compare_predictors(
     first: Predict, second: Predict, spec: Spec, bounds: list[Bound]
 ) -> Evidence:
+    from parity import inputs
+    from parity.bench import NOISE_SAMPLES
+
     # Without the judge the noise is what a rounding of the pixels does to one of the two, and
     # each may be off by its own bound.
     pixels = inputs.pixels(spec, _IMAGES, _SEED)
@@ -282,6 +290,8 @@ def _compare_predictors(
 
 
 def _constants(one: _File, other: _File, folder: Path) -> list[Evidence]:
+    from parity.onnx_file import export, initializers
+
     # Two ONNX files by their constants; for a checkpoint, of the files that the twins export from
     # it, the one whose names are the other file's.
     files = [file.path for file in (one, other) if file.state is None]

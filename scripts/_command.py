@@ -57,6 +57,14 @@ def _whole_number(text: str, smallest: int) -> int:
     return int(text)
 
 
+def without_matrix_threads() -> None:
+    """Keeps NumPy, not yet imported, from starting threads for products of matrices.
+
+    For a short job that multiplies none, where they are all cost. Only in a process of its own.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Runs a script's main function and exits.
 

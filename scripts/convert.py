@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from _command import Parser, run
+from _command import Parser, run, without_matrix_threads
 
 if TYPE_CHECKING:
     from parity.convert import Inspection
@@ -172,4 +172,5 @@ def _run(training: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    without_matrix_threads()
     run(main)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _command import Parser, run
+from _command import Parser, run, without_matrix_threads
 
 if TYPE_CHECKING:
     from tinynet.formula import Curves, Solution
@@ -367,4 +367,5 @@ def _process(options: argparse.Namespace) -> Process:
 
 
 if __name__ == "__main__":
+    without_matrix_threads()
     run(main)

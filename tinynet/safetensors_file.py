@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError, safe_open
 
 from tinynet.manifest import State
@@ -24,6 +26,55 @@ class SafetensorsFileError(ValueError):
     """A safetensors file that cannot be read. The message is one line."""
 
 
+class StoredTensor:
+    """A float32 tensor that stays in its file and is read anew whenever NumPy asks for its numbers.
+
+    It has the attributes of an array that tell what it is; ``np.asarray(tensor)`` is an array.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, file: Any, name: str, path: str):
+        self._file, self._name, self._path = file, name, path
+        self.shape: tuple[int, ...] = tuple(file.get_slice(name).get_shape())
+        self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
+        self.nbytes = self.size * self.dtype.itemsize
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+        """Reads the numbers.
+
+        Raises:
+            SafetensorsFileError: the file became shorter since it was opened.
+        """
+        try:
+            return self._file.get_tensor(self._name).astype(dtype or self.dtype, copy=False)
+        except SafetensorError as error:
+            raise _unreadable(self._path, error) from None
+
+
+def open_safetensors(path: str | os.PathLike[str]) -> tuple[State, dict[str, str]]:
+    """As :func:`read_safetensors`, but float32 tensors stay in the file: :class:`StoredTensor`.
+
+    For who looks at shapes and passes numbers on, which then takes the memory of one tensor. The
+    file stays open for as long as one of its tensors is there.
+    """
+    try:
+        # Not mapped into memory, where all that was ever read would stay.
+        file = _open(path, "numpy", backend="pread")
+        names: list[str] = file.keys()
+        # To the type checker they are arrays, since for such a user they are.
+        tensors = {
+            name: cast("NDArray[Any]", StoredTensor(file, name, str(path)))
+            if file.get_slice(name).get_dtype() == "F32"
+            else _tensor(file, name, str(path))
+            for name in names
+        }
+        return tensors, file.metadata() or {}
+    except SafetensorError as error:
+        raise _unreadable(path, error) from None
+
+
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[State, dict[str, str]]:
     """Tensors and metadata of a file.
 
@@ -37,9 +88,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[State, dict[str, str
             tensors = {name: _tensor(file, name, str(path)) for name in names}
             return tensors, file.metadata() or {}
     except SafetensorError as error:
-        raise SafetensorsFileError(
-            f"{path}: cannot be read, it is damaged or no safetensors file ({error})"
-        ) from None
+        raise _unreadable(path, error) from None
 
 
 def write_safetensors(file: BinaryIO, tensors: State, metadata: Mapping[str, str]) -> None:
@@ -49,7 +98,7 @@ def write_safetensors(file: BinaryIO, tensors: State, metadata: Mapping[str, str
 
     Args:
         file: where to.
-        tensors: name -> float32, float64 or int64 array.
+        tensors: name -> float32, float64 or int64 array; each is looked at once, in turn.
         metadata: what goes with them.
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -66,7 +115,7 @@ def write_safetensors(file: BinaryIO, tensors: State, metadata: Mapping[str, str
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
     for array in tensors.values():
-        file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
 
 
 def _tensor(file: Any, name: str, path: str) -> NDArray[Any]:
@@ -76,3 +125,9 @@ def _tensor(file: Any, name: str, path: str) -> NDArray[Any]:
         # What the library says of bfloat16 and the 8-bit floats.
         dtype = file.get_slice(name).get_dtype()
         raise SafetensorsFileError(f"{path}: {name} is {dtype}, expected F32") from None
+
+
+def _unreadable(path: str | os.PathLike[str], error: SafetensorError) -> SafetensorsFileError:
+    return SafetensorsFileError(
+        f"{path}: cannot be read, it is damaged or no safetensors file ({error})"
+    )

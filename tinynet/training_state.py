@@ -28,7 +28,7 @@ from tinynet.metadata import (
     training_sha256,
 )
 from tinynet.recipe import Recipe, parse_recipe, recipe_document
-from tinynet.safetensors_file import read_safetensors, write_safetensors
+from tinynet.safetensors_file import StoredTensor, read_safetensors, write_safetensors
 from tinynet.spec import Spec, parse_spec
 
 # What stands before the canonical key of an averaged weight, and before "slot.key" of what the
@@ -234,7 +234,7 @@ def unpack_training(
         if key not in metadata:
             raise TrainingStateError(f"{source}: is damaged, it has no {key} in its metadata")
     for name, value in tensors.items():
-        if not isinstance(value, np.ndarray):
+        if not isinstance(value, np.ndarray | StoredTensor):
             raise TrainingStateError(
                 f"{source}: {name} is a {type(value).__name__}, expected a tensor"
             )

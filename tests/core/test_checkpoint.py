@@ -43,7 +43,13 @@ def path(tmp_path, state):
 def assert_bits(state, expected):
     assert list(state) == list(expected)
     for key, array in expected.items():
-        assert state[key].tobytes() == array.tobytes(), key
+        assert np.asarray(state[key]).tobytes() == array.tobytes(), key
+
+
+def error_of(function, *arguments, **more):
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as found:
+        function(*arguments, **more)
+    return type(found.value), str(found.value)
 
 
 def write_foreign(path, state, metadata=None):
@@ -222,6 +228,10 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path, state, change, message):
     path = write_foreign(tmp_path / "a.safetensors", change(state))
     with pytest.raises(StateError, match=message):
         load_checkpoint(path, E)
+    # Where tensors stay in their file, too.
+    assert error_of(convert, path, tmp_path / "b.safetensors", E) == error_of(
+        load_checkpoint, path, E
+    )
     with pytest.raises(StateError, match=message):
         save_checkpoint(tmp_path / "b.safetensors", Checkpoint(change(state), E))
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
@@ -246,8 +256,9 @@ def test_every_flipped_bit_is_noticed(tmp_path, path):
         flipped = bytearray(data)
         flipped[place] ^= 1 << int(rng.integers(8))
         damaged.write_bytes(flipped)
-        with pytest.raises(ValueError, match=r"^[^\n]+$"):
-            load_checkpoint(damaged)
+        told = error_of(load_checkpoint, damaged)
+        assert error_of(convert, damaged, tmp_path / "b.safetensors") == told
+    assert {found.name for found in tmp_path.iterdir()} == {path.name, damaged.name}
 
 
 def test_a_checkpoint_of_ours_without_its_checksum_is_refused(tmp_path, state):
@@ -263,6 +274,7 @@ def test_a_truncated_file_is_refused(tmp_path, path, size):
     damaged.write_bytes(path.read_bytes()[:size])
     with pytest.raises(SafetensorsFileError, match="damaged or no safetensors file"):
         load_checkpoint(damaged)
+    assert error_of(inspect, damaged) == error_of(load_checkpoint, damaged)
 
 
 def test_unknown_suffixes_and_names_are_refused(tmp_path, path, state):
