@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 # A round lasts at least so long, so that the clock and the pipe do not count.
 _SHORTEST_ROUND = 0.1
-_WARM_UP = 2
 
 
 class UnavailableError(ValueError):
@@ -38,10 +37,12 @@ class Job:
     Args:
         once: does the job once; may leave it queued on a device.
         settle: waits until all that is queued is done.
+        warm_up: how often it is done before it is timed.
     """
 
     once: Callable[[], object]
     settle: Callable[[], object] = lambda: None
+    warm_up: int = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,12 +76,14 @@ class Race:
         unit: what the job handles, in the plural, such as "images".
         items: how many of them one job handles.
         contestants: the first is ours.
+        rounds: how many there are by default.
     """
 
     name: str
     unit: str
     items: int
     contestants: Sequence[Contestant]
+    rounds: int = 9
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,8 +100,12 @@ class Result:
         return statistics.median(self.seconds) if self.seconds else math.nan
 
 
-def run_race(race: Race, rounds: int) -> list[Result]:
+def run_race(race: Race, rounds: int | None = None) -> list[Result]:
     """Runs all contestants in turn, so that a machine that slows down slows all of them.
+
+    Args:
+        race: which.
+        rounds: how often each runs; by default as the race says.
 
     Raises:
         RaceError: a contestant's process ended.
@@ -108,7 +115,7 @@ def run_race(race: Race, rounds: int) -> list[Result]:
         results = {side.contestant.name: side.ready() for side in sides}
         running = [side for side in sides if results[side.contestant.name].unavailable is None]
         times: dict[str, list[float]] = {side.contestant.name: [] for side in running}
-        for _ in tqdm(range(rounds), desc=race.name, unit=" rounds", disable=None):
+        for _ in tqdm(range(rounds or race.rounds), desc=race.name, unit=" rounds", disable=None):
             for side in running:
                 times[side.contestant.name].append(side.round())
     return [
@@ -181,11 +188,11 @@ def _serve(questions: Iterator[str], answer: Callable[[Mapping[str, Any]], None]
     module, _, function = start["make"].partition(":")
     try:
         job: Job = getattr(importlib.import_module(module), function)(**start["arguments"])
-        took = [_timed(job, 1) for _ in range(_WARM_UP)][-1]
+        took = [_timed(job, 1) for _ in range(job.warm_up)]
     except UnavailableError as error:
         answer({"unavailable": str(error)})
         return
-    repeats = max(1, math.ceil(_SHORTEST_ROUND / took))
+    repeats = max(1, math.ceil(_SHORTEST_ROUND / took[-1])) if took else 1
     answer({})
     for _ in questions:
         answer({"seconds": _timed(job, repeats)})

@@ -58,11 +58,12 @@ def _whole_number(text: str, smallest: int) -> int:
 
 
 def without_matrix_threads() -> None:
-    """Keeps NumPy, not yet imported, from starting threads for products of matrices.
+    """Keeps NumPy, if not yet imported, from starting threads for products of matrices.
 
-    For a short job that multiplies none, where they are all cost. Only in a process of its own.
+    For a short job that multiplies none, where they are all cost.
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if "numpy" not in sys.modules:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,10 @@ workloads:
   train      one optimizer step: forward, backward, RMSProp, average. Against timm's step in PyTorch
              (with the memory settings of the twin, and as a user finds it), and against a step as
              MindSpore's tutorials write it
+  convert    a safetensors file to MindSpore's names, as a whole process. Against the few lines with
+             safetensors or PyTorch that people write, which check nothing
+  startup    short commands as whole processes. Against importing a framework
+  suite      the whole parity ladder, in PyNative and in graph mode; minutes
 
 Peers are optional: what is not installed (timm, torchvision, ...) is left out, and the report says
 so. Rows marked "limit" are no rivals but what nobody can do without: a matrix product of as many
@@ -38,6 +42,7 @@ examples:
   benchmark.py train                                       TinyNet-E, batch 32, one core
   benchmark.py train --frameworks torch --device cuda --specs tinynet_a,tinynet_e \\
            --batch-sizes 512 --precisions float32,tf32,bfloat16 --compile
+  benchmark.py convert startup                             whole processes, TinyNet-A's 25 MB
   benchmark.py train --before ../before                    against another checkout of the project
   benchmark.py train --report reports/benchmark            a page with bars, and the numbers
 
@@ -47,6 +52,9 @@ exit status: 0 when all races were run, 2 for a wrong argument or a side that fa
 # Workload -> the function that gives its races.
 WORKLOADS = {
     "train": "_benchmark_training:races",
+    "convert": "_benchmark_commands:conversion",
+    "startup": "_benchmark_commands:startup",
+    "suite": "_benchmark_commands:suite",
 }
 
 
@@ -61,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     found: list[dict[str, Any]] = []
     for workload in options.workloads:
         module, _, function = WORKLOADS[workload].partition(":")
-        races: Callable[[argparse.Namespace], list[Race]] = getattr(
+        races: Callable[[argparse.Namespace], Iterable[Race]] = getattr(
             importlib.import_module(module), function
         )
         for race in races(options):
@@ -162,7 +170,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--before", type=Path, metavar="DIR", help="a checkout of another commit that races, too"
     )
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="(default: 1)")
-    parser.add_argument("--rounds", type=positive, default=9, metavar="N", help="(default: 9)")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="(default: 9, of the suite 1)")
     parser.add_argument(
         "--report", metavar="DIR", help="write DIR/benchmark.html and DIR/benchmark.json"
     )

@@ -1,8 +1,10 @@
 """The benchmark runs and reports; what it measures is for people, and no test depends on it."""
 
+import argparse
 import importlib
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +19,12 @@ def race(monkeypatch):
     """The module of races, which lies beside the scripts."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     return importlib.import_module("_benchmark_race")
+
+
+@pytest.fixture
+def commands(race):
+    """The module of whole processes, which lies there, too."""
+    return importlib.import_module("_benchmark_commands")
 
 
 def test_the_training_workload_reports(run_script, monkeypatch, tmp_path):
@@ -63,6 +71,55 @@ def test_both_steps_of_mindspore_run(run_script, monkeypatch):
     assert status == 0, err
     for side in ("twin", "@jit function", "the PyTorch twin"):
         assert re.search(rf"\n  {side} +\d+\.\d\dx", out), side
+
+
+def test_the_conversion_workload_reports(run_script, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    arguments = ("convert", *SMALL, "--before", SCRIPTS.parent, "--json")
+    status, out, err = run_script("benchmark", *arguments)
+    assert status == 0, err
+    (found,) = json.loads(out)["races"]
+    assert (found["name"], found["unit"], found["items"]) == (
+        "convert, tinynet_digits, 1 MB", "MB", 1,
+    )  # fmt: skip
+    ran = [side["name"] for side in found["sides"] if side["unavailable"] is None]
+    assert ran == [
+        "convert.py", "convert.py before", "load_file, save_file", "torch.load, torch.save",
+        "import numpy", "file read and written",
+    ]  # fmt: skip
+
+
+def test_the_start_up_workload_reports(run_script, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    status, out, err = run_script("benchmark", "startup", "--rounds", 1)
+    assert status == 0, err
+    assert out.startswith("startup\n  convert.py --help ")
+    for side in ("summary.py tinynet_c", "derive.py --macs 100M", "parity.py compare, two"):
+        assert re.search(rf"\n  {side}.* +\d+\.\d\dx", out), side
+    assert "Python alone (limit)" in out
+
+
+def test_the_suite_runs_the_ladder_by_mode_and_only_once(commands, tmp_path):
+    options = argparse.Namespace(specs=["tinynet_e"], before=tmp_path)
+    (race,) = commands.suite(options)
+    assert race.rounds == 1
+    assert [side.name for side in race.contestants] == [
+        "parity.py --modes pynative", "parity.py --modes pynative before",
+        "parity.py --modes graph", "parity.py --modes graph before",
+    ]  # fmt: skip
+    for root, side in zip([SCRIPTS.parent, tmp_path] * 2, race.contestants, strict=True):
+        mode = side.name.split()[2]
+        assert side.arguments == {
+            "command": [f"{root}/scripts/parity.py", "--spec", "tinynet_e", "--modes", mode],
+            "needs": "", "warm_up": 0,
+        }  # fmt: skip
+
+
+def test_a_process_that_fails_or_cannot_run_is_no_time(commands, race):
+    with pytest.raises(race.UnavailableError, match="nothing_such is not installed: pip install"):
+        commands.process(["-c", "pass"], needs="nothing_such")
+    with pytest.raises(subprocess.CalledProcessError):
+        commands.process(["-c", "raise SystemExit(1)"]).once()
 
 
 def test_the_benchmark_refuses(run_script):
