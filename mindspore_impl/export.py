@@ -11,6 +11,7 @@ from mindspore import nn, ops
 from tinynet.manifest import State
 from tinynet.spec import Pool, Spec
 
+from mindspore_impl.blocks import SqueezeExcite
 from mindspore_impl.model import make_net
 
 
@@ -26,6 +27,9 @@ def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
     net = make_net(spec, state).set_train(False)
     if spec.stem.pool is not None:
         net.maxpool = _ZerosPool(spec.stem.pool)
+    for _, cell in net.cells_and_names():
+        if isinstance(cell, SqueezeExcite):
+            cell.by_rows = False
     images = ms.Tensor(shape=[None, *spec.input_size], dtype=ms.float32)
     ms.onnx.export(
         net, images, file_name=os.fspath(path), input_names=["pixels"], output_names=["logits"],
