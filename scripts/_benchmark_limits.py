@@ -10,13 +10,13 @@ from _benchmark_race import Job
 from tinynet.complexity import count, layers
 from tinynet.spec import Spec, load_spec
 
-# Rows and columns of a matrix product that runs at full speed, by device.
+# As many rows and columns let a matrix product run at full speed, by device.
 _SIDE = {"cpu": 1024, "cuda": 8192}
 _BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
 
 
 def product(name: str, batch: int, passes: int, threads: int, device: str, precision: str) -> Job:
-    """One square matrix product with the multiply-accumulates of a batch.
+    """A matrix product with the multiply-accumulates of a batch, square or deeper than wide.
 
     Args:
         name: of the spec.
@@ -30,8 +30,9 @@ def product(name: str, batch: int, passes: int, threads: int, device: str, preci
     import torch
 
     use_threads(threads)
-    side = _SIDE[device]
-    inner = max(1, round(passes * batch * count(load_spec(name)).macs / side**2))
+    macs = passes * batch * count(load_spec(name)).macs
+    side = min(_SIDE[device], round(macs ** (1 / 3)))
+    inner = round(macs / side**2)
     torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     dtype = getattr(torch, precision, torch.float32)
     left = torch.randn(side, inner, device=device).to(dtype)

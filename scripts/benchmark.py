@@ -27,6 +27,9 @@ workloads:
   train      one optimizer step: forward, backward, RMSProp, average. Against timm's step in PyTorch
              (with the memory settings of the twin, and as a user finds it), and against a step as
              MindSpore's tutorials write it
+  infer      pixels to logits: the deployed file in ONNX Runtime, in float32 and in INT8, and both
+             twins, folded and not. Against timm, as above, and OpenVINO on the same file. On CUDA,
+             and in another precision than float32, PyTorch's nets alone, the batch on the device
   convert    a safetensors file to MindSpore's names, as a whole process. Against the few lines with
              safetensors or PyTorch that people write, which check nothing
   startup    short commands as whole processes. Against importing a framework
@@ -42,6 +45,8 @@ examples:
   benchmark.py train                                       TinyNet-E, batch 32, one core
   benchmark.py train --frameworks torch --device cuda --specs tinynet_a,tinynet_e \\
            --batch-sizes 512 --precisions float32,tf32,bfloat16 --compile
+  benchmark.py infer --specs tinynet_c --batch-sizes 1,8   one spec, two batch sizes
+  benchmark.py infer --device cuda --precisions float32,tf32,bfloat16 --compile --batch-sizes 1,512
   benchmark.py convert startup                             whole processes, TinyNet-A's 25 MB
   benchmark.py train --before ../before                    against another checkout of the project
   benchmark.py train --report reports/benchmark            a page with bars, and the numbers
@@ -52,6 +57,7 @@ exit status: 0 when all races were run, 2 for a wrong argument or a side that fa
 # Workload -> the function that gives its races.
 WORKLOADS = {
     "train": "_benchmark_training:races",
+    "infer": "_benchmark_inference:races",
     "convert": "_benchmark_commands:conversion",
     "startup": "_benchmark_commands:startup",
     "suite": "_benchmark_commands:suite",
@@ -165,7 +171,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--precisions", type=_names, default=["float32"], metavar="A,B",
         help="float32, tf32, bfloat16, float16 (default: float32)",
     )  # fmt: skip
-    parser.add_argument("--compile", action="store_true", help="race compiled steps, too")
+    parser.add_argument("--compile", action="store_true", help="race compiled nets, too")
     parser.add_argument(
         "--before", type=Path, metavar="DIR", help="a checkout of another commit that races, too"
     )

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tinynet.folding import folded_spec
+from tinynet.spec import format_spec, load_spec
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SMALL = ("--specs", "tinynet_digits", "--batch-sizes", 2, "--rounds", 1)
 
@@ -73,6 +76,50 @@ def test_both_steps_of_mindspore_run(run_script, monkeypatch):
         assert re.search(rf"\n  {side} +\d+\.\d\dx", out), side
 
 
+def names(race):
+    return [side["name"] for side in race["sides"]]
+
+
+def test_the_inference_workload_reports(run_script, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    status, out, err = run_script("benchmark", "infer", *SMALL, "--json")
+    assert status == 0, err
+    (found,) = json.loads(out)["races"]
+    assert (found["workload"], found["unit"], found["items"]) == ("infer", "images", 2)
+    assert found["name"] == "infer, tinynet_digits, batch 2, float32 on cpu"
+    assert names(found)[0] == "ONNX Runtime"
+    ran = {side["name"] for side in found["sides"] if not side["unavailable"]}
+    for framework in ("PyTorch", "MindSpore"):
+        assert {f"the {framework} twin", f"the {framework} twin, not folded"} <= ran
+    assert {"ONNX Runtime", "ONNX Runtime, INT8"} <= ran
+    assert [side["name"] for side in found["sides"] if side["limit"]] == names(found)[-2:]
+    absent = {side["name"]: side["unavailable"] for side in found["sides"] if side["unavailable"]}
+    # timm has no net of this name, or is not here; OpenVINO need not be.
+    assert set(absent) - {"OpenVINO, the same file"} == {
+        "timm channels-last", "timm", "timm, memory as found"
+    }  # fmt: skip
+    assert all("timm" in reason or "openvino" in reason for reason in absent.values())
+
+
+def test_nets_alone_are_what_is_raced_on_a_device(run_script, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folded = tmp_path / "folded.json"
+    folded.write_text(format_spec(folded_spec(load_spec("tinynet_digits"))))
+    arguments = ("infer", "--precisions", "bfloat16", "--before", SCRIPTS.parent, *SMALL, "--json")
+    status, out, err = run_script("benchmark", *arguments)
+    assert status == 0, err
+    (found,) = json.loads(out)["races"]
+    assert found["name"] == "infer, tinynet_digits, batch 2, bfloat16 on cpu"
+    plain = names(found)
+    assert plain[:4] == ["twin", "twin before", "twin, contiguous", "twin, not folded"]
+    assert all(side["seconds"] for side in found["sides"] if "timm" not in side["name"])
+    # What is folded already has no other side.
+    status, out, err = run_script("benchmark", *arguments, "--specs", folded)
+    assert status == 0, err
+    (found,) = json.loads(out)["races"]
+    assert names(found) == [name for name in plain if name != "twin, not folded"]
+
+
 def test_the_conversion_workload_reports(run_script, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     arguments = ("convert", *SMALL, "--before", SCRIPTS.parent, "--json")
@@ -132,6 +179,8 @@ def test_the_benchmark_refuses(run_script):
     status, _, err = run_script("benchmark", "train", "--frameworks", "jax")
     assert status == 2
     assert "--frameworks has jax, expected torch, mindspore" in err
+    status, _, err = run_script("benchmark", "infer", "--precisions", "float32,tf32")
+    assert (status, err) == (2, "error: --precisions has tf32, which is of --device cuda only\n")
     status, _, err = run_script("benchmark", "train", "--batch-sizes", "8,x")
     assert status == 2
     assert '"x" is not a whole number' in err
