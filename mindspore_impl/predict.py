@@ -8,43 +8,56 @@ import mindspore as ms
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynet.folding import deployed
 from tinynet.manifest import State
 from tinynet.spec import Spec
 
 from mindspore_impl.model import make_net
 from mindspore_impl.modes import MODES, running
+from mindspore_impl.state import write_state
 
 DEVICES = ("cpu", "gpu", "ascend")
 
 
 class Predictor:
-    """A net ready to answer, in evaluation mode.
+    """A net ready to answer, in evaluation mode. Its batch norms are folded.
 
     Args:
-        spec: what to build.
+        spec: the net.
         state: canonical state.
         device: one of :data:`DEVICES`.
         mode: one of :data:`MODES`.
 
     Raises:
-        StateError: the state does not fit the spec.
+        StateError: the state does not fit the spec, or what is folded overflows float32.
         ValueError: no such device here.
     """
 
     def __init__(self, spec: Spec, state: State, device: str = DEVICES[0], mode: str = MODES[-1]):
         set_device(device)
-        self.net = make_net(spec, state).set_train(False)
+        self.spec = spec
+        self.net = make_net(*deployed(spec, state)).set_train(False)
         self.mode = mode
         self.batch_size = 0
+
+    def write(self, state: State) -> None:
+        """Answers with another state of the same spec from now on.
+
+        Raises:
+            StateError: the state does not fit the spec, or what is folded overflows float32.
+        """
+        write_state(self.net, deployed(self.spec, state)[1])
 
     def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
         """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
         # Graph mode compiles anew for a new batch size, seconds for the last, smaller batch.
         self.batch_size = max(self.batch_size, len(images))
-        missing = self.batch_size - len(images)
-        padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+        count, missing = len(images), self.batch_size - len(images)
+        if missing:
+            filling = np.zeros((missing, *images.shape[1:]), images.dtype)
+            images = np.concatenate([images, filling])
         with running(self.mode):
-            return self.net(ms.Tensor(padded)).asnumpy()[: len(images)]
+            return self.net(ms.Tensor(images)).asnumpy()[:count]
 
 
 def set_device(device: str) -> None:

@@ -25,7 +25,6 @@ from mindspore_impl.model import Net, make_net
 from mindspore_impl.modes import in_precision, running
 from mindspore_impl.optim import OPTIMIZERS, Average
 from mindspore_impl.predict import Predictor
-from mindspore_impl.state import write_state
 
 # The others than float32 compute convolutions and the classifier in that precision and keep
 # weights, statistics and loss in float32.
@@ -138,7 +137,7 @@ class TrainStep:
         """
         averages = self.average.averages if self.average else self.tensors
         tensors = averages if ema else self.tensors
-        write_state(self._predictor.net, _arrays(self.keys, tensors))
+        self._predictor.write(_arrays(self.keys, tensors))
         return self._predictor
 
     def synchronise(self) -> None:

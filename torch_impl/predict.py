@@ -3,44 +3,60 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
+from tinynet.folding import deployed
 from tinynet.manifest import State
 from tinynet.spec import Spec
 
 from torch_impl.model import make_net
 from torch_impl.modes import MODES, running
+from torch_impl.state import write_state
 
 DEVICES = ("cpu", "cuda")
 
 
 class Predictor:
-    """A net ready to answer, in evaluation mode.
+    """A net ready to answer, in evaluation mode. Its batch norms are folded.
 
     Args:
-        spec: what to build.
+        spec: the net.
         state: canonical state.
         device: one of :data:`DEVICES`.
         mode: one of :data:`MODES`.
 
     Raises:
-        StateError: the state does not fit the spec.
+        StateError: the state does not fit the spec, or what is folded overflows float32.
         ValueError: no such device here.
     """
 
     def __init__(self, spec: Spec, state: State, device: str = DEVICES[0], mode: str = MODES[-1]):
         set_device(device)
-        self.net = make_net(spec, state).eval().to(device)
+        self.spec = spec
+        self.net = make_net(*deployed(spec, state)).eval().to(device)
+        # Documented, but not in its types.
+        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.device = device
         self.mode = mode
 
+    def write(self, state: State) -> None:
+        """Answers with another state of the same spec from now on.
+
+        Raises:
+            StateError: the state does not fit the spec, or what is folded overflows float32.
+        """
+        write_state(self.net, deployed(self.spec, state)[1])
+
     def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
         """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
-        with torch.inference_mode(), running(self.mode):
-            return self.net(torch.from_numpy(images).to(self.device)).cpu().numpy()
+        pixels = torch.from_numpy(images)
+        with torch.inference_mode(), running(self.mode), _without_tf32():
+            return self.net(pixels.to(self.device, memory_format=torch.channels_last)).cpu().numpy()
 
 
 def set_device(device: str) -> None:
@@ -63,3 +79,17 @@ def set_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"device {device} cannot be used: {reason}") from None
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    # On CUDA PyTorch convolves float32 with ten bits of it unless it is told not to, and a training
+    # step that evaluates may have told it otherwise.
+    cudnn: Any = torch.backends.cudnn  # whose attributes PyTorch's types do not know
+    matmul = torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before

@@ -24,7 +24,6 @@ from torch_impl.loss import cross_entropy
 from torch_impl.model import Net, make_net
 from torch_impl.optim import OPTIMIZERS, Average
 from torch_impl.predict import Predictor
-from torch_impl.state import write_state
 
 # As in optim.py: functions for whole lists, which torch exports without types.
 _torch: Any = torch
@@ -136,7 +135,7 @@ class TrainStep:
         """
         averages = self.average.averages if self.average else self.tensors
         tensors = averages if ema else self.tensors
-        write_state(self._predictor.net, self._singles(tensors))
+        self._predictor.write(self._singles(tensors))
         return self._predictor
 
     def synchronise(self) -> None:

@@ -72,8 +72,10 @@ def padding_answered(twin: Twin) -> Injection:
 def answers_in_training_mode(twin: Twin) -> Injection:
     """A net that answers normalises by its batch and not by its statistics."""
 
-    def faulty(right: Any, predictor: Any, *args: Any, **settings: Any) -> None:
-        right(predictor, *args, **settings)
-        predictor.net.set_train(True)
+    def faulty(right: Any, predictor: Any, spec: Any, state: Any, *args: Any, **more: Any) -> None:
+        right(predictor, spec, state, *args, **more)
+        # With its batch norms: where they are folded there is nothing to normalise by.
+        predictor.net = net = twin.model.make_net(spec, state).set_train(True)
+        predictor.write = lambda state: twin.state.write_state(net, state)
 
     return replaced(twin.predict.Predictor, "__init__", faulty)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinynet.folding import deployed
 from tinynet.loading import TrainingBatch, load_batches
 from tinynet.manifest import TRAINED_ROLES, State, manifest
 from tinynet.recipe import load_recipe
@@ -138,7 +139,7 @@ def judged(framework: str, start: TrainingState) -> Culprit | None:
     read_state = load_twin(framework).state.read_state
     for ema, state in ((False, start.weights), (True, start.ema or {})):
         found = read_state(step.predictor(ema).net)
-        for name, truth in state.items():
+        for name, truth in deployed(start.progress.spec, state)[1].items():
             if not np.array_equal(found[name], truth):
                 kind = "averaged" if ema else "raw"
                 return Culprit(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tinynet.folding import fold_batch_norm, fold_exactly, folded_spec
+from tinynet.manifest import StateError
 from tinynet.spec import format_spec, list_specs, load_spec
 
 from parity import inputs, onnx_file
@@ -15,7 +16,7 @@ from parity.calibration import DIRECTORY, find_calibration
 from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parity.compare import compare_values
 from parity.ladder import climb
-from parity.twins import load_twin
+from parity.twins import FRAMEWORKS, load_twin
 from resnets import small_resnet
 from training_states import SMALL
 
@@ -53,10 +54,14 @@ def assert_the_same(spec, modes):
     samples = [inputs.jitter(pixels, sample, 0) for sample in range(1, NOISE_SAMPLES)]
     noise = [logits(spec, state, given) for given in (pixels, *samples)]
     folded, weights = fold_batch_norm(spec, state)
-    found = {("torch", "onnx", REFERENCE): logits(folded, weights, pixels)}
+    found = {
+        ("torch", "onnx", REFERENCE): logits(folded, weights, pixels),
+        # Which folds by itself.
+        ("torch predictor", "onnx", REFERENCE): torch_twin.predict.Predictor(spec, state)(pixels),
+    }
     for mode in modes:
-        predict = mindspore_twin.predict.Predictor(folded, weights, mode=mode)
-        found["mindspore", "logits", Subject("mindspore", mode)] = predict(pixels)
+        predict = mindspore_twin.predict.Predictor(spec, state, mode=mode)
+        found["mindspore predictor", "logits", Subject("mindspore", mode)] = predict(pixels)
     for (name, quantity, subject), given in found.items():
         limit = bound(subject.setting, quantity, spec)
         evidence = compare_values(name, "logits", given, truth, noise, limit)
@@ -71,6 +76,33 @@ def test_small_nets_in_both_modes(spec):
 @pytest.mark.parametrize("spec", NETS, ids=lambda spec: spec.name)
 def test_shipped_nets(spec):
     assert_the_same(spec, ("pynative",))
+
+
+MODES = [(name, mode) for name in FRAMEWORKS for mode in load_twin(name).modes.MODES]
+
+
+@pytest.mark.parametrize("spec", SMALL_NETS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize(("framework", "mode"), MODES)
+def test_a_predictor_folds_what_it_is_given_and_what_is_written_into_it(framework, mode, spec):
+    twin = load_twin(framework)
+    pixels = inputs.pixels(spec, 3, 0)
+    states = [inputs.sample_state(spec, seed, load_twin("torch")) for seed in (0, 1)]
+    predict = twin.predict.Predictor(spec, states[0], mode=mode)
+    for state in states:
+        predict.write(state)
+        folded, weights = fold_batch_norm(spec, state)
+        held = twin.state.read_state(predict.net)
+        assert list(held) == list(weights)
+        for key, array in weights.items():
+            np.testing.assert_array_equal(held[key], array, err_msg=key)
+        answers = predict(pixels)
+        expected = twin.predict.Predictor(folded, weights, mode=mode)(pixels)
+        np.testing.assert_array_equal(answers, expected)
+        # Fewer images than before, of which none may take another's place.
+        np.testing.assert_allclose(predict(pixels[:2]), answers[:2], rtol=1e-4, atol=1e-5)
+    with pytest.raises(StateError, match="missing"):
+        predict.write(weights)
+    np.testing.assert_array_equal(predict(pixels), answers)
 
 
 def climbed(spec, state=None, levels=FORWARD):
