@@ -25,6 +25,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 _MODES = {1: "L", 3: "RGB"}
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# How far a filter reaches, in pixels of the smaller image.
+_SUPPORT = {"bicubic": 2, "bilinear": 1}
+# Pillow 13 resizes columns first where an image that shrinks is more than twice as high as wide.
+_UPRIGHT = 1.5
 # A picture of 1 x 60000 pixels is a small file, but resizing its short side to 214 makes 2.7
 # billion pixels. The bound is the one at which Pillow itself speaks of a decompression bomb.
 _MAX_RESIZED_PIXELS = 178_956_970
@@ -114,17 +118,51 @@ def preprocess(image: Image.Image, spec: Spec) -> Pixels:
     if image.mode != mode:
         raise ValueError(f'image has mode "{image.mode}", expected "{mode}" for {spec.name}')
     size = _resized(image.size, spec)
-    resized = image.resize(size, RESAMPLING[spec.preprocessing.interpolation])
     # round() is half to even, as in torchvision. The resized image is nowhere smaller than the
     # crop, since crop_fraction is at most 1, so nothing is ever padded.
     left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
-    cropped = np.asarray(resized.crop((left, top, left + width, top + height)))
+    box = (left, top, left + width, top + height)
+    cropped = np.asarray(resized_part(image, size, box, spec.preprocessing.interpolation))
     table = _normalised(spec.preprocessing.mean, spec.preprocessing.std)
     pixels = np.empty(spec.input_size, np.float32)
     for channel, plane in enumerate(np.atleast_3d(cropped).transpose(2, 0, 1)):
         # Brightnesses cannot be out of range; mode "raise" would check, and copy for it.
         np.take(table[channel], plane, out=pixels[channel], mode="clip")
     return pixels
+
+
+def resized_part(
+    image: Image.Image,
+    size: tuple[int, int],
+    box: tuple[int, int, int, int],
+    interpolation: str,
+) -> Image.Image:
+    """Part of an image that is resized as a whole: bit for bit ``image.resize(size).crop(box)``.
+
+    Pillow resizes rows, rounds, then resizes columns. Here each pass works on what the part needs.
+
+    Args:
+        image: mode "RGB" or "L".
+        size: width and height of the whole, resized, in the ratio that the image has.
+        box: left, top, right and bottom of the part, in the resized image.
+        interpolation: "bicubic" or "bilinear", with antialiasing.
+    """
+    resampling = RESAMPLING[interpolation]
+    width, height = image.size
+    if height > _UPRIGHT * width:
+        return image.resize(size, resampling).crop(box)
+    left, top, right, bottom = box
+    scale = height / size[1]
+    # What an output row reads lies within this distance of its centre, and one row for rounding.
+    reach = _SUPPORT[interpolation] * max(scale, 1.0) + 1
+    first = max(0, math.floor((top + 0.5) * scale - reach))
+    last = min(height, math.ceil((bottom - 0.5) * scale + reach))
+    rows = image.crop((0, first, width, last)).resize((size[0], last - first), resampling)
+    # Back at their places: the weights of the second pass are those of the whole height. The rows
+    # that stay empty are not seen in the part.
+    columns = rows.crop((left, -first, right, height - first))
+    resized = columns.resize((right - left, size[1]), resampling)
+    return resized.crop((0, top, right - left, bottom))
 
 
 def load_input(path: str | os.PathLike[str], spec: Spec) -> Pixels:
@@ -170,7 +208,8 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
         # Not used by these conversions, but with it Pillow warns that alpha is dropped.
         image = image.copy()
         del image.info["transparency"]
-    return image.convert(mode)
+    # Where there is nothing to convert, convert() copies all the same.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _resized(size: tuple[int, int], spec: Spec) -> tuple[int, int]:

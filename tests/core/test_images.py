@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinynet.images import ImageError, load_image, load_input, preprocess
+from tinynet.images import RESAMPLING, ImageError, load_image, load_input, preprocess, resized_part
 from tinynet.spec import Preprocessing, SpecError, load_spec
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -58,6 +58,36 @@ def test_preprocessed_as_by_timm(images, name):
         # Values first: if they differ they say more than a hash.
         assert MAKER["samples"](pixels) == golden["samples"], f"{name}, {case}: values differ"
         assert MAKER["sha256"](pixels) == golden["sha256"], f"{name}, {case}: bits differ"
+
+
+def test_a_part_of_a_resized_image_has_the_bits_of_the_whole():
+    random = np.random.default_rng(0)
+    upright = 0
+    for number in range(400):
+        width, height = (round(side) for side in np.exp(random.uniform(0, np.log(500), 2)))
+        part = tuple(random.integers(1, 200, 2).tolist())
+        # At most this much too large on the side that fits, by either rule.
+        ratio = max(part[0] / width, part[1] / height) / random.uniform(0.4, 1)
+        rule = (int, round)[number % 2]
+        size = tuple(
+            max(rule(side * ratio), least)
+            for side, least in zip((width, height), part, strict=True)
+        )
+        if size[0] * size[1] > 10**6:
+            continue
+        upright += height > width
+        left, top = (int(random.integers(0, free + 1)) for free in np.subtract(size, part))
+        box = (left, top, left + part[0], top + part[1])
+        image = Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8))
+        if number % 3 == 0:
+            image = image.convert("L")
+        for interpolation, resampling in RESAMPLING.items():
+            np.testing.assert_array_equal(
+                resized_part(image, size, box, interpolation),
+                image.resize(size, resampling).crop(box),
+                err_msg=f"{image.size} to {size}, {box}, {interpolation}",
+            )
+    assert 50 < upright < 350
 
 
 def test_the_golden_values_cover_every_shipped_spec():
