@@ -84,6 +84,9 @@ class TrainingImages:
     def image(self, index: int) -> Image.Image:
         return Image.fromarray(self._pixels[index]).convert(self._mode)
 
+    def file(self, index: int) -> None:
+        return None
+
     def label(self, index: int) -> int:
         return int(self._labels[index])
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 from tinynet.images import RESAMPLING, ImageError, image_mode
 from tinynet.randaugment import apply_operation, draw_operations, filling
 from tinynet.randomness import uniform
-from tinynet.recipe import Augmentation
+from tinynet.recipe import Augmentation, RandAugment
 from tinynet.sampling import Sample
 from tinynet.spec import Spec
 
@@ -60,15 +60,23 @@ def augment(
     if draw_flip(augmentation, seed, sample):
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if augmentation.randaugment is not None:
-        fill = filling(spec.preprocessing)
-        for operation in draw_operations(augmentation.randaugment, seed, sample):
-            image = apply_operation(image, operation, fill)
+        image = apply_randaugment(image, spec, augmentation.randaugment, seed, sample)
     else:
         for name, factor in draw_jitter(augmentation, seed, sample):
             # An image without colour has no saturation.
             if not (name == "saturation" and mode == "L"):
                 image = _ENHANCERS[name](image).enhance(factor)
     return np.array(image).reshape(height, width, channels)
+
+
+def apply_randaugment(
+    image: Image.Image, spec: Spec, randaugment: RandAugment, seed: int, sample: Sample
+) -> Image.Image:
+    """Draws RandAugment's operations for an image of the net's size, and applies them."""
+    fill = filling(spec.preprocessing)
+    for operation in draw_operations(randaugment, seed, sample):
+        image = apply_operation(image, operation, fill)
+    return image
 
 
 def draw_box(size: tuple[int, int], augmentation: Augmentation, seed: int, sample: Sample) -> Box:

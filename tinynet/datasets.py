@@ -76,6 +76,10 @@ class ImageFolder:
         """Decodes one image; mode "RGB" or "L", as the spec's channels ask."""
         return load_image(self.samples[index][0], self.spec.input_size[0])
 
+    def file(self, index: int) -> str:
+        """The path of one image."""
+        return self.samples[index][0]
+
     def label(self, index: int) -> int:
         """The class of one image."""
         return self.samples[index][1]

@@ -27,13 +27,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tinynet import fast
 from tinynet.augment import augment
 from tinynet.images import ImageError
 from tinynet.masks import draw_masks
 from tinynet.processes import end_with_parent
 from tinynet.recipe import Recipe
 from tinynet.sampling import BatchingError, Sample, part_positions, samples_at
-from tinynet.sources import OnCorrupt, Source, read
+from tinynet.sources import OnCorrupt, Source, naming, read
 from tinynet.spec import Spec
 
 # Without sigwaitinfo (macOS) a worker could not tell who sends it SIGTERM.
@@ -100,9 +101,12 @@ def load_batches(
 
     Raises:
         BatchingError: the batch has no equal parts.
+        EngineError: the recipe's engine is not installed.
         ImageError: an image that cannot be read, or with "skip" none that can.
         LoadingError: the source cannot be sent to worker processes, or one of them ended.
     """
+    if recipe.augmentation.engine == "fast":
+        fast.check_engine()
     parts = ranks * accumulation
     if recipe.batch_size % parts:
         raise BatchingError(
@@ -161,11 +165,7 @@ def _readable(job: _Job, sample: Sample, skipped: list[str]) -> tuple[npt.NDArra
         index = (sample.index + offset) % len(job.source)
         try:
             # The stand-in takes the random numbers of the image for which it stands.
-            found = read(
-                job.source,
-                index,
-                lambda image: augment(image, job.spec, job.recipe.augmentation, job.seed, sample),
-            )
+            found = _augmented(job, index, sample)
         except ImageError as error:
             if job.on_corrupt == "stop":
                 raise
@@ -175,6 +175,18 @@ def _readable(job: _Job, sample: Sample, skipped: list[str]) -> tuple[npt.NDArra
                 skipped.append(f"{problem}; {job.source.name(index)} stands in")
             return found
     raise ImageError(f"no image of the data set can be read; the first error: {problem}")
+
+
+def _augmented(job: _Job, index: int, sample: Sample) -> tuple[npt.NDArray[np.uint8], int]:
+    augmentation = job.recipe.augmentation
+    if augmentation.engine == "fast":
+        pixels = fast.load_pixels(job.source, index, job.spec.input_size[0])
+        with naming(job.source, index):
+            made = fast.augment_pixels(pixels, job.spec, augmentation, job.seed, sample)
+        return made, job.source.label(index)
+    return read(
+        job.source, index, lambda image: augment(image, job.spec, augmentation, job.seed, sample)
+    )
 
 
 def _prepared_here(job: _Job) -> Generator[TrainingBatch, None, None]:

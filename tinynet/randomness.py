@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,4 +38,19 @@ def _raw(count: int, key: tuple[Key, ...]) -> NDArray[np.uint64]:
     # A hash spreads any key over Philox's 128 key bits; repr keeps 1 and "1" apart.
     digest = hashlib.sha256("\0".join(map(repr, key)).encode()).digest()
     words = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
-    return np.asarray(np.random.Philox(key=words).random_raw(count), dtype=np.uint64)
+    philox = _generators.philox
+    philox.state = _START | {"state": {"counter": _COUNTER, "key": words}}
+    return np.asarray(philox.random_raw(count), dtype=np.uint64)
+
+
+class _Generators(threading.local):
+    # A new generator for every stream would first gather entropy for a seed that it has no use
+    # for, which takes three times as long as all the rest.
+    def __init__(self):
+        self.philox = np.random.Philox(key=0)
+
+
+_generators = _Generators()
+_COUNTER = np.zeros(4, np.uint64)
+# The state of a generator that has drawn nothing.
+_START = np.random.Philox(key=0).state

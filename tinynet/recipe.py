@@ -103,7 +103,8 @@ class Augmentation:
 
     ``scale`` is the range of the crop's share of the area, ``ratio`` that of its width / height,
     ``flip`` the probability of a horizontal flip, ``color_jitter`` the largest relative change of
-    brightness, contrast and saturation. RandAugment takes the place of colour jitter.
+    brightness, contrast and saturation. RandAugment takes the place of colour jitter. ``engine``
+    computes all that: Pillow, or :mod:`tinynet.fast`, whose pixels are almost the same.
     """
 
     scale: tuple[float, float]
@@ -111,6 +112,7 @@ class Augmentation:
     flip: float
     color_jitter: float
     randaugment: RandAugment | None = None
+    engine: Literal["pillow", "fast"] = "pillow"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -232,6 +234,9 @@ def recipe_document(recipe: Recipe) -> dict[str, Any]:
         del fields["source"]
     for part in _IDLE:
         fields[part] = _without_idle(part, fields[part])
+    # Recipes of before there was a choice stay as they are written.
+    if recipe.augmentation.engine == "pillow":
+        del fields["augmentation"]["engine"]
     for key in ("scale", "ratio"):
         fields["augmentation"][key] = list(fields["augmentation"][key])
     return document | fields

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
@@ -40,6 +41,10 @@ class Source(Protocol):
         Raises:
             ImageError: naming it.
         """
+        ...
+
+    def file(self, index: int, /) -> str | None:
+        """The file that holds one image and nothing else; None where there is none."""
         ...
 
     def label(self, index: int, /) -> int:
@@ -94,6 +99,9 @@ class Digits:
 
     def image(self, index: int) -> Image.Image:
         return Image.fromarray(self._pixels[index]).convert(self._mode)
+
+    def file(self, index: int) -> None:
+        return None
 
     def label(self, index: int) -> int:
         return int(self._labels[index])
@@ -155,6 +163,9 @@ class PythonSource:
             return convert_image(image, self._spec.input_size[0])
         except ImageError as error:
             raise ImageError(f"{self.name(index)}: {error}") from None
+
+    def file(self, index: int) -> None:
+        return None
 
     def label(self, index: int) -> int:
         """The class of one image.
@@ -275,8 +286,19 @@ def read(
         ImageError: the image cannot be read or transformed, naming it.
     """
     image, label = source.image(index), source.label(index)
-    try:
+    with naming(source, index):
         return transform(image), label
+
+
+@contextmanager
+def naming(source: Source, index: int) -> Generator[None, None, None]:
+    """Puts the name of an image in front of what an error says of it.
+
+    Raises:
+        ImageError: the one that was raised, with the name.
+    """
+    try:
+        yield
     except ImageError as error:
         raise ImageError(f"{source.name(index)}: {error}") from None
 

@@ -172,7 +172,12 @@ def random_recipe(seed):
         randaugment = RandAugment(choose.randint(1, 16), *strength)
     low, high = sorted(choose.uniform(1e-3, 1) for _ in range(2))
     augmentation = Augmentation(
-        (low, high), (low * 50, high * 50), choose.random(), choose.random(), randaugment
+        (low, high),
+        (low * 50, high * 50),
+        choose.random(),
+        choose.random(),
+        randaugment,
+        choose.choice(["pillow", "fast"]),
     )
     return Recipe(
         name=f"random_{seed}",
@@ -349,7 +354,9 @@ PROBABILITY = "a probability from 0 to 1"
         (["schedule", "gamma"], 0.9, 'unknown key "gamma" in schedule, expected one of kind, '
          "learning_rate, warmup_epochs, warmup_start, decay_rate, decay_epochs"),
         (["augmentation", "cutout"], 1, 'unknown key "cutout" in augmentation, expected one of '
-         "scale, ratio, flip, color_jitter, randaugment"),
+         "scale, ratio, flip, color_jitter, engine, randaugment"),
+        (["augmentation", "engine"], "opencv",
+         'augmentation.engine is "opencv", expected "pillow" or "fast"'),
     ],
 )  # fmt: skip
 def test_a_wrong_value(path, value, message):
@@ -488,6 +495,8 @@ def test_every_field_has_a_key_and_every_key_a_field():
          "augmentation.randaugment.magnitude (null, 5.0), "
          "augmentation.randaugment.magnitude_std (null, 0.0), "
          "augmentation.randaugment.probability (null, 1.0)"),
+        ("augmentation.engine=fast", 'augmentation.engine (null, "fast")'),
+        ("augmentation.engine=pillow", ""),
         ("data=digits", 'data (null, "digits")'),
         ("data=/a=b.tar", 'data (null, "/a=b.tar")'),
         ('name="x"', 'name ("imagenet", "x")'),

@@ -261,6 +261,22 @@ def test_a_kept_checkpoint_is_a_place_to_go_back_to(train, tmp_path):
     assert [line["step"] for line in log_of(output, "train")] == list(range(1, STEPS + 1))
 
 
+def test_the_fast_engine_trains_both_twins_on_the_same_almost_equal_images(train, tmp_path):
+    pytest.importorskip("simplejpeg")
+    pytest.importorskip("cykooz_resizer")
+    runs = {"pillow": ("torch", "pillow")} | {twin: (twin, "fast") for twin in TWINS}
+    losses = {}
+    for name, (framework, engine) in runs.items():
+        status, _, err = train(framework, name, "--set", f"augmentation.engine={engine}")
+        assert status == 0, err
+        losses[name] = [line["loss"] for line in log_of(tmp_path / name, "train")]
+        recipe = json.loads((tmp_path / name / "run.json").read_text())["recipe"]
+        assert recipe["augmentation"].get("engine", "pillow") == engine
+    assert losses["torch"] == pytest.approx(losses["mindspore"], rel=1e-3)
+    assert losses["torch"] == pytest.approx(losses["pillow"], rel=0.2)
+    assert losses["torch"][0] != losses["pillow"][0]
+
+
 @pytest.fixture
 def stopped(train, run_script, files, tmp_path, monkeypatch):
     """A run that was stopped, and files that it cannot go on from."""
@@ -285,6 +301,8 @@ RESUME_ERRORS = {
         r"last\.safetensors: was made with another recipe: epochs \(4\.0, 5\.0\), "
         r"schedule\.learning_rate \(0\.002, 0\.1\)",
     ),
+    "engine": (("--set", "augmentation.engine=fast"),
+               r'another recipe: augmentation\.engine \(null, "fast"\)'),
     "spec": (("--spec", "tinynet_digits"), "trains small, expected tinynet_digits"),
     "data": (("--data", "other/data"), "was made on 20 other images than the 20 of the data named"),
     "seed": (("--seed", "1"), "has seed 0, expected 1"),

@@ -1,0 +1,230 @@
+"""The engine "fast" of a recipe: what :mod:`tinynet.augment` does, in about half of the time.
+
+libjpeg-turbo decodes to Pillow's pixels, a resizer with SIMD comes to almost Pillow's, and colours
+are changed in arrays, to Pillow's definition. What it cannot do is left to Pillow: files that are
+no plain JPEG, and RandAugment. All arithmetic is exact or elementwise, so that an image has the
+same bits whichever process prepares it, and on whichever processor.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tinynet.augment import apply_randaugment, draw_box, draw_flip, draw_jitter
+from tinynet.recipe import Augmentation
+from tinynet.sampling import Sample
+from tinynet.sources import Source
+from tinynet.spec import Spec
+
+Bytes = npt.NDArray[np.uint8]
+
+# Colour spaces of JPEGs that become RGB as Pillow makes it; CMYK does not.
+_COLOR_SPACES = ("YCbCr", "RGB", "Gray")
+# Source: ITU-R 601-2 in 16-bit fixed point, as in Pillow 13, Convert.c.
+_LUMA = np.array([19595, 38470, 7471])
+_LUMA_ONE = 1 << 16
+# Factors are multiples of 2^-14: times brightnesses of 8 bits, the sums of a matrix product have
+# at most the 24 bits of a float32, so they are exact in any order.
+_FACTOR_ONE = float(1 << 14)
+
+
+_own = threading.local()
+
+
+class EngineError(ValueError):
+    """The engine of a recipe is not installed. The message is one line."""
+
+
+def check_engine() -> None:
+    """Imports what the engine needs.
+
+    Raises:
+        EngineError: saying what to install.
+    """
+    _jpeg()
+    _resizer()
+
+
+def load_pixels(source: Source, index: int, channels: int) -> Bytes:
+    """One image of a source, decoded.
+
+    Args:
+        source: the images.
+        index: which one.
+        channels: 3 or 1, as the source has them.
+
+    Returns:
+        Uint8 (H, W, C).
+
+    Raises:
+        ImageError: naming it, as Pillow's path would.
+    """
+    path = source.file(index)
+    # Greyscale of a colour JPEG is not Pillow's: it would be read from the file, not computed.
+    pixels = None if path is None or channels == 1 else _decode(path)
+    return _pixels(source.image(index), channels) if pixels is None else pixels
+
+
+def augment_pixels(
+    pixels: Bytes, spec: Spec, augmentation: Augmentation, seed: int, sample: Sample
+) -> Bytes:
+    """One training image as the net sees it, but for normalisation.
+
+    The same crop, flip and changes of colour as :func:`tinynet.augment.augment` draws and applies
+    for the sample.
+
+    Args:
+        pixels: uint8 (H, W, C), C as the net's channels.
+        spec: its ``input_size`` and ``preprocessing`` are used.
+        augmentation: the ranges.
+        seed: of the run.
+        sample: which image in which epoch.
+
+    Returns:
+        Uint8 (H, W, C).
+
+    Raises:
+        ImageError: an empty image.
+    """
+    channels, height, width = spec.input_size
+    size = (pixels.shape[1], pixels.shape[0])
+    left, top, right, bottom = draw_box(size, augmentation, seed, sample)
+    part = _resized(pixels[top:bottom, left:right], height, width, spec.preprocessing.interpolation)
+    if draw_flip(augmentation, seed, sample):
+        # Turning round a NumPy array of three bytes a pixel takes four times as long.
+        flipped = _image(part).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        part = _pixels(flipped, channels)
+    if augmentation.randaugment is not None:
+        image = apply_randaugment(_image(part), spec, augmentation.randaugment, seed, sample)
+        return _pixels(image, channels)
+    return jitter(part, draw_jitter(augmentation, seed, sample))
+
+
+def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
+    """Changes brightness, contrast and saturation as Pillow's ``ImageEnhance`` does, one by one.
+
+    Saturation does not round the grey of a pixel in between, and contrast not those of which it
+    takes the mean; so a pixel may be a level off.
+
+    Args:
+        pixels: uint8 (H, W, C), 3 channels or 1, which has no saturation.
+        changes: (name, factor) in the order to apply them, factors from 0 to 2.
+    """
+    height, width, channels = pixels.shape
+    values = pixels.reshape(-1, channels).astype(np.float32)
+    darkest, brightest = _limits(values.shape)
+    for name, factor in changes:
+        if name == "brightness":
+            values *= np.float32(factor)
+        elif name == "contrast":
+            mean = np.float32(_mean_grey(values.reshape(height, width, channels)))
+            values -= mean
+            values *= np.float32(factor)
+            values += mean
+        elif channels == 3:
+            values = values @ _saturation(factor)
+        # Smaller factors lead nowhere out of range.
+        if factor > 1:
+            # Whole arrays as limits, since NumPy takes four times as long with a number.
+            np.minimum(values, brightest, out=values)
+            np.maximum(values, darkest, out=values)
+        np.floor(values, out=values)
+    return values.astype(np.uint8).reshape(pixels.shape)
+
+
+def _decode(path: str | os.PathLike[str]) -> Bytes | None:
+    """The pixels of a JPEG; None for whatever is no plain one, or has something wrong with it."""
+    jpeg = _jpeg()
+    try:
+        data = Path(path).read_bytes()
+        height, width, space, _ = jpeg.decode_jpeg_header(data)
+        # Of larger images Pillow says that they may be a decompression bomb.
+        if space in _COLOR_SPACES and height * width <= (Image.MAX_IMAGE_PIXELS or 0):
+            return jpeg.decode_jpeg(data)
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _resized(pixels: Bytes, height: int, width: int, interpolation: str) -> Bytes:
+    resizer = _resizer()
+    channels = pixels.shape[2]
+    kind = {1: resizer.PixelType.U8, 3: resizer.PixelType.U8x3}[channels]
+    # In one piece before it becomes bytes, which copies a view byte by byte.
+    data = np.ascontiguousarray(pixels).tobytes()
+    source = resizer.ImageData(pixels.shape[1], pixels.shape[0], kind, data)
+    target = resizer.ImageData(width, height, kind)
+    # It keeps its memory from image to image, so each thread has its own.
+    if not hasattr(_own, "resizer"):
+        _own.resizer = resizer.Resizer()
+    _own.resizer.resize(source, target, _resize_options(interpolation))
+    return np.frombuffer(target.get_buffer(), np.uint8).reshape(height, width, channels)
+
+
+@cache
+def _resize_options(interpolation: str) -> Any:
+    resizer = _resizer()
+    filters = resizer.FilterType
+    # Catmull and Rom's is the cubic of Pillow.
+    kernel = {"bicubic": filters.catmull_rom, "bilinear": filters.bilinear}[interpolation]
+    return resizer.ResizeOptions(resize_alg=resizer.ResizeAlg.convolution(kernel))
+
+
+def _mean_grey(values: npt.NDArray[np.float32]) -> int:
+    """The mean brightness of (H, W, C) whole numbers, rounded as by Pillow's contrast."""
+    height, width, channels = values.shape
+    # Sums of columns are whole numbers below 2^24, exact in any order.
+    columns = values.reshape(height, -1).sum(axis=0).reshape(width, channels)
+    sums = columns.sum(axis=0, dtype=np.int64)
+    weighted = int(_LUMA @ sums) / _LUMA_ONE if channels == 3 else int(sums[0])
+    return int(weighted / (height * width) + 0.5)
+
+
+def _saturation(factor: float) -> npt.NDArray[np.float32]:
+    """What (R, G, B) is multiplied with, to move it away from its grey."""
+    grey = np.repeat(_LUMA[:, None] / _LUMA_ONE, 3, axis=1)
+    matrix = factor * np.eye(3) + (1 - factor) * grey
+    return (np.rint(matrix * _FACTOR_ONE) / _FACTOR_ONE).astype(np.float32)
+
+
+@cache
+def _limits(shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    return np.zeros(shape, np.float32), np.full(shape, 255, np.float32)
+
+
+def _image(pixels: Bytes) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _pixels(image: Image.Image, channels: int) -> Bytes:
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+@cache
+def _jpeg() -> Any:
+    return _installed("simplejpeg")
+
+
+@cache
+def _resizer() -> Any:
+    return _installed("cykooz_resizer")
+
+
+def _installed(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise EngineError(
+            'augmentation.engine is "fast", for which a package is missing '
+            f"({error}): pip install -e '.[fast]', or --set augmentation.engine=pillow"
+        ) from None
