@@ -34,10 +34,12 @@ workloads:
              safetensors or PyTorch that people write, which check nothing
   startup    short commands as whole processes. Against importing a framework
   suite      the whole parity ladder, in PyNative and in graph mode; minutes
+  data       photographs on disk become what a net is given, for training (in both engines of a
+             recipe) and for evaluation, against timm's transforms; and the loader, by workers
 
 Peers are optional: what is not installed (timm, torchvision, ...) is left out, and the report says
 so. Rows marked "limit" are no rivals but what nobody can do without: a matrix product of as many
-multiply-accumulates, a copy of as many bytes.
+multiply-accumulates, a copy of as many bytes, decoding a JPEG.
 """
 
 EXAMPLES = """\
@@ -49,6 +51,7 @@ examples:
   benchmark.py infer --device cuda --precisions float32,tf32,bfloat16 --compile --batch-sizes 1,512
   benchmark.py convert startup                             whole processes, TinyNet-A's 25 MB
   benchmark.py train --before ../before                    against another checkout of the project
+  benchmark.py data                                        photographs to 192 px, one core
   benchmark.py train --report reports/benchmark            a page with bars, and the numbers
 
 exit status: 0 when all races were run, 2 for a wrong argument or a side that failed.
@@ -61,6 +64,7 @@ WORKLOADS = {
     "convert": "_benchmark_commands:conversion",
     "startup": "_benchmark_commands:startup",
     "suite": "_benchmark_commands:suite",
+    "data": "_benchmark_data:races",
 }
 
 
