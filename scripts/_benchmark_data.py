@@ -110,12 +110,14 @@ def photographs() -> Path:
         found = importlib.util.find_spec(package)
         if found is None or found.origin is None:
             raise ValueError(f"the photographs of {package} are missing: pip install -e '.[demo]'")
-        for name, size in itertools.product(names, _SIZES):
+        for name in names:
             path = Path(found.origin).parent / _FOLDERS[package] / name
             with Image.open(path) as image:
-                fitted = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
-            target = root / "photograph" / f"{path.stem}_{size[0]}x{size[1]}.jpg"
-            fitted.save(target, quality=_QUALITY)
+                photograph = image.convert("RGB")
+            for width, height in _SIZES:
+                fitted = ImageOps.fit(photograph, (width, height), Image.Resampling.LANCZOS)
+                target = root / "photograph" / f"{path.stem}_{width}x{height}.jpg"
+                fitted.save(target, quality=_QUALITY)
     return root
 
 

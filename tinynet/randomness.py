@@ -39,7 +39,9 @@ def _raw(count: int, key: tuple[Key, ...]) -> NDArray[np.uint64]:
     digest = hashlib.sha256("\0".join(map(repr, key)).encode()).digest()
     words = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
     philox = _generators.philox
-    philox.state = _START | {"state": {"counter": _COUNTER, "key": words}}
+    start = _START.copy()
+    start["state"] = {"counter": _COUNTER, "key": words}
+    philox.state = start
     return np.asarray(philox.random_raw(count), dtype=np.uint64)
 
 
