@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -106,3 +108,10 @@ def test_normal_is_finite_at_the_ends_of_uniform(monkeypatch):
     for end in (0.0, 1 - 2.0**-53):
         monkeypatch.setattr(randomness, "uniform", lambda shape, *key, end=end: np.full(shape, end))
         assert np.isfinite(normal((4,), 0)).all()
+
+
+def test_threads_do_not_draw_from_each_other():
+    expected = [uniform((1000,), key).tolist() for key in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda key: uniform((1000,), key % 8).tolist(), range(800)))
+    assert drawn == expected * 100
