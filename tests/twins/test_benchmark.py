@@ -220,3 +220,24 @@ def test_sides_run_in_turn_and_in_processes_of_their_own(race, tmp_path, monkeyp
     with pytest.raises(race.RaceError, match='the process of "d" ended with 1'):
         race.run_race(race.Race("r", "jobs", 1, [race.Contestant("d", "sides:broken", {})]), 1)
     assert sys.modules.get("sides") is None
+
+
+def test_the_data_workload(race, monkeypatch):
+    data = importlib.import_module("_benchmark_data")
+    monkeypatch.setattr(data, "_LOADED", 16)
+    options = argparse.Namespace(specs=["tinynet_e"], before=Path("elsewhere"))
+    races = data.races(options)
+    assert [one.items for one in races] == [21, 21, 16, 16]
+    assert all("106 px" in one.name for one in races)
+    sides = [side for one in races for side in one.contestants]
+    others = [side for side in sides if side.root]
+    assert {side.name.rpartition(" ")[2] for side in others} == {"before"}
+    # What another checkout is asked for must not need what it may not have.
+    assert all(side.arguments.get("engine") is None for side in others)
+    images = sorted(Path(sides[0].arguments["folder"]).glob("*/*.jpg"))
+    assert len(images) == 21
+    for side in sides:
+        optional = "timm" in side.make or {"fast", "simplejpeg"} & {*side.arguments.values()}
+        if not (side.root or optional):
+            module, _, function = side.make.partition(":")
+            getattr(importlib.import_module(module), function)(**side.arguments).once()
