@@ -122,7 +122,7 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
             values *= np.float32(factor)
         elif name == "contrast":
             grey = _grey(values, 1)
-            mean = np.float32(int(int(grey.sum(dtype=np.int64)) / len(grey) + 0.5))
+            mean = np.float32(int(grey.sum(dtype=np.float64) / len(grey) + 0.5))
             values -= mean
             values *= np.float32(factor)
             values += mean
