@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from _benchmark_peers import peer, use_threads
+from _benchmark_peers import peer, twin, use_threads
 from _benchmark_race import Contestant, Job, Race
 
 from tinynet.datasets import ImageFolder, find_images
@@ -67,6 +67,7 @@ def _races(options: argparse.Namespace, spec: Spec, name: str) -> list[Race]:
         side("preprocess", f"{_HERE}:evaluation"),
         *before("preprocess before", f"{_HERE}:evaluation"),
         side("timm", timm, training=False, normalised=True),
+        side("timm, memory as found", timm, training=False, normalised=True, keep_memory=False),
         side("JPEG decoding alone, Pillow", decode, limit=True, library="pillow"),
     ]
     loader = f"{_HERE}:loader"
@@ -152,12 +153,15 @@ def training(name: str, folder: str, engine: str | None) -> Job:
 
 
 def evaluation(name: str, folder: str) -> Job:
-    """Every photograph once, as it is evaluated: float32, normalised."""
+    """Every photograph once, as the PyTorch twin evaluates it: float32, normalised."""
+    twin("torch")  # which sets the allocator of its process
     source = _source(name, folder)
     return Job(lambda: [source[index] for index in range(len(source))][:0])
 
 
-def timm_transform(name: str, folder: str, training: bool, normalised: bool) -> Job:
+def timm_transform(
+    name: str, folder: str, training: bool, normalised: bool, keep_memory: bool = True
+) -> Job:
     """Every photograph once through timm's transform, by its defaults but for the spec's settings.
 
     Source: timm 1.0, ``create_transform`` and ``ImageDataset``. Without normalisation, which its
@@ -166,6 +170,8 @@ def timm_transform(name: str, folder: str, training: bool, normalised: bool) -> 
     create = peer("timm.data").create_transform
     from PIL import Image
 
+    if keep_memory:
+        twin("torch")
     use_threads(1)
     random.seed(0)
     source = _source(name, folder)
