@@ -65,8 +65,9 @@ class SqueezeExcite(nn.Cell):
         self.conv_expand = conv2d(squeezed, channels, bias=True)
         self.gate = nn.Sigmoid()
         # The CPU's kernels take means of rows, and multiply by what has been spread out already,
-        # several times as fast. ONNX files, for other kernels, have it plainly.
-        self.by_rows = True
+        # several times as fast. Accelerators, and ONNX files, which are for other kernels, have it
+        # plainly.
+        self.by_rows = ms.get_context("device_target") == "CPU"
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if not self.by_rows:
