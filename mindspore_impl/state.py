@@ -82,14 +82,16 @@ def load_native(path: str | os.PathLike[str]) -> Native:
     """Reads a ``.ckpt`` file; its checksum is verified where it has one.
 
     Raises:
-        NativeFileError: damaged, or not such a file.
+        NativeFileError: damaged, or not such a file, or larger than the memory that is left.
         OSError: the file cannot be opened.
     """
     _check_crc(Path(path).read_bytes(), path)
     try:
         with _without_logs():
             content = ms.load_checkpoint(str(path))
-    except Exception:  # a damaged message can raise anything
+    except Exception as error:  # a damaged message can raise anything
+        if any(isinstance(cause, MemoryError) for cause in _causes(error)):
+            raise NativeFileError(f"{path}: cannot be read, the memory is full") from None
         raise NativeFileError(
             f"{path}: cannot be read, it is damaged or no MindSpore checkpoint"
         ) from None
@@ -181,6 +183,13 @@ def _without_logs() -> Iterator[None]:
         yield
     finally:
         logging.disable(previous)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    # MindSpore raises a ValueError from whatever happened, twice.
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _with_arrays(content: Mapping[str, Any]) -> dict[str, Any]:

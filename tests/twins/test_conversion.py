@@ -270,6 +270,17 @@ def test_a_damaged_ckpt_is_one_line_at_the_command(tmp_path, written):
     assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", expected)
 
 
+def test_a_full_memory_is_no_damage(monkeypatch, written):
+    # MindSpore makes a ValueError of it; here by the fake of what it parses the file with.
+    def full(_):
+        raise MemoryError
+
+    parse = "mindspore.train.serialization.Checkpoint"
+    monkeypatch.setattr(parse, lambda: argparse.Namespace(ParseFromString=full))
+    with pytest.raises(ValueError, match=r"e\.ckpt: cannot be read, the memory is full$"):
+        load_checkpoint(written / "e.ckpt")
+
+
 def test_a_ckpt_without_its_crc_is_checked_all_the_same(tmp_path, written, state):
     data = (written / "e.ckpt").read_bytes()[:-17]
     place = data.index(state["conv_head.weight"].tobytes()[:64]) + 5
