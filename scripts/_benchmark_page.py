@@ -28,6 +28,11 @@ def milliseconds(seconds: float, relative_to: float) -> str:
     return f"{1e3 * seconds:.{digits}f}"
 
 
+def rate(per_second: float) -> str:
+    """How many a second, to three digits or to the whole number."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
+
+
 def write_page(report: Mapping[str, Any], folder: Path) -> list[Path]:
     """Writes a report as ``benchmark.html`` and ``benchmark.json`` into a folder.
 
@@ -51,8 +56,8 @@ def _render(report: Mapping[str, Any]) -> str:
     template = Path(parity.report.__path__[0], "page.html").read_text(encoding="utf-8")
     intro = (
         "A bar is the time of one job, so shorter is better: its median, with a line from the "
-        "fastest to the slowest round. Times are in milliseconds; the figure before them is how "
-        "many times as long as ours a side takes. A limit is what nobody can do without."
+        "fastest to the slowest round. Times are in milliseconds; the ratio is how many times as "
+        "long as ours a side takes. A limit is what nobody can do without."
     )
     sections = [
         element("header", element("h1", _TITLE), element("p", intro)),
@@ -70,7 +75,7 @@ def _race(race: Mapping[str, Any]) -> Element:
     ran = [side for side in race["sides"] if side["seconds"]]
     # Of the medians: one round that something delayed should not shorten all bars.
     longest = max(side["seconds"]["median"] for side in ran)
-    heads = ("Side", "Time", "Ratio to ours", "Milliseconds", f"{race['unit'].capitalize()} / s")
+    heads = ("Side", "Ratio to ours", "Time", "Milliseconds", f"{race['unit'].capitalize()} / s")
     return section(
         race["name"],
         table(heads, [_row(side, ran[0] is side, longest) for side in ran]),
@@ -92,13 +97,13 @@ def _row(side: Mapping[str, Any], ours: bool, longest: float) -> Element:
     return element(
         "tr",
         element("th", side["name"], element("small", "limit" * side["limit"]), scope="row"),
-        element("td", _bar(kind, low / longest, median / longest, high / longest)),
         number_cell(f"{side['ratio']:.2f}"),
+        element("td", _bar(kind, low / longest, median / longest, high / longest)),
         number_cell(
             milliseconds(median, median),
             f"{milliseconds(low, median)} to {milliseconds(high, median)}",
         ),
-        number_cell(f"{side['per_second']:.4g}"),
+        number_cell(rate(side["per_second"])),
     )
 
 

@@ -126,7 +126,7 @@ def _report(workload: str, race: Race, results: list[Result]) -> dict[str, Any]:
 
 
 def _print(race: dict[str, Any]) -> None:
-    from _benchmark_page import milliseconds
+    from _benchmark_page import milliseconds, rate
 
     print(race["name"])
     for side in race["sides"]:
@@ -138,7 +138,7 @@ def _print(race: dict[str, Any]) -> None:
         spread = f"({milliseconds(low, median)} to {milliseconds(high, median)})"
         print(
             f"  {name:<40} {side['ratio']:7.2f}x {milliseconds(median, median):>9} ms {spread:<20}"
-            f" {side['per_second']:8.4g} {race['unit']}/s",
+            f" {rate(side['per_second']):>8} {race['unit']}/s",
             flush=True,
         )
 
