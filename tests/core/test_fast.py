@@ -141,6 +141,13 @@ def test_a_missing_file_is_what_it_is_for_pillow(folder, tmp_path):
         pixels_of(source)
 
 
+def test_an_image_that_is_too_large_for_pillow(folder, monkeypatch):
+    source = folder(photograph(64, 48))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError, match=r"second\.jpg: too large"):
+        pixels_of(source)
+
+
 # Colours
 
 
@@ -296,6 +303,19 @@ def test_a_sample_has_the_same_bits_in_every_process(folder):
     for one, other in zip(here, pillow, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_array_equal(one.dropout, other.dropout)
+
+
+def test_another_image_stands_in_for_a_damaged_one(folder):
+    source = folder(photograph(90, 70))
+    path = Path(source.samples[1][0])
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ImageError, match=r"second\.jpg: "):
+        batches(source, 0)
+    options = {"first_step": 0, "last_step": 2, "on_corrupt": "skip"}
+    for batch in load_batches(source, SPEC, RECIPE, SEED, **options):
+        assert set(batch.labels) == {0}
+        assert all("first.jpg stands in" in message for message in batch.skipped)
+        assert len(batch.skipped) == 2
 
 
 def test_images_that_are_in_no_file():
