@@ -85,7 +85,7 @@ class SqueezeExcite(nn.Module):
     def _means(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
             # The same bits, but the gradient of a mean is divided pixel by pixel, 3 % of a step.
-            return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+            return torch.div(x.sum((2, 3), keepdim=True), x.shape[2] * x.shape[3])
         return x.mean((2, 3), keepdim=True)
 
 
