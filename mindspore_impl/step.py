@@ -45,8 +45,7 @@ class TrainStep:
 
     Raises:
         StateError: the state does not fit its spec.
-        ValueError: a precision that is none, or that the device has not; or MindSpore's compiler
-            cache, which gives back the graph of another recipe.
+        ValueError: a precision that is none, or that the device has not.
     """
 
     def __init__(
