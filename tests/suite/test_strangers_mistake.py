@@ -70,7 +70,9 @@ MISTAKES = {
     ),
     "a gradient cut": (
         "mindspore_impl/blocks.py",
-        "return x * gates", "return x * ops.stop_gradient(gates)", "blocks.0.0.se.gate",
+        "self._gates(ops.mean(rows, 1).reshape(-1, x.shape[1], 1, 1))",
+        "ops.stop_gradient(self._gates(ops.mean(rows, 1).reshape(-1, x.shape[1], 1, 1)))",
+        "blocks.0.0.se.gate",
     ),
     "a shifted crop": (
         "tinynet/images.py",

@@ -174,7 +174,11 @@ def test_layers_that_only_one_has(judged, compare):
 
 
 def test_a_wrong_eps_in_one_framework_is_found_at_the_first_batch_norm(packs, tmp_path, run_script):
+    right = mindspore_impl.blocks.batch_norm
+
     def batch_norm(channels, settings):
+        if settings is None:  # in the folded net that evaluates
+            return right(channels, settings)
         return nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - settings.momentum)
 
     (subject,) = subjects_of("mindspore", ["pynative"])
