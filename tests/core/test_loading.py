@@ -430,6 +430,8 @@ def test_workers_end_with_the_generator(script):
 
 def test_ctrl_c_is_for_the_parent_alone(script):
     process = script(
+        # Where the tests run in the background of a shell, it is ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "batches = load(Digits('train', spec))\n"
         "next(batches)\n"
         "try:\n"
