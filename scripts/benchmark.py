@@ -68,6 +68,10 @@ WORKLOADS = {
 }
 
 
+_FRAMEWORKS = ("torch", "mindspore")
+_PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Parses the arguments, runs the races and reports."""
     argv = sys.argv[1:] if argv is None else argv
@@ -186,8 +190,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args(argv)
-    if unknown := set(options.frameworks) - {"torch", "mindspore"}:
-        parser.error(f"--frameworks has {', '.join(unknown)}, expected torch, mindspore")
+    for argument, known in (("frameworks", _FRAMEWORKS), ("precisions", _PRECISIONS)):
+        if unknown := set(getattr(options, argument)) - set(known):
+            parser.error(f"--{argument} has {', '.join(unknown)}, expected {', '.join(known)}")
+    if options.before and not (options.before / "tinynet").is_dir():
+        parser.error(f"--before is {options.before}, expected a checkout of this project")
     return options
 
 

@@ -179,6 +179,12 @@ def test_the_benchmark_refuses(run_script):
     status, _, err = run_script("benchmark", "train", "--frameworks", "jax")
     assert status == 2
     assert "--frameworks has jax, expected torch, mindspore" in err
+    status, _, err = run_script("benchmark", "train", "--precisions", "float32,int3")
+    assert status == 2
+    assert "--precisions has int3, expected float32, tf32, bfloat16, float16" in err
+    status, _, err = run_script("benchmark", "train", "--before", "nowhere")
+    assert status == 2
+    assert "--before is nowhere, expected a checkout of this project" in err
     status, _, err = run_script("benchmark", "infer", "--precisions", "float32,tf32")
     assert (status, err) == (2, "error: --precisions has tf32, which is of --device cuda only\n")
     status, _, err = run_script("benchmark", "train", "--batch-sizes", "8,x")
