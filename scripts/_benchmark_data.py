@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import itertools
 import random
 import tempfile
@@ -20,15 +19,12 @@ from tinynet.datasets import ImageFolder, find_images
 from tinynet.recipe import Recipe, load_recipe
 from tinynet.spec import Spec, load_spec
 
+from parity import inputs
+
 _HERE = "_benchmark_data"
-_PHOTOGRAPHS = {
-    "skimage": ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg"),
-    "sklearn": ("china.jpg", "flower.jpg"),
-}
-_FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
 # What most photographs of ImageNet have.
 _SIZES, _QUALITY = ((500, 375), (500, 333), (375, 500)), 90
-_IMAGES = len(_SIZES) * sum(map(len, _PHOTOGRAPHS.values()))
+_IMAGES = len(_SIZES) * sum(map(len, inputs.PHOTOGRAPHS.values()))
 # Of the loader. Workers are up to two batches ahead when a round begins: few images, of many.
 _BATCH, _LOADED = 8, 512
 
@@ -104,21 +100,22 @@ def photographs() -> Path:
     """
     from PIL import Image, ImageOps
 
+    found = inputs.photographs()
+    if len(_SIZES) * len(found) < _IMAGES:
+        missing = ", ".join(inputs.PHOTOGRAPHS)
+        raise ValueError(
+            f"of the photographs of {missing} some are missing: pip install -e '.[demo]'"
+        )
     _KEPT.append(tempfile.TemporaryDirectory(prefix="photographs"))
     root = Path(_KEPT[-1].name)
     (root / "photograph").mkdir()
-    for package, names in _PHOTOGRAPHS.items():
-        found = importlib.util.find_spec(package)
-        if found is None or found.origin is None:
-            raise ValueError(f"the photographs of {package} are missing: pip install -e '.[demo]'")
-        for name in names:
-            path = Path(found.origin).parent / _FOLDERS[package] / name
-            with Image.open(path) as image:
-                photograph = image.convert("RGB")
-            for width, height in _SIZES:
-                fitted = ImageOps.fit(photograph, (width, height), Image.Resampling.LANCZOS)
-                target = root / "photograph" / f"{path.stem}_{width}x{height}.jpg"
-                fitted.save(target, quality=_QUALITY)
+    for path in found:
+        with Image.open(path) as image:
+            photograph = image.convert("RGB")
+        for width, height in _SIZES:
+            fitted = ImageOps.fit(photograph, (width, height), Image.Resampling.LANCZOS)
+            target = root / "photograph" / f"{path.stem}_{width}x{height}.jpg"
+            fitted.save(target, quality=_QUALITY)
     return root
 
 

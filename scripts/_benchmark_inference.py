@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _benchmark_peers import peer, timm_net, twin, use_threads
+from _benchmark_limits import limits
+from _benchmark_peers import allow_tf32, autocast, device_job, peer, timm_net, twin, use_threads
 from _benchmark_race import Contestant, Job, Race
 
 from tinynet.spec import Spec, load_spec
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tinynet.manifest import State
 
 _HERE = "_benchmark_inference"
-_LIMITS = "_benchmark_limits"
 _CALIBRATION_IMAGES = 8
 
 
@@ -69,7 +68,7 @@ def _files(options: argparse.Namespace, name: str, batch: int, precision: str) -
         Contestant("timm channels-last", timm, {**net, "channels_last": True}),
         Contestant("timm", timm, net),
         Contestant("timm, memory as found", timm, {**net, "keep_memory": False}),
-        *_limits(net),
+        *limits(net, passes=1),
     ]
     return Race(_title(name, batch, precision, "cpu"), "images", batch, sides)
 
@@ -96,17 +95,9 @@ def _nets(options: argparse.Namespace, name: str, batch: int, precision: str) ->
             Contestant("timm channels-last, compiled", timm, quick),
         ]
     sides += [
-        Contestant("timm channels-last", timm, last), Contestant("timm", timm, net), *_limits(net)
+        Contestant("timm channels-last", timm, last), Contestant("timm", timm, net), *limits(net, passes=1)
     ]  # fmt: skip
     return Race(_title(name, batch, precision, options.device), "images", batch, sides)
-
-
-def _limits(net: dict[str, Any]) -> list[Contestant]:
-    arguments = {**net, "passes": 1}
-    return [
-        Contestant("matrix product, as many MACs", f"{_LIMITS}:product", arguments, limit=True),
-        Contestant("copy, as many bytes", f"{_LIMITS}:copy", arguments, limit=True),
-    ]
 
 
 def _title(name: str, batch: int, precision: str, device: str) -> str:
@@ -215,9 +206,8 @@ def _forward(
     import torch
 
     use_threads(threads)
-    backends: Any = torch.backends  # whose attributes PyTorch's types do not know
-    backends.cudnn.benchmark = True  # as timm's scripts have it
-    backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True  # as timm's scripts have it
+    allow_tf32(precision)
     memory = torch.channels_last if channels_last else torch.contiguous_format
     net = net.eval().to(device, memory_format=memory)
     pixels = torch.from_numpy(_pixels(spec, batch)).to(device, memory_format=memory)
@@ -225,26 +215,21 @@ def _forward(
     forward = torch.compile(net, mode=mode) if compiled else net
 
     def once() -> None:
-        cast = (
-            torch.autocast(device, getattr(torch, precision))
-            if precision in ("bfloat16", "float16")
-            else contextlib.nullcontext()
-        )
-        with torch.inference_mode(), cast:
+        with torch.inference_mode(), autocast(device, precision):
             forward(pixels)
 
-    return Job(once, torch.cuda.synchronize if device == "cuda" else lambda: None)
+    return device_job(once, device)
 
 
 def _deploy_file(name: str, folder: Path, int8: bool = False) -> Path:
-    from tinynet.folding import fold_batch_norm
+    from tinynet.folding import deployed
 
     from parity.onnx_file import export
     from parity.quantization import quantize
 
     spec, state = load_spec(name), _state(load_spec(name))
     path = folder / "deploy.onnx"
-    export("torch", *(fold_batch_norm(spec, state) if spec.batch_norm else (spec, state)), path)
+    export("torch", *deployed(spec, state), path)
     if not int8:
         return path
     quantize(path, folder / "int8.onnx", [_pixels(spec, _CALIBRATION_IMAGES)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-from _benchmark_peers import use_threads
-from _benchmark_race import Job
+from _benchmark_peers import allow_tf32, device_job, use_threads
+from _benchmark_race import Contestant, Job
 
 from tinynet.complexity import count, layers
 from tinynet.spec import Spec, load_spec
@@ -13,6 +15,20 @@ from tinynet.spec import Spec, load_spec
 # As many rows and columns let a matrix product run at full speed, by device.
 _SIDE = {"cpu": 1024, "cuda": 8192}
 _BYTES = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
+
+
+def limits(net: Mapping[str, Any], passes: int) -> list[Contestant]:
+    """Both limits as sides of a race.
+
+    Args:
+        net: name, batch, threads, device and precision, as :func:`product` takes them.
+        passes: as there.
+    """
+    arguments, here = {**net, "passes": passes}, "_benchmark_limits"
+    return [
+        Contestant("matrix product, as many MACs", f"{here}:product", arguments, limit=True),
+        Contestant("copy, as many bytes", f"{here}:copy", arguments, limit=True),
+    ]
 
 
 def product(name: str, batch: int, passes: int, threads: int, device: str, precision: str) -> Job:
@@ -33,7 +49,7 @@ def product(name: str, batch: int, passes: int, threads: int, device: str, preci
     macs = passes * batch * count(load_spec(name)).macs
     side = min(_SIDE[device], round(macs ** (1 / 3)))
     inner = round(macs / side**2)
-    torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    allow_tf32(precision)
     dtype = getattr(torch, precision, torch.float32)
     left = torch.randn(side, inner, device=device).to(dtype)
     right = torch.randn(inner, side, device=device).to(dtype)
@@ -42,7 +58,7 @@ def product(name: str, batch: int, passes: int, threads: int, device: str, preci
     def once() -> None:
         torch.mm(left, right, out=out)
 
-    return Job(once, torch.cuda.synchronize if device == "cuda" else lambda: None)
+    return device_job(once, device)
 
 
 def copy(name: str, batch: int, passes: int, threads: int, device: str, precision: str) -> Job:
@@ -57,10 +73,7 @@ def copy(name: str, batch: int, passes: int, threads: int, device: str, precisio
     numbers = passes * batch * _numbers(load_spec(name)) * _BYTES[precision] // 2
     source = torch.zeros(math.ceil(numbers), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return Job(
-        lambda: target.copy_(source),
-        torch.cuda.synchronize if device == "cuda" else lambda: None,
-    )
+    return device_job(lambda: target.copy_(source), device)
 
 
 def _numbers(spec: Spec) -> int:

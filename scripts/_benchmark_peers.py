@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Callable
 from typing import Any
 
-from _benchmark_race import UnavailableError
+from _benchmark_race import Job, UnavailableError
 
 from parity.twins import Twin, TwinError, load_twin
 
@@ -43,6 +45,30 @@ def use_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def allow_tf32(precision: str) -> None:
+    """Lets CUDA compute float32 in TF32, or not: by default PyTorch does in convolutions alone."""
+    import torch
+
+    backends: Any = torch.backends  # whose attributes PyTorch's types do not know
+    backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
+def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[object]:
+    """What computes in a short precision inside; nothing where the precision is none."""
+    import torch
+
+    if precision in ("bfloat16", "float16"):
+        return torch.autocast(device, getattr(torch, precision))
+    return contextlib.nullcontext()
+
+
+def device_job(once: Callable[[], object], device: str) -> Job:
+    """A job of PyTorch, which a GPU has done only when it has caught up."""
+    import torch
+
+    return Job(once, torch.cuda.synchronize) if device == "cuda" else Job(once)
 
 
 def timm_net(name: str) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from typing import TYPE_CHECKING, Any
 
-from _benchmark_peers import peer, timm_net, twin, use_threads
+from _benchmark_limits import limits
+from _benchmark_peers import allow_tf32, autocast, device_job, peer, timm_net, twin, use_threads
 from _benchmark_race import Contestant, Job, Race
 
 from tinynet.spec import load_spec
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tinynet.loading import TrainingBatch
 
 _HERE = "_benchmark_training"
-_LIMITS = "_benchmark_limits"
 # Small, since all contestants train on and on.
 _RATE = 1e-6
 # Forward, gradients of the inputs, gradients of the weights.
@@ -35,11 +34,10 @@ def races(options: argparse.Namespace) -> list[Race]:
 
 def _torch_race(options: argparse.Namespace, name: str, batch: int, precision: str) -> Race:
     load_spec(name)
-    limit = {
-        "name": name, "batch": batch, "passes": _PASSES, "threads": options.threads,
-        "device": options.device, "precision": precision,
+    shared = {
+        "name": name, "batch": batch, "threads": options.threads, "device": options.device,
+        "precision": precision,
     }  # fmt: skip
-    shared = {key: value for key, value in limit.items() if key != "passes"}
     own = {"framework": "torch", **shared}
     timm = f"{_HERE}:timm_step"
     sides = [Contestant("twin", f"{_HERE}:twin_step", own)]
@@ -63,10 +61,7 @@ def _torch_race(options: argparse.Namespace, name: str, batch: int, precision: s
     if options.device == "cpu":
         found = {**shared, "keep_memory": False}
         sides += [Contestant("timm, memory as found", timm, found)]
-    sides += [
-        Contestant("matrix product, as many MACs", f"{_LIMITS}:product", limit, limit=True),
-        Contestant("copy, as many bytes", f"{_LIMITS}:copy", limit, limit=True),
-    ]
+    sides += limits(shared, _PASSES)
     return Race(_title("PyTorch", name, batch, precision, options.device), "images", batch, sides)
 
 
@@ -126,12 +121,7 @@ def twin_step(
     batches = [_batch(name, batch)]
     if framework == "mindspore":
         return Job(lambda: step(batches, _RATE, 0.9999).tolist())
-    import torch
-
-    return Job(
-        lambda: step(batches, _RATE, 0.9999),
-        torch.cuda.synchronize if device == "cuda" else lambda: None,
-    )
+    return device_job(lambda: step(batches, _RATE, 0.9999), device)
 
 
 def timm_step(
@@ -159,17 +149,11 @@ def timm_step(
         net.parameters(), lr=_RATE, momentum=0.9, weight_decay=1e-5
     )
     torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = precision != "float32"
-    torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    allow_tf32(precision)
     given = _batch(name, batch)
     images, labels = torch.from_numpy(given.images), torch.from_numpy(given.labels).long()
     if device == "cuda":
         images, labels = images.pin_memory(), labels.pin_memory()
-    cast = (
-        torch.autocast(device, getattr(torch, precision))
-        if precision in ("bfloat16", "float16")
-        else contextlib.nullcontext()
-    )
     forward = torch.compile(net) if compiled else net
 
     def once() -> None:
@@ -177,14 +161,14 @@ def timm_step(
         pixels = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div(255)
         pixels = pixels.contiguous(memory_format=memory)
         optimizer.zero_grad()
-        with cast:
+        with autocast(device, precision):
             loss = torch.nn.functional.cross_entropy(
                 forward(pixels), labels.to(device, non_blocking=True), label_smoothing=0.1
             )
         loss.backward()
         optimizer.step()
 
-    return Job(once, torch.cuda.synchronize if device == "cuda" else lambda: None)
+    return device_job(once, device)
 
 
 def jit_step(name: str, batch: int) -> Job:

@@ -169,7 +169,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--batch-sizes", type=_sizes, default=[], metavar="N,M", help="(default: the workload's)"
     )
     parser.add_argument(
-        "--frameworks", type=_names, default=["torch", "mindspore"], metavar="A,B",
+        "--frameworks", type=_names, default=[*_FRAMEWORKS], metavar="A,B",
         help="(default: torch,mindspore)",
     )  # fmt: skip
     parser.add_argument(
