@@ -95,8 +95,10 @@ def _nets(options: argparse.Namespace, name: str, batch: int, precision: str) ->
             Contestant("timm channels-last, compiled", timm, quick),
         ]
     sides += [
-        Contestant("timm channels-last", timm, last), Contestant("timm", timm, net), *limits(net, passes=1)
-    ]  # fmt: skip
+        Contestant("timm channels-last", timm, last),
+        Contestant("timm", timm, net),
+        *limits(net, passes=1),
+    ]
     return Race(_title(name, batch, precision, options.device), "images", batch, sides)
 
 
