@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from tinynet.documents import write_atomically
 from tinynet.labels import class_names
 from tinynet.manifest import State
+from tinynet.processes import processors
 from tinynet.randomness import normal
 from tinynet.spec import Spec, format_spec, parse_spec
 
@@ -29,6 +31,10 @@ OPSET = 20
 # Rounding measures 2e-6 to 5e-6 over all shipped specs and both exporters; convolutions padded a
 # pixel off, the mildest fault an exporter was seen to make, measure 1.7.
 LARGEST_DIFFERENCE = 1e-2
+
+# Pixels of the images that are answered at a time, in bytes: what lies between the layers of a
+# TinyNet then mostly stays in a cache of 1 to 2 MiB. Measured in docs/deploy.md.
+_PART_BYTES = 2 << 20
 
 
 class OnnxError(ValueError):
@@ -128,22 +134,31 @@ def initializers(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 class OnnxPredictor:
     """An ONNX file ready to answer, in ONNX Runtime on the CPU.
 
+    A batch is answered in parts that fit a cache, side by side, each by one thread: threads that
+    share one small layer mostly wait for each other.
+
     Args:
         path: an ONNX file with one input (N, C, H, W) and one output (N, num_classes).
         spec: overrides the spec in the file's metadata.
+        threads: how many parts side by side; by default one on each processor that this process
+            may use.
 
     Raises:
         OnnxError: not an ONNX file, or one without a spec and none was given.
     """
 
-    def __init__(self, path: str | os.PathLike[str], spec: Spec | None = None):
+    def __init__(
+        self, path: str | os.PathLike[str], spec: Spec | None = None, threads: int | None = None
+    ):
         import onnxruntime
 
         if not Path(path).is_file():
             raise OnnxError(f"{path}: no such file")
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(
-                os.fspath(path), providers=["CPUExecutionProvider"]
+                os.fspath(path), settings, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's exceptions share no public base
             reason = str(error).strip().partition("\n")[0]
@@ -152,6 +167,8 @@ class OnnxPredictor:
         if spec is None and "tinynet_spec" not in metadata:
             raise OnnxError(f"{path}: has no spec in its metadata, name one with --spec")
         self.spec = spec or parse_spec(metadata["tinynet_spec"], source=f"{path} (metadata)")
+        self._threads = threads or processors()
+        self._pool = ThreadPoolExecutor(self._threads)
         self._input = self._session.get_inputs()[0].name
         expected = [*self.spec.input_size]
         found = list(self._session.get_inputs()[0].shape[1:])
@@ -166,5 +183,13 @@ class OnnxPredictor:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
         """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
+        parts = max(1, round(images.nbytes / _PART_BYTES))
+        # As many for each thread, while there are images.
+        parts = min(len(images), -(-parts // self._threads) * self._threads)
+        if parts <= 1:
+            return self._answer(images)
+        return np.concatenate(list(self._pool.map(self._answer, np.array_split(images, parts))))
+
+    def _answer(self, images: NDArray[Any]) -> NDArray[Any]:
         outputs = self._session.run(None, {self._input: images})
         return cast(NDArray[Any], outputs[0])

@@ -46,9 +46,11 @@ def _files(options: argparse.Namespace, name: str, batch: int, precision: str) -
     shared = {"name": name, "batch": batch, "threads": options.threads}
     net = {**shared, "device": "cpu", "precision": precision}
     sides = [
-        Contestant("ONNX Runtime", f"{_HERE}:onnx_runtime", shared),
-        Contestant("ONNX Runtime, INT8", f"{_HERE}:onnx_runtime", {**shared, "int8": True}),
+        Contestant("ONNX Runtime", f"{_HERE}:deployed_file", shared),
+        Contestant("ONNX Runtime, INT8", f"{_HERE}:deployed_file", {**shared, "int8": True}),
     ]
+    if batch > 1:
+        sides += [Contestant("ONNX Runtime, the batch as a whole", f"{_HERE}:session", shared)]
     for framework in options.frameworks:
         own = {**shared, "framework": framework}
         title = {"torch": "the PyTorch twin", "mindspore": "the MindSpore twin"}[framework]
@@ -106,17 +108,25 @@ def _title(name: str, batch: int, precision: str, device: str) -> str:
     return f"infer, {name}, batch {batch}, {precision} on {device}"
 
 
-def onnx_runtime(name: str, batch: int, threads: int, int8: bool = False) -> Job:
-    """The file that deploy.py, export.py and, for INT8, quantize.py make."""
+def deployed_file(name: str, batch: int, threads: int, int8: bool = False) -> Job:
+    """What evaluate.py does with the file of deploy.py, export.py and, for INT8, quantize.py."""
+    peer("onnxruntime")
+    from parity.onnx_file import OnnxPredictor
+
+    with tempfile.TemporaryDirectory() as folder:
+        predict = OnnxPredictor(_deploy_file(name, Path(folder), int8), threads=threads)
+    pixels = _pixels(load_spec(name), batch)
+    return Job(lambda: predict(pixels))
+
+
+def session(name: str, batch: int, threads: int) -> Job:
+    """The same file in ONNX Runtime as its documentation has it."""
     onnxruntime = peer("onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
-    settings.log_severity_level = 3  # errors
     with tempfile.TemporaryDirectory() as folder:
-        path = _deploy_file(name, Path(folder), int8)
-        session = onnxruntime.InferenceSession(
-            str(path), settings, providers=["CPUExecutionProvider"]
-        )
+        path = str(_deploy_file(name, Path(folder)))
+        session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
     given = {session.get_inputs()[0].name: _pixels(load_spec(name), batch)}
     return Job(lambda: session.run(None, given))
 

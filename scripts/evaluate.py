@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from _command import Parser, run
 
+from tinynet.processes import processors
+
 if TYPE_CHECKING:
     from tinynet.evaluation import Evaluation
     from tinynet.sources import Source
@@ -158,7 +160,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers",
         type=int,
-        default=min(8, os.cpu_count() or 1),
+        default=min(8, processors()),
         metavar="N",
         help="threads that decode images (default: one a core, at most 8)",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _command import Parser, natural, positive, run
+
+from tinynet.processes import processors
 
 if TYPE_CHECKING:
     from scripts._search_training import Work
@@ -258,7 +259,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     if options.framework is None and not options.collect:
         parser.error("--framework is missing, expected torch or mindspore")
     if options.jobs is None:
-        options.jobs = len(os.sched_getaffinity(0)) if options.device == "cpu" else 1
+        options.jobs = processors() if options.device == "cpu" else 1
     return options
 
 

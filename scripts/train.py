@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from _command import Parser, natural, positive, run
 
+from tinynet.processes import processors
+
 if TYPE_CHECKING:
     from tinynet.run import Outcome
     from tinynet.training_state import TrainingState
@@ -258,7 +260,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _usual_workers() -> int:
     # torchrun's and msrun's number of processes on a machine; msrun tells only that of all.
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("MS_WORKER_NUM", "1")))
-    return max(1, len(os.sched_getaffinity(0)) // processes - 1)
+    return max(1, processors() // processes - 1)
 
 
 if __name__ == "__main__":

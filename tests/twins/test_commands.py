@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from tinynet.spec import format_spec, load_spec, parse_spec
 from tinynet.training_state import initial_training_state, save_training_state
 
 import mindspore_impl.export
+from parity import onnx_file
 from parity.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from parity.onnx_file import OPSET, OnnxPredictor, export
 from parity.twins import load_twin
@@ -243,6 +245,22 @@ def test_export(run_script, framework, weights, tmp_path):
         pixels = normal((images, *TINY.input_size), "test").astype(np.float32)
         logits = expected(pixels)
         np.testing.assert_allclose(predict(pixels), logits, rtol=0, atol=1e-4 * logits.std())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("images", [0, 1, 2, 7])
+def test_a_batch_is_answered_in_parts(tmp_path, monkeypatch, threads, images):
+    export("torch", TINY, TINY_STATE, tmp_path / "tiny.onnx")
+    predict = OnnxPredictor(tmp_path / "tiny.onnx", threads=threads)
+    pixels = normal((images, *TINY.input_size), "test").astype(np.float32)
+    whole = predict(pixels)
+    monkeypatch.setattr(onnx_file, "_PART_BYTES", 8 * math.prod(TINY.input_size))  # two images
+    parts = predict(pixels)
+    assert parts.shape == whole.shape == (images, TINY.num_classes)
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-5)
+    # No two images have answers so near to each other that a wrong order would not be seen.
+    apart = np.abs(whole[:, None] - whole).max(axis=2) + np.eye(images)
+    assert images == 0 or apart.min() > 1e-3
 
 
 def test_an_exporter_that_errs_is_found_out(run_script, weights, tmp_path, monkeypatch):
