@@ -6,6 +6,7 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
+from mindspore.device_context import ascend, gpu
 from numpy.typing import NDArray
 
 from tinynet.folding import deployed
@@ -61,7 +62,7 @@ class Predictor:
 
 
 def set_device(device: str) -> None:
-    """Chooses the device that this process computes on.
+    """Chooses the device that this process computes on, where float32 is float32 from now on.
 
     Args:
         device: one of :data:`DEVICES`.
@@ -79,3 +80,10 @@ def set_device(device: str) -> None:
         except (RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ValueError(f"device {device} cannot be used: {reason}") from None
+    # By default GPUs convolve float32 with ten bits of it (TF32), Ascend with eleven (HF32).
+    if device == "gpu":
+        gpu.op_precision.conv_allow_tf32(False)
+        gpu.op_precision.matmul_allow_tf32(False)
+    elif device == "ascend":
+        ascend.op_precision.conv_allow_hf32(False)
+        ascend.op_precision.matmul_allow_hf32(False)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 from tinynet.spec import BatchNorm, Block, Padding, Pool
 
@@ -80,8 +79,8 @@ class _WideDepthwise(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, 2, groups=len(weight))
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        (dy,) = grad_outputs
         x, weight = ctx.saved_tensors
         dx = _gradient(x, dy, weight, ctx.stride, (2, 2), of=0)
         dw = torch.zeros_like(weight)

@@ -76,7 +76,7 @@ def run_layer(
         "y", the gradients "dx" and "d" + key of every trained parameter, and in training every
         statistic behind the run by its key.
     """
-    _prepare(device)
+    set_device(device)
     layer.to(device).train(training)
     tensors = layer.state_dict(keep_vars=True)
     with torch.no_grad():
@@ -108,7 +108,7 @@ def run_function(
     Returns:
         "y", and the gradients "d" + name.
     """
-    _prepare(device)
+    set_device(device)
     tensors = {name: _tensor(values, device) for name, values in arrays.items()}
     variables = {name: t.requires_grad_() for name, t in tensors.items() if t.is_floating_point()}
     y = function(*tensors.values())
@@ -137,7 +137,7 @@ def run_optimizer(
     Returns:
         "parameter" and every slot -> arrays behind the last step, in the parameters' order.
     """
-    _prepare(device)
+    set_device(device)
     trained = [_parameter(values, device) for values in parameters]
     optimizer = OPTIMIZERS[settings.kind](trained, [True] * len(trained), settings)
     for slot, arrays in slots.items():
@@ -170,7 +170,7 @@ def run_stock_optimizer(
     Returns:
         The parameters behind the last step.
     """
-    _prepare(device)
+    set_device(device)
     trained = [_parameter(values, device) for values in parameters]
     if settings.kind == "rmsprop":
         optimizer = torch.optim.RMSprop(
@@ -189,18 +189,12 @@ def run_average(
     averages: Sequence[Array], tensors: Sequence[Array], share: float, device: str = DEVICES[0]
 ) -> list[Array]:
     """Moves averages a share of the way to tensors, with the twin's own average."""
-    _prepare(device)
+    set_device(device)
     average = Average([_tensor(values, device) for values in averages])
     for tensor, values in zip(average.tensors, tensors, strict=True):
         tensor.copy_(torch.from_numpy(values))
     average(share)
     return [_array(tensor) for tensor in average.averages]
-
-
-def _prepare(device: str) -> None:
-    set_device(device)
-    # Float32 is float32: by default PyTorch lets CUDA convolve with ten bits of it.
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def _tensor(values: Array, device: str) -> torch.Tensor:

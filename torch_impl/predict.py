@@ -60,7 +60,7 @@ class Predictor:
 
 
 def set_device(device: str) -> None:
-    """Chooses the device that this process computes on.
+    """Chooses the device that this process computes on, where float32 is float32 from now on.
 
     Args:
         device: one of :data:`DEVICES`.
@@ -79,12 +79,14 @@ def set_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"device {device} cannot be used: {reason}") from None
+    # By default CUDA convolves float32 with ten bits of it (TF32).
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 @contextmanager
 def _without_tf32() -> Iterator[None]:
-    # On CUDA PyTorch convolves float32 with ten bits of it unless it is told not to, and a training
-    # step that evaluates may have told it otherwise.
+    # A training step in TF32 may evaluate.
     cudnn: Any = torch.backends.cudnn  # whose attributes PyTorch's types do not know
     matmul = torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32

@@ -72,7 +72,6 @@ class TrainStep:
         self.net.to(group.device, dtype)
         # Documented, but not in its types.
         self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        # Float32 is float32: by default PyTorch lets CUDA convolve with ten bits of it.
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         entries = manifest(spec)
