@@ -24,7 +24,8 @@ counted exactly once. The pixels are the same bits in every runtime.
 
 DATA has a folder of images for each class, as ImageNet's validation set: named after the classes
 (WordNet ids for ImageNet's), any subset of them; or any names, as many as the net has classes,
-numbered in sorted order. Or it is what train.py takes, and the images to validate on are meant.
+numbered in sorted order. It may be a .zip file of such. Or it is what train.py takes, and the
+images to validate on are meant.
 
 For onnx, FILE is an .onnx file of export.py; otherwise any file that convert.py reads, a training
 checkpoint too: its weights as they were trained, or with --ema the averaged ones.
@@ -175,7 +176,7 @@ def _write(file: Path, root: str, source: Source, result: Evaluation) -> None:
         for index, (classes, probabilities) in enumerate(zip(*result.top, strict=True)):
             name = source.name(index)
             line = {
-                "file": os.path.relpath(name, root) if Path(root).is_dir() else name,
+                "file": os.path.relpath(name, root) if Path(name).is_relative_to(root) else name,
                 "label": source.label(index),
                 "top5": classes.tolist(),
                 "probabilities": probabilities.tolist(),

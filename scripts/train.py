@@ -25,8 +25,9 @@ Trains a net by a recipe. The recipe decides what is computed, the framework onl
 batches, masks, learning rates and updates come out in PyTorch and in MindSpore, and a run that was
 interrupted in one goes on in the other.
 
-DATA is "digits", a folder with train/ and val/ in ImageNet's layout, a file of make_subset.py, or
-package.module:function for a Python data set. SPEC and RECIPE are names or .json files.
+DATA is "digits", a folder with train/ and val/ in ImageNet's layout (or, from pack_dataset.py, with
+train.zip and val.zip), a file of make_subset.py, or package.module:function for a Python data set.
+SPEC and RECIPE are names or .json files.
 
 DIR gets last.safetensors and best.safetensors (training checkpoints: weights, averages, optimizer,
 progress; any command takes their weights), log.jsonl, tensorboard/ and run.json, which says all it

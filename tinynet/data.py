@@ -6,13 +6,22 @@ import dataclasses
 import importlib
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from tinynet.datasets import ClassesError, DatasetError, class_folders, find_images
+from tinynet.archives import ImageArchive, open_archive
+from tinynet.datasets import (
+    ClassesError,
+    DatasetError,
+    ImageFolder,
+    class_folders,
+    find_images,
+)
 from tinynet.sources import Digits, PythonSource, Source
 from tinynet.spec import Spec
-from tinynet.subset import TRAIN_FOLDERS, VALIDATION_FOLDERS, load_subset, split_folder
+from tinynet.subset import TRAIN_FOLDERS, VALIDATION_FOLDERS, load_subset
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SPLITS = (TRAIN_FOLDERS, VALIDATION_FOLDERS)
@@ -35,7 +44,8 @@ def open_data(text: str, spec: Spec, classes_from_data: bool = False) -> Data:
 
             - "digits", which are in scikit-learn;
             - a folder with ``train`` and ``val`` (or ``validation``), each in ImageNet's layout;
-              labels as in :func:`tinynet.datasets.find_images`, the same in both;
+              labels as in :func:`tinynet.datasets.find_images`, the same in both. In place of a
+              folder that is not there may be an archive, ``train.zip``, with the same images;
             - a .json file that ``make_subset.py`` wrote, whose classes become the net's;
             - "package.module:function": called without arguments, it returns two Python data sets
               for :class:`tinynet.sources.PythonSource`, to train on and to validate on.
@@ -56,8 +66,8 @@ def open_data(text: str, spec: Spec, classes_from_data: bool = False) -> Data:
     if text and Path(text).is_dir():
         return _open_folder(Path(text), spec, classes_from_data)
     raise DatasetError(
-        f'{text}: no such data, expected "digits", a folder with train/ and val/, a .json file of '
-        "make_subset.py, or package.module:function"
+        f'{text}: no such data, expected "digits", a folder with train/ and val/ (or train.zip '
+        "and val.zip), a .json file of make_subset.py, or package.module:function"
     )
 
 
@@ -66,7 +76,7 @@ def open_validation(text: str, spec: Spec) -> Source:
 
     Args:
         text: as for :func:`open_data`, whose images to validate on these are; or a folder that is
-            itself in ImageNet's layout, without ``train`` and ``val``.
+            itself in ImageNet's layout, without ``train`` and ``val``, or a .zip file of such.
         spec: the net, whose classes the data must have.
 
     Raises:
@@ -91,11 +101,11 @@ def open_calibration(text: str, spec: Spec) -> Source:
 
 
 def _open_both(text: str, spec: Spec) -> tuple[Source, Source]:
-    # To train on and to validate on; a folder that is itself in ImageNet's layout is both.
+    # To train on and to validate on; what is itself in ImageNet's layout is both.
     is_no_folder = text == "digits" or text.endswith(".json") or _FUNCTION.fullmatch(text)
-    has_splits = all(any((Path(text) / name).is_dir() for name in names) for names in _SPLITS)
+    has_splits = all(_find_split(Path(text), names) for names in _SPLITS)
     if not (is_no_folder or has_splits):
-        images = find_images(text, spec)
+        images = _list_images(Path(text))[1](spec)
         return images, images
     data = open_data(text, spec)
     if data.spec.labels != spec.labels:
@@ -103,25 +113,51 @@ def _open_both(text: str, spec: Spec) -> tuple[Source, Source]:
     return data.train, data.validation
 
 
+def _find_split(root: Path, names: tuple[str, ...]) -> Path | None:
+    """The folder of a split, or where there is none its archive."""
+    folders = [root / name for name in names]
+    archives = [root / f"{name}.zip" for name in names]
+    found = [*filter(Path.is_dir, folders), *filter(Path.is_file, archives)]
+    return found[0] if found else None
+
+
+def _split(root: Path, names: tuple[str, ...]) -> Path:
+    found = _find_split(root, names)
+    if found is None:
+        raise DatasetError(
+            f"{root}: has no folder {'/ or '.join(names)}/ with a folder for each class, and no "
+            f"{'.zip or '.join(names)}.zip"
+        )
+    return found
+
+
+def _list_images(place: Path) -> tuple[list[str], Callable[[Spec], ImageFolder | ImageArchive]]:
+    """The class folders of a folder or an archive, and what labels its images for a net."""
+    if place.suffix == ".zip" and not place.is_dir():
+        archive = open_archive(place)
+        return archive.folders, archive.labelled
+    return class_folders(place), partial(find_images, place)
+
+
 def _open_folder(root: Path, spec: Spec, classes_from_data: bool) -> Data:
-    train_root = split_folder(root, TRAIN_FOLDERS)
-    validation_root = split_folder(root, VALIDATION_FOLDERS)
-    folders = class_folders(train_root)
-    foreign = sorted(set(class_folders(validation_root)) - set(folders))
+    train_place = _split(root, TRAIN_FOLDERS)
+    validation_place = _split(root, VALIDATION_FOLDERS)
+    folders, label_train = _list_images(train_place)
+    validation_folders, label_validation = _list_images(validation_place)
+    foreign = sorted(set(validation_folders) - set(folders))
     if foreign:
         raise DatasetError(
-            f'{validation_root}: has a class folder "{foreign[0]}" that {train_root} has not'
+            f'{validation_place}: has a class folder "{foreign[0]}" that {train_place} has not'
         )
     if classes_from_data:
         spec = spec.with_classes(len(folders), tuple(folders))
     try:
-        train = find_images(train_root, spec)
+        train = label_train(spec)
     except ClassesError as error:
         raise DatasetError(f"{error}; {_CURE}") from None
     # Under the names of the folders to train on: numbered by itself, a validation folder that
     # lacks a class would give the others wrong labels.
-    named = dataclasses.replace(spec, labels=train.classes)
-    validation = find_images(validation_root, named)
+    validation = label_validation(dataclasses.replace(spec, labels=train.classes))
     return Data(train, dataclasses.replace(validation, spec=spec), spec)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tinynet.images import Pixels, load_image, load_input
+from tinynet.images import ImageError, Pixels, load_image, load_input
 from tinynet.labels import wordnet_ids
 from tinynet.spec import Spec
 
@@ -76,9 +76,17 @@ class ImageFolder:
         """Decodes one image; mode "RGB" or "L", as the spec's channels ask."""
         return load_image(self.samples[index][0], self.spec.input_size[0])
 
-    def file(self, index: int) -> str:
-        """The path of one image."""
-        return self.samples[index][0]
+    def encoded(self, index: int) -> bytes:
+        """The bytes of one image's file.
+
+        Raises:
+            ImageError: it cannot be read, naming it.
+        """
+        path = self.samples[index][0]
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
 
     def label(self, index: int) -> int:
         """The class of one image."""
@@ -120,7 +128,7 @@ def find_images(root: str | os.PathLike[str], spec: Spec) -> ImageFolder:
     """
     root = Path(root)
     folders = class_folders(root)
-    classes = _classes(root, folders, spec)
+    classes = class_names(root, folders, spec)
     places = {name: place for place, name in enumerate(classes)}
     samples: list[tuple[str, int]] = []
     for folder in folders:
@@ -138,12 +146,7 @@ def class_folders(root: Path) -> list[str]:
         found = "not a folder" if root.exists() else "no such folder"
         raise DatasetError(f"{root}: {found}, expected one with a folder of images for each class")
     names = sorted(name for name in _listed(root) if not name.startswith("."))
-    images = [name for name in names if _is_image(name) and (root / name).is_file()]
-    if images:
-        raise DatasetError(
-            f"{root}: holds {_count(len(images), 'image')} outside of any class folder (such as "
-            f"{images[0]}), expected a folder of images for each class"
-        )
+    refuse_images(root, [name for name in names if is_image(name) and (root / name).is_file()])
     folders = [name for name in names if (root / name).is_dir()]
     if not folders:
         found = "no folders, only other files" if names else "empty folder"
@@ -164,13 +167,79 @@ def images_below(folder: Path) -> list[str]:
         paths += [
             os.path.join(parent, name)  # noqa: PTH118 - a million Path objects are slow and large
             for name in files
-            if _is_image(name) and not name.startswith(".")
+            if is_image(name) and not name.startswith(".")
         ]
     if not paths:
-        raise DatasetError(
-            f"{folder}: class folder without images (of type {', '.join(IMAGE_EXTENSIONS)})"
-        )
+        raise without_images(folder)
     return sorted(paths)
+
+
+def class_names(root: Path, folders: list[str], spec: Spec) -> tuple[str, ...]:
+    """Names that the folders of all classes have, in the order of their labels.
+
+    Args:
+        root: what the folders are in, for messages.
+        folders: names of the class folders that there are, sorted.
+        spec: the net the images are for.
+
+    Raises:
+        ClassesError: the folders do not fit the classes of the net.
+        DatasetError: one could be any of several classes.
+    """
+    if spec.labels == "imagenet1k":
+        known, kind = wordnet_ids(), "WordNet ids of ImageNet's 1000 classes"
+    elif isinstance(spec.labels, tuple):
+        known, kind = spec.labels, f"names in the labels of {spec.name}"
+    else:
+        known, kind = (), ""
+    unknown = sorted(set(folders) - set(known))
+    if not unknown:
+        twice = next((name for name in folders if known.count(name) > 1), None)
+        if twice is not None:
+            raise DatasetError(
+                f'{root}: the folder "{twice}" could be any of {known.count(twice)} classes of '
+                f"that name in the labels of {spec.name}"
+            )
+        return known
+    # Some names known and some not is a misspelt or foreign folder: numbering in sorted order
+    # would quietly give every image behind it a wrong label.
+    if len(unknown) < len(folders):
+        raise ClassesError(
+            f"{root}: {_count(len(unknown), 'class folder')} of {len(folders)} unknown (such as "
+            f'"{unknown[0]}"), expected {kind}'
+        )
+    if len(folders) != spec.num_classes:
+        cure = f", or folders named after {kind}" if kind else ""
+        raise ClassesError(
+            f'{root}: found {_count(len(folders), "class folder")} (such as "{folders[0]}"), '
+            f"expected {spec.num_classes}, one for each class of {spec.name}{cure}"
+        )
+    return tuple(folders)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file counts as an image, by ``IMAGE_EXTENSIONS``."""
+    return name.lower().endswith(IMAGE_EXTENSIONS)
+
+
+def refuse_images(root: Path, images: list[str]) -> None:
+    """Refuses images that lie beside the class folders.
+
+    Raises:
+        DatasetError: there are some.
+    """
+    if images:
+        raise DatasetError(
+            f"{root}: holds {_count(len(images), 'image')} outside of any class folder (such as "
+            f"{images[0]}), expected a folder of images for each class"
+        )
+
+
+def without_images(folder: Path) -> DatasetError:
+    """The error of a class folder that holds no images."""
+    return DatasetError(
+        f"{folder}: class folder without images (of type {', '.join(IMAGE_EXTENSIONS)})"
+    )
 
 
 def list_images(path: str | os.PathLike[str]) -> list[str]:
@@ -186,7 +255,7 @@ def list_images(path: str | os.PathLike[str]) -> list[str]:
         raise DatasetError(f"{path}: no such file or folder")
     if not path.is_dir():
         return [str(path)]
-    images = [name for name in sorted(_listed(path)) if _is_image(name) and name[0] != "."]
+    images = [name for name in sorted(_listed(path)) if is_image(name) and name[0] != "."]
     if not images:
         raise DatasetError(f"{path}: folder without images (of type {', '.join(IMAGE_EXTENSIONS)})")
     return [str(path / name) for name in images]
@@ -240,39 +309,6 @@ def _decoded(
         pool.shutdown(cancel_futures=True)
 
 
-def _classes(root: Path, folders: list[str], spec: Spec) -> tuple[str, ...]:
-    """Names that the folders of all classes have, in the order of their labels."""
-    if spec.labels == "imagenet1k":
-        known, kind = wordnet_ids(), "WordNet ids of ImageNet's 1000 classes"
-    elif isinstance(spec.labels, tuple):
-        known, kind = spec.labels, f"names in the labels of {spec.name}"
-    else:
-        known, kind = (), ""
-    unknown = sorted(set(folders) - set(known))
-    if not unknown:
-        twice = next((name for name in folders if known.count(name) > 1), None)
-        if twice is not None:
-            raise DatasetError(
-                f'{root}: the folder "{twice}" could be any of {known.count(twice)} classes of '
-                f"that name in the labels of {spec.name}"
-            )
-        return known
-    # Some names known and some not is a misspelt or foreign folder: numbering in sorted order
-    # would quietly give every image behind it a wrong label.
-    if len(unknown) < len(folders):
-        raise ClassesError(
-            f"{root}: {_count(len(unknown), 'class folder')} of {len(folders)} unknown (such as "
-            f'"{unknown[0]}"), expected {kind}'
-        )
-    if len(folders) != spec.num_classes:
-        cure = f", or folders named after {kind}" if kind else ""
-        raise ClassesError(
-            f'{root}: found {_count(len(folders), "class folder")} (such as "{folders[0]}"), '
-            f"expected {spec.num_classes}, one for each class of {spec.name}{cure}"
-        )
-    return tuple(folders)
-
-
 def _listed(folder: Path) -> list[str]:
     try:
         return [entry.name for entry in folder.iterdir()]
@@ -282,10 +318,6 @@ def _listed(folder: Path) -> list[str]:
 
 def _refuse(error: OSError) -> NoReturn:
     raise DatasetError(f"{error.filename}: cannot be read: {error.strerror}") from None
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def _count(number: int, thing: str) -> str:

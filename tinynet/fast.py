@@ -9,11 +9,9 @@ bits whichever process prepares it, and on whichever processor.
 from __future__ import annotations
 
 import importlib
-import os
 import threading
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,9 +64,9 @@ def load_pixels(source: Source, index: int, channels: int) -> Bytes:
     Raises:
         ImageError: naming it, as Pillow's path would.
     """
-    path = source.file(index)
     # Greyscale of a colour JPEG is not Pillow's: it would be read from the file, not computed.
-    pixels = None if path is None or channels == 1 else _decode(path)
+    data = None if channels == 1 else source.encoded(index)
+    pixels = None if data is None else _decode(data)
     return _pixels(source.image(index), channels) if pixels is None else pixels
 
 
@@ -141,16 +139,15 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
     return values.astype(np.uint8).reshape(pixels.shape)
 
 
-def _decode(path: str | os.PathLike[str]) -> Bytes | None:
+def _decode(data: bytes) -> Bytes | None:
     """The pixels of a JPEG; None for whatever is no plain one, or has something wrong with it."""
     jpeg = _jpeg()
     try:
-        data = Path(path).read_bytes()
         height, width, space, _ = jpeg.decode_jpeg_header(data)
         # Of larger images Pillow says that they may be a decompression bomb.
         if space in _COLOR_SPACES and height * width <= (Image.MAX_IMAGE_PIXELS or 0):
             return jpeg.decode_jpeg(data)
-    except (OSError, ValueError):
+    except ValueError:
         pass
     return None
 

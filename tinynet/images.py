@@ -7,6 +7,7 @@ resize and crop are torchvision's).
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from functools import cache
@@ -55,24 +56,21 @@ def load_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
             decompression-bomb limit), or has 16-bit, 32-bit or float samples in one channel,
             which converting would clip at 255 without a word.
     """
-    if channels not in _MODES:
-        raise ValueError(f"channels is {channels}, expected 1 (greyscale) or 3 (RGB)")
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            return _converted(image, _MODES[channels])
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image, expected one of {', '.join(FORMATS)}") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: too large: {_one_line(error)}") from None
-    except Exception as error:
-        # Not only OSError: on a damaged file Pillow's decoders raise whatever they stumble over
-        # (SyntaxError, struct.error, IndexError, ...).
-        strerror = getattr(error, "strerror", None)
-        if strerror:
-            raise ImageError(f"{path}: cannot be read: {strerror}") from None
-        raise ImageError(f"{path}: cannot be decoded: {_one_line(error)}") from None
+    return _decoded(path, str(path), channels)
+
+
+def decode_image(data: bytes, name: str, channels: int = 3) -> Image.Image:
+    """Decodes the bytes of an image file as :func:`load_image` decodes the file.
+
+    Args:
+        data: all of the file.
+        name: what to call it in messages.
+        channels: 3 for mode "RGB", 1 for mode "L".
+
+    Raises:
+        ImageError: as :func:`load_image` raises.
+    """
+    return _decoded(io.BytesIO(data), name, channels)
 
 
 def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
@@ -195,6 +193,27 @@ def image_mode(spec: Spec) -> str:
             f"{spec.name}: input_size[0] is {channels}, expected 1 or 3 channels to read images"
         )
     return _MODES[channels]
+
+
+def _decoded(file: str | os.PathLike[str] | io.BytesIO, name: str, channels: int) -> Image.Image:
+    if channels not in _MODES:
+        raise ValueError(f"channels is {channels}, expected 1 (greyscale) or 3 (RGB)")
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return _converted(image, _MODES[channels])
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: not an image, expected one of {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: too large: {_one_line(error)}") from None
+    except Exception as error:
+        # Not only OSError: on a damaged file Pillow's decoders raise whatever they stumble over
+        # (SyntaxError, struct.error, IndexError, ...).
+        strerror = getattr(error, "strerror", None)
+        if strerror:
+            raise ImageError(f"{name}: cannot be read: {strerror}") from None
+        raise ImageError(f"{name}: cannot be decoded: {_one_line(error)}") from None
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:

@@ -43,8 +43,12 @@ class Source(Protocol):
         """
         ...
 
-    def file(self, index: int, /) -> str | None:
-        """The file that holds one image and nothing else; None where there is none."""
+    def encoded(self, index: int, /) -> bytes | None:
+        """The bytes of the file of one image; None where no image has one.
+
+        Raises:
+            ImageError: it cannot be read, naming it.
+        """
         ...
 
     def label(self, index: int, /) -> int:
@@ -100,7 +104,7 @@ class Digits:
     def image(self, index: int) -> Image.Image:
         return Image.fromarray(self._pixels[index]).convert(self._mode)
 
-    def file(self, index: int) -> None:
+    def encoded(self, index: int) -> None:
         return None
 
     def label(self, index: int) -> int:
@@ -164,7 +168,7 @@ class PythonSource:
         except ImageError as error:
             raise ImageError(f"{self.name(index)}: {error}") from None
 
-    def file(self, index: int) -> None:
+    def encoded(self, index: int) -> None:
         return None
 
     def label(self, index: int) -> int:

@@ -101,6 +101,31 @@ def format_subset(subset: Subset) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
+def read_subset(path: str | os.PathLike[str]) -> Subset:
+    """Reads a subset file.
+
+    Args:
+        path: what :func:`format_subset` was written to.
+
+    Raises:
+        DocumentError: the file cannot be read or is no JSON.
+        DatasetError: it is no subset file, or its images are not where it says.
+    """
+    subset = _parse(parse_document(read_text(path), str(path)), str(path))
+    if not Path(subset.root).is_dir():
+        raise DatasetError(
+            f'{path}: the folder of its images, "root", is {subset.root}, which does not exist here'
+        )
+    for image in (*subset.train, *subset.validation):
+        parts = image.split("/")
+        if len(parts) < 3 or parts[1] not in subset.classes:
+            raise DatasetError(
+                f'{path}: the image "{image}" is in no folder of its classes, expected '
+                "split/class/image"
+            )
+    return subset
+
+
 def load_subset(path: str | os.PathLike[str], spec: Spec) -> tuple[ImageFolder, ImageFolder, Spec]:
     """Opens a subset file.
 
@@ -115,25 +140,13 @@ def load_subset(path: str | os.PathLike[str], spec: Spec) -> tuple[ImageFolder, 
         DocumentError: the file cannot be read or is no JSON.
         DatasetError: it is no subset file, or its images are not where it says.
     """
-    subset = _parse(parse_document(read_text(path), str(path)), str(path))
+    subset = read_subset(path)
     root = Path(subset.root)
-    if not root.is_dir():
-        raise DatasetError(
-            f'{path}: the folder of its images, "root", is {root}, which does not exist here'
-        )
     spec = spec.with_classes(len(subset.classes), subset.classes)
     labels = {name: label for label, name in enumerate(subset.classes)}
 
     def folder(images: tuple[str, ...]) -> ImageFolder:
-        samples: list[tuple[str, int]] = []
-        for image in images:
-            parts = image.split("/")
-            if len(parts) < 3 or parts[1] not in labels:
-                raise DatasetError(
-                    f'{path}: the image "{image}" is in no folder of its classes, expected '
-                    "split/class/image"
-                )
-            samples.append((f"{root}{os.sep}{image}", labels[parts[1]]))
+        samples = ((f"{root}{os.sep}{image}", labels[image.split("/")[1]]) for image in images)
         return ImageFolder(root, spec, tuple(samples), subset.classes)
 
     return folder(subset.train), folder(subset.validation), spec
