@@ -84,7 +84,7 @@ class TrainingImages:
     def image(self, index: int) -> Image.Image:
         return Image.fromarray(self._pixels[index]).convert(self._mode)
 
-    def file(self, index: int) -> None:
+    def encoded(self, index: int) -> None:
         return None
 
     def label(self, index: int) -> int:

@@ -84,8 +84,8 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(report))
         return
     for one in archives:
-        kept = ", kept: it holds these images" if one["kept"] else ""
-        print(f"{one['path']}: {one['images']:,} images, {one['bytes'] / 1e6:,.1f} MB{kept}")
+        remark = ", kept: it holds these images" if one["kept"] else ""
+        print(f"{one['path']}: {one['images']:,} images, {one['bytes'] / 1e6:,.1f} MB{remark}")
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -38,7 +38,7 @@ _USUAL_HEADER = 512
 _UTF8, _ENCRYPTED = 0x800, 0x1  # flags of an entry
 
 # Of one image: where its header begins, its bytes, CRC-32, label, and where its name ends in the
-# names of all. With its name, ImageNet's take 63 bytes each.
+# names of all. With their names, ImageNet's take 63 bytes each.
 _ENTRY = np.dtype(
     [("offset", "i8"), ("size", "i8"), ("crc", "u4"), ("label", "i4"), ("name_end", "i8")]
 )
@@ -217,13 +217,14 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
             f"{path}: no folders, only other files, expected a folder of images for each class"
         )
     length = path.stat().st_size
+    images = dict(sorted(images.items()))
     for folder, of_class in images.items():
         if not of_class:
             raise without_images(path / folder)
+        of_class.sort(key=lambda image: image[0])
         for name, info in of_class:
             _check(path, name, info, length)
-        of_class.sort(key=lambda image: image[0])
-    return Archive(path, dict(sorted(images.items())))
+    return Archive(path, images)
 
 
 def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
@@ -244,6 +245,8 @@ def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
 
 def _name(info: zipfile.ZipInfo) -> str:
     # The bytes of the name, as they stand there, are those of the file that was packed.
+    if info.orig_filename.isascii():
+        return info.orig_filename
     stored = info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
     return os.fsdecode(stored)
 
@@ -266,7 +269,7 @@ def _check(path: Path, name: str, info: zipfile.ZipInfo, length: int) -> None:
             f"{path / name}: is {how}, expected an image that is stored as it is; pack again with "
             "scripts/pack_dataset.py, or with zip -0 -r"
         )
-    if info.header_offset + info.compress_size > length:
+    if not 0 <= info.header_offset <= length - info.compress_size:
         raise DatasetError(
             f"{path / name}: lies outside of the archive, which was cut short or is damaged"
         )

@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinynet.images import RESAMPLING, ImageError, load_image, load_input, preprocess, resized_part
+from tinynet.images import (
+    RESAMPLING,
+    ImageError,
+    decode_image,
+    load_image,
+    load_input,
+    preprocess,
+    resized_part,
+)
 from tinynet.spec import Preprocessing, SpecError, load_spec
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -45,6 +53,13 @@ def test_decoded_as_by_timm(images, name):
             f"{name} decodes to other {mode} pixels than with Pillow {GOLDEN['versions']['pillow']}"
             "; all that follows for this image differs too"
         )
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_bytes_are_decoded_as_their_file_is(images, name):
+    for channels in (3, 1):
+        image = decode_image(images[name].read_bytes(), name, channels)
+        assert image == load_image(images[name], channels)
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -183,6 +198,10 @@ def refusal(path, function=load_image, *arguments):
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     assert isinstance(caught.value, ValueError)
+    if function is load_image and Path(path).is_file():
+        with pytest.raises(ImageError) as of_bytes:
+            decode_image(Path(path).read_bytes(), str(path), *arguments)
+        assert str(of_bytes.value) == message
     return message.removeprefix(f"{path}: ")
 
 

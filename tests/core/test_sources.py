@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tinynet.archives import open_archive
 from tinynet.data import open_data, open_validation
 from tinynet.datasets import DatasetError, ImageFolder, find_images
 from tinynet.images import ImageError, load_input, preprocess
@@ -341,10 +343,19 @@ def test_threads_get_the_right_labels():
     assert wrong == []
 
 
-@pytest.mark.parametrize("kind", ["folder", "digits", "python"])
+def archive(folder, *names):
+    tree(folder / "images", *names)
+    with zipfile.ZipFile(folder / "images.zip", "w") as file:
+        for name in names:
+            file.write(folder / "images" / name, name)
+    return open_archive(folder / "images.zip").labelled(GREY)
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive", "digits", "python"])
 def test_sources_travel(kind, tmp_path):
     source = {
         "folder": lambda: find_images(tree(tmp_path, "a/0.png", "b/1.png", "c/2.png"), GREY),
+        "archive": lambda: archive(tmp_path, "a/0.png", "b/1.png", "c/2.png"),
         "digits": lambda: Digits("test", DIGITS),
         "python": lambda: PythonSource([(BYTES, 0), (BYTES, 1), (BYTES, 2)], GREY),
     }[kind]()
@@ -353,6 +364,7 @@ def test_sources_travel(kind, tmp_path):
     assert copy.classes == source.classes
     assert (copy.name(2), copy.label(2)) == (source.name(2), source.label(2))
     np.testing.assert_array_equal(copy.image(2), source.image(2))
+    assert copy.encoded(2) == source.encoded(2)
 
 
 def test_digits_that_travelled_need_no_scikit_learn(tmp_path):
