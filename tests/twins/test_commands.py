@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shutil
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -170,6 +171,25 @@ def test_the_batch_size_changes_nothing(run_script, runtime, weights, crops, tmp
     pixels = np.stack([load_input(crops / line["file"], TINY) for line in lines])
     assert orders == [top_classes(predict(pixels)).classes.tolist()] * 4
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_archive_is_evaluated_as_its_folder(run_script, runtime, weights, crops, tmp_path):
+    with zipfile.ZipFile(tmp_path / "crops.zip", "w") as archive:
+        for path in crops.rglob("*.png"):
+            archive.write(path, path.relative_to(crops.parent))
+    found = []
+    for data in (crops, tmp_path / "crops.zip"):
+        status, out, err = run_script(
+            "evaluate", "--framework", runtime, "--weights", weights[runtime], "--data", data,
+            "--predictions", tmp_path / "p.jsonl", "--json",
+        )  # fmt: skip
+        assert (status, err) == (0, "")
+        report = json.loads(out)
+        del report["images_per_second"]
+        found.append((report, predictions_in(tmp_path / "p.jsonl")))
+    assert found[0] == found[1]
+    assert found[1][1][0]["file"] == "b/0.png"
 
 
 def test_evaluate_for_people(run_script, weights, crops):

@@ -204,6 +204,32 @@ def test_an_interrupted_run_is_the_same_run(train, framework, tmp_path):
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize("framework", TWINS)
+def test_a_run_moves_to_packed_images_and_back(train, run_script, framework, files, tmp_path):
+    status, _, err = run_script("pack_dataset", files / "data", tmp_path / "packed")
+    assert status == 0, err
+    packed = ("--data", tmp_path / "packed")
+    train(framework, "whole")
+    train(framework, "moved", "--stop-after", 3)
+    status, _, err = train(
+        framework, "moved", *packed, "--stop-after", 6, "--resume", "auto", "--workers", 2
+    )
+    assert status == 0, err
+    status, report, err = train(framework, "moved", "--resume", "auto")
+    assert (status, report["step"]) == (0, STEPS), err
+    status, _, err = train(framework, "packed", *packed)
+    assert status == 0, err
+    expected = (tmp_path / "whole" / "last.safetensors").read_bytes()
+    for name in ("moved", "packed"):
+        assert (tmp_path / name / "last.safetensors").read_bytes() == expected
+        for kind, key in (("train", "loss"), ("evaluation", "ema_loss")):
+            ends = [
+                [line[key] for line in log_of(tmp_path / run, kind) if line["step"] in ENDS]
+                for run in ("whole", name)
+            ]
+            assert ends[0] == ends[1]
+
+
 def test_what_a_killed_run_left_is_done_again(train, tmp_path):
     train("torch", "whole")
     train("torch", "killed", "--stop-after", 4)
