@@ -7,11 +7,12 @@ import dataclasses
 import itertools
 import random
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from _benchmark_disk import races as disk_races
 from _benchmark_peers import peer, twin, use_threads
 from _benchmark_race import Contestant, Job, Race
 
@@ -29,8 +30,13 @@ _IMAGES = len(_SIZES) * sum(map(len, inputs.PHOTOGRAPHS.values()))
 _BATCH, _LOADED = 8, 512
 
 
-def races(options: argparse.Namespace) -> list[Race]:
-    """The training transform, the evaluation transform, and the loader, for each spec."""
+def races(options: argparse.Namespace) -> Iterable[Race]:
+    """The training transform, the evaluation transform, and the loader, for each spec.
+
+    With disks to measure, reading from those and nothing else.
+    """
+    if options.disk:
+        return disk_races(options)
     return [
         race
         for name in options.specs or ["tinynet_a"]

@@ -37,12 +37,14 @@ class Job:
     Args:
         once: does the job once; may leave it queued on a device.
         settle: waits until all that is queued is done.
-        warm_up: how often it is done before it is timed.
+        warm_up: how often it is done before it is timed. With 0 each round does it just once.
+        prepare: makes a round ready for it, untimed.
     """
 
     once: Callable[[], object]
     settle: Callable[[], object] = lambda: None
     warm_up: int = 2
+    prepare: Callable[[], object] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ def _serve(questions: Iterator[str], answer: Callable[[Mapping[str, Any]], None]
 
 
 def _timed(job: Job, repeats: int) -> float:
+    job.prepare()
     start = time.perf_counter()
     for _ in range(repeats):
         job.once()

@@ -35,7 +35,13 @@ workloads:
   startup    short commands as whole processes. Against importing a framework
   suite      the whole parity ladder, in PyNative and in graph mode; minutes
   data       photographs on disk become what a net is given, for training (in both engines of a
-             recipe) and for evaluation, against timm's transforms; and the loader, by workers
+             recipe) and for evaluation, against timm's transforms; and the loader, by workers. With
+             --disk, instead: reading as many files as --files says, of 110 KB, from that disk, as
+             files and as an archive of pack_dataset.py, in random order, by one thread and by eight
+
+--disk DIR writes files and archive into DIR and removes them at the end. Before each round the
+system is told to forget what it has read of them. Whether it does, and what a network disk's client
+and server remember on their own, is theirs to say: so a server's memory may be what is measured.
 
 Peers are optional: what is not installed (timm, torchvision, ...) is left out, and the report says
 so. Rows marked "limit" are no rivals but what nobody can do without: a matrix product of as many
@@ -52,6 +58,7 @@ examples:
   benchmark.py convert startup                             whole processes, TinyNet-A's 25 MB
   benchmark.py train --before ../before                    against another checkout of the project
   benchmark.py data                                        photographs to 192 px, one core
+  benchmark.py data --disk /shared/try,/local/try          does packing pay there, and there?
   benchmark.py train --report reports/benchmark            a page with bars, and the numbers
 
 exit status: 0 when all races were run, 2 for a wrong argument or a side that failed.
@@ -183,6 +190,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--before", type=Path, metavar="DIR", help="a checkout of another commit that races, too"
     )
+    parser.add_argument(
+        "--disk", type=_names, default=[], metavar="DIR,DIR", help="folders on disks to measure"
+    )
+    parser.add_argument(
+        "--files", type=positive, default=2000, metavar="N", help="of --disk (default: 2000)"
+    )
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="(default: 1)")
     parser.add_argument("--rounds", type=positive, metavar="N", help="(default: 9, of the suite 1)")
     parser.add_argument(
@@ -195,6 +208,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             parser.error(f"--{argument} has {', '.join(unknown)}, expected {', '.join(known)}")
     if options.before and not (options.before / "tinynet").is_dir():
         parser.error(f"--before is {options.before}, expected a checkout of this project")
+    for disk in options.disk:
+        if not Path(disk).is_dir():
+            parser.error(f"--disk has {disk}, expected a folder")
     return options
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -231,8 +232,8 @@ def test_sides_run_in_turn_and_in_processes_of_their_own(race, tmp_path, monkeyp
 def test_the_data_workload(race, monkeypatch):
     data = importlib.import_module("_benchmark_data")
     monkeypatch.setattr(data, "_LOADED", 16)
-    options = argparse.Namespace(specs=["tinynet_e"], before=Path("elsewhere"))
-    races = data.races(options)
+    options = argparse.Namespace(specs=["tinynet_e"], before=Path("elsewhere"), disk=[])
+    races = [*data.races(options)]
     assert [one.items for one in races] == [21, 21, 16, 16]
     assert all("106 px" in one.name for one in races)
     sides = [side for one in races for side in one.contestants]
@@ -247,3 +248,56 @@ def test_the_data_workload(race, monkeypatch):
         if not (side.root or optional):
             module, _, function = side.make.partition(":")
             getattr(importlib.import_module(module), function)(**side.arguments).once()
+
+
+def test_a_disk_is_measured_and_left_as_it_was(run_script, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    disks = [Path("one"), Path("two")]
+    for disk in disks:
+        disk.mkdir()
+    arguments = ("benchmark", "data", "--disk", "one,two", "--files", 20, "--rounds", 2, "--json")
+    status, out, err = run_script(*arguments)
+    assert status == 0, err
+    races = json.loads(out)["races"]
+    assert [race["name"] for race in races] == [
+        f"20 files of 110 KB from {disk}, {readers}"
+        for disk in disks
+        for readers in ("1 reader", "8 readers")
+    ]
+    for race in races:
+        assert names(race) == ["archive", "folder"]
+        assert (race["unit"], race["items"]) == ("images", 20)
+        assert all(side["seconds"]["min"] > 0 for side in race["sides"])
+    assert [[*disk.iterdir()] for disk in disks] == [[], []]
+    status, _, err = run_script("benchmark", "data", "--disk", "one,none")
+    assert status == 2
+    assert "--disk has none, expected a folder" in err
+
+
+def test_reading_from_a_disk_begins_with_a_cold_cache(race, monkeypatch, tmp_path):
+    disk = importlib.import_module("_benchmark_disk")
+    races = disk.races(argparse.Namespace(disk=[str(tmp_path)], files=3))
+    written = next(races)
+    forgotten = []
+    monkeypatch.setattr(disk, "_forget", forgotten.append)
+    for side, paths in zip(written.contestants, (1, 3), strict=True):
+        job = disk.reading(**side.arguments)
+        assert job.warm_up == 0
+        job.prepare()
+        assert len(forgotten) == paths
+        forgotten.clear()
+        job.once()
+    image = next(tmp_path.rglob("*.jpg"))
+    image.write_bytes(b"short")
+    with pytest.raises(ValueError, match="a file has 5 bytes, expected 110000"):
+        job.once()
+    races.close()
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_round_is_prepared_untimed(race):
+    done = []
+    job = race.Job(lambda: done.append("once"), prepare=lambda: (done.append("x"), time.sleep(0.1)))
+    assert race._timed(job, 3) < 0.03
+    assert done == ["x", "once", "once", "once"]
