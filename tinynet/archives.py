@@ -29,10 +29,9 @@ from tinynet.datasets import (
 from tinynet.images import ImageError, decode_image
 from tinynet.spec import Spec
 
-# In front of an image: signature, lengths of its name and of what else stands there. Source:
+# The header in front of an image, which ends with the lengths of name and more behind it. Source:
 # APPNOTE.TXT of PKWARE, 6.3.10, section 4.3.7.
-_HEADER = struct.Struct("<4s22xHH")
-_SIGNATURE = b"PK\3\4"
+_HEADER = struct.Struct("<26xHH")
 # What is read beside the image itself, at once with it: more than names and what tools write.
 _USUAL_HEADER = 512
 _UTF8, _ENCRYPTED = 0x800, 0x1  # flags of an entry
@@ -76,15 +75,14 @@ class ImageArchive:
         offset, size = int(entry["offset"]), int(entry["size"])
         try:
             data = self.file.read(offset, _USUAL_HEADER + size)
-            signature, *lengths = _HEADER.unpack_from(data.ljust(_HEADER.size, b"\0"))
-            start = _HEADER.size + sum(lengths)
+            start = _HEADER.size + sum(_HEADER.unpack_from(data.ljust(_HEADER.size, b"\0")))
             missing = start + size - len(data)
             if missing > 0:
                 data += self.file.read(offset + len(data), missing)
         except OSError as error:
             raise ImageError(f"{self.name(index)}: cannot be read: {error.strerror}") from None
         image = data[start : start + size]
-        if signature != _SIGNATURE or zlib.crc32(image) != entry["crc"]:
+        if zlib.crc32(image) != entry["crc"]:
             raise ImageError(
                 f"{self.name(index)}: is damaged in the archive, or the archive was written to "
                 "(the checksum is another)"
