@@ -228,7 +228,7 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
 def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
     """All that is not hidden, by name. Of two with one name the later counts, as when unpacked."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path, metadata_encoding="latin-1") as archive:
             found = archive.infolist()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
@@ -242,11 +242,11 @@ def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
+    name = info.orig_filename
+    if name.isascii():
+        return name
     # The bytes of the name, as they stand there, are those of the file that was packed.
-    if info.orig_filename.isascii():
-        return info.orig_filename
-    stored = info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
-    return os.fsdecode(stored)
+    return os.fsdecode(name.encode("utf-8" if info.flag_bits & _UTF8 else "latin-1"))
 
 
 def _without_common_folder(entries: dict[str, zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
