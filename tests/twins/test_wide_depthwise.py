@@ -1,9 +1,14 @@
 """PyTorch's gradient of 5x5 depthwise weights on CPUs, which the twin computes in three parts."""
 
+import onnx
 import pytest
 import torch
 
+from tinynet.initialise import initial_state
+from tinynet.spec import load_spec
+
 from torch_impl.blocks import conv2d
+from torch_impl.export import export_onnx
 
 
 def run(channels, size, stride, images, dtype=torch.float32):
@@ -48,9 +53,17 @@ def test_what_pytorch_does_as_well_is_left_to_it():
     assert "WideDepthwise" not in str(layer()(x[:8]).grad_fn)
     frozen = layer().requires_grad_(requires_grad=False)
     assert "WideDepthwise" not in str(frozen(x).grad_fn)
-    with torch.no_grad():
-        assert layer()(x).grad_fn is None
+    assert "WideDepthwise" not in str(layer().eval()(x).grad_fn)
     with torch.autocast("cpu", torch.bfloat16):
         y = layer()(x)
     y.sum().backward()
     assert x.grad is not None
+
+
+def test_an_exported_batch_is_free(tmp_path):
+    # An exporter that sees the size of its own batch asked for takes it for fixed.
+    spec = load_spec("tinynet_e")
+    export_onnx(spec, initial_state(spec, 0), tmp_path / "e.onnx")
+    values = onnx.load(tmp_path / "e.onnx").graph.value_info
+    behind = [value for value in values if value.name.startswith("silu")]
+    assert {value.type.tensor_type.shape.dim[0].dim_param for value in behind} == {"batch"}
