@@ -70,8 +70,11 @@ class TrainStep:
         dtype = torch.float64 if precision == "float64" else torch.float32
         self.net = make_net(training_spec(spec, recipe), state.weights)
         self.net.to(group.device, dtype)
+        # Channels last is faster, but not in the kernels that a CPU has for float64.
+        double = precision == "float64"
+        self.memory_format = torch.contiguous_format if double else torch.channels_last
         # Documented, but not in its types.
-        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.net.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         entries = manifest(spec)
@@ -183,7 +186,8 @@ class TrainStep:
         statistics = _Statistics(self.statistics) if self.accumulation > 1 else None
         for index, batch in enumerate(batches):
             images, labels, dropout, drop_path = to_device(batch, self.group.device)
-            pixels = self.normalise(images).to(self.trained[0].dtype)
+            pixels = self.normalise(images)
+            pixels = pixels.to(self.trained[0].dtype, memory_format=self.memory_format)
             with self._exchange(index == len(batches) - 1):
                 with self._autocast():
                     logits = self.forward(pixels, dropout, drop_path)
