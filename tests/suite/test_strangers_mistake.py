@@ -1,8 +1,9 @@
 """A stranger's mistake is found: a line of source is changed by hand, and one command names it.
 
 Each mistake is made in a copy of the sources, whose parity command is then run as a person would,
-in a process of its own, with no option but the spec. It must name the file and the layer; and the
-script that it gives must show the difference where it is, and none where it is not.
+in a process of its own, with no option but the spec and, for most, the one that ends it at the
+first rung that fails. It must name the file and the layer; and the script that it gives must show
+the difference where it is, and none where it is not.
 """
 
 import dataclasses
@@ -106,6 +107,8 @@ MISTAKES = {
         "rate of step 1",
     ),
 }  # fmt: skip
+# Climbed to the end, where rungs above fail too: the lowest must be named all the same.
+TO_THE_END = ("another eps",)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -120,7 +123,8 @@ def test_a_mistake_in_the_source_is_named(mistake, tmp_path):
     (tmp_path / file).write_text(text.replace(right, wrong))
     (tmp_path / "tiny.json").write_text(format_spec(TINY))
 
-    status, out = python(tmp_path, "scripts/parity.py", "--spec", "tiny.json", "--json")
+    options = () if mistake in TO_THE_END else ("--fail-fast",)
+    status, out = python(tmp_path, "scripts/parity.py", "--spec", "tiny.json", "--json", *options)
     assert status == 1, out
     found = json.loads(out)["divergence"]
     assert (found["file"], found["where"]) == (file, place)
