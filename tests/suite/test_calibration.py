@@ -260,7 +260,8 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
     found = load_calibration(folder / SETTING.file_name)
     as_good = {quantity: m._replace(largest=1.0) for quantity, m in found.multiples.items()}
     save_calibration(dataclasses.replace(found, multiples=as_good), folder)
-    status, out, _ = run_script("parity", *arguments, "--check", "--json")
+    levels = ("--levels", "layers-isolated,layers-chained,logits")
+    status, out, _ = run_script("parity", *arguments, "--check", *levels, "--json")
     (result,) = json.loads(out)
     assert status == 1
     assert {alarm["subject"] for alarm in result["false_alarms"]} >= {"mindspore pynative"}
