@@ -34,11 +34,15 @@ def commands(race):
 def test_the_training_workload_reports(run_script, monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the script sets for its processes
     status, out, err = run_script(
-        "benchmark", "train", "--frameworks", "torch", *SMALL, "--json", "--report", tmp_path
+        "benchmark", "train", "--frameworks", "torch", *SMALL, "--report", tmp_path
     )
     assert status == 0, err
-    report = json.loads(out)
-    assert report == json.loads((tmp_path / "benchmark.json").read_text())
+    # For people
+    assert out.startswith("train, PyTorch, tinynet_digits, batch 2, float32 on cpu\n")
+    assert re.search(r"\n  twin +1\.00x +\S+ ms \(\S+ to \S+\) +\S+ images/s\n", out)
+    assert "matrix product, as many MACs (limit)" in out
+    # For machines
+    report = json.loads((tmp_path / "benchmark.json").read_text())
     assert report["command"].startswith("python scripts/benchmark.py train --frameworks torch")
     assert report["environment"]["threads"] == "1"
     (found,) = report["races"]
@@ -57,16 +61,6 @@ def test_the_training_workload_reports(run_script, monkeypatch, tmp_path):
     page = (tmp_path / "benchmark.html").read_text()
     assert "Left out: timm, " in page
     assert page.count("<rect") == sum(side["unavailable"] is None for side in found["sides"])
-
-
-def test_the_report_for_people(run_script, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    arguments = ("train", "--frameworks", "torch", *SMALL)
-    status, out, _ = run_script("benchmark", *arguments)
-    assert status == 0
-    assert out.startswith("train, PyTorch, tinynet_digits, batch 2, float32 on cpu\n")
-    assert re.search(r"\n  twin +1\.00x +\S+ ms \(\S+ to \S+\) +\S+ images/s\n", out)
-    assert "matrix product, as many MACs (limit)" in out
 
 
 def test_both_steps_of_mindspore_run(run_script, monkeypatch):
@@ -121,12 +115,14 @@ def test_nets_alone_are_what_is_raced_on_a_device(run_script, monkeypatch, tmp_p
     assert names(found) == [name for name in plain if name != "twin, not folded"]
 
 
-def test_the_conversion_workload_reports(run_script, monkeypatch):
+def test_the_conversion_workload_reports(run_script, monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    arguments = ("convert", *SMALL, "--before", SCRIPTS.parent, "--json")
+    arguments = ("convert", *SMALL, "--before", SCRIPTS.parent, "--report", tmp_path, "--json")
     status, out, err = run_script("benchmark", *arguments)
     assert status == 0, err
-    (found,) = json.loads(out)["races"]
+    report = json.loads(out)
+    assert report == json.loads((tmp_path / "benchmark.json").read_text())
+    (found,) = report["races"]
     assert (found["name"], found["unit"], found["items"]) == (
         "convert, tinynet_digits, 1 MB", "MB", 1,
     )  # fmt: skip
