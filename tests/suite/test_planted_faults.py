@@ -60,7 +60,7 @@ def test_the_score_is_of_the_whole_catalogue_and_reaches_the_bar():
     assert [outcome.fault for outcome in STORED.outcomes] == list(FAULTS)
     assert STORED.passed
     assert STORED.missed == []
-    assert len(STORED.clean) >= 2
+    assert {climb.spec for climb in STORED.clean} == set(CLEAN_SPECS)
 
 
 def test_the_official_codes_defects_are_in_the_catalogue():
@@ -73,14 +73,16 @@ def test_every_group_has_faults_and_both_twins_do():
         assert sum(name.endswith(f"_in_{twin}") for name in FAULTS) >= 20
 
 
-def test_without_a_fault_the_command_passes(run_script):
+def test_without_a_fault_the_command_passes(run_script, monkeypatch):
+    # Of all rungs without a fault test_gate.py climbs small, and test_resnets.py the ResNets.
+    monkeypatch.setattr(scores, "CLEAN_SPECS", ("uneven",))
     names = "depth_rounded_up,shifted_crop"
     status, out, _ = run_script("parity", "faults", "--only", names, "--seeds", "1", "--json")
     found = json.loads(out)
     assert status == 0
     assert found["passed"]
     assert (found["caught"], found["localised"], found["false_alarms"]) == (1.0, 1.0, 0)
-    assert {climb["spec"] for climb in found["clean"]} == set(CLEAN_SPECS)
+    assert [climb["spec"] for climb in found["clean"]] == ["uneven"]
 
 
 def places():
