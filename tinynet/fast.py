@@ -25,6 +25,7 @@ from tinynet.sources import Source
 from tinynet.spec import Spec
 
 Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 # Colour spaces of JPEGs that become RGB as Pillow makes it; CMYK does not.
 _COLOR_SPACES = ("YCbCr", "RGB", "Gray")
@@ -34,6 +35,11 @@ _COLOR_SPACES = ("YCbCr", "RGB", "Gray")
 _LUMA = np.array([[19595], [38470], [7471]], np.float32) / np.float32(1 << 16)
 
 _own = threading.local()
+_NONE = np.empty(0, np.float32)
+# Numbers between two arrays that are read and written in step. Where both begin at the same place
+# of a page of 4 KiB, as large arrays from the system do, processors take what is written to the one
+# for what is read of the other and wait; a matrix product then takes up to ten times as long.
+_GAP = 272
 
 
 class EngineError(ValueError):
@@ -113,7 +119,8 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
     Source: Pillow 13, ``ImageEnhance`` and Blend.c: away from black, from the mean grey, from the
     grey of each pixel; the result is cut off to whole numbers from 0 to 255.
     """
-    values = pixels.reshape(-1, pixels.shape[2]).astype(np.float32)
+    values, greys = _workspace(pixels.size // pixels.shape[2], pixels.shape[2])
+    values[...] = pixels.reshape(values.shape)
     # A row at a time is cut off in half of the time that NumPy takes with a number.
     rows = values.reshape(len(pixels), -1)
     darkest, brightest = np.zeros_like(rows[0]), np.full_like(rows[0], 255)
@@ -121,13 +128,13 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
         if name == "brightness":
             values *= np.float32(factor)
         elif name == "contrast":
-            grey = _grey(values, 1)
+            grey = _grey(values, greys, 1)
             mean = np.float32(int(grey.sum(dtype=np.float64) / len(grey) + 0.5))
             values -= mean
             values *= np.float32(factor)
             values += mean
         elif values.shape[1] == 3:
-            grey = _grey(values, 3)
+            grey = _grey(values, greys, 3)
             values -= grey
             values *= np.float32(factor)
             values += grey
@@ -184,11 +191,25 @@ def _mirrored(pixels: Bytes) -> Bytes:
     return mirrored
 
 
-def _grey(values: npt.NDArray[np.float32], columns: int) -> npt.NDArray[np.float32]:
-    """The grey of pixels as Pillow rounds it: (N, C) whole numbers to (N, columns) equal ones."""
+def _workspace(count: int, channels: int) -> tuple[Floats, Floats]:
+    # Two arrays (count, channels), kept for each thread: where the allocator gives memory back to
+    # the system, getting it again for every image takes longer than all the arithmetic.
+    size = count * channels
+    if getattr(_own, "workspace", _NONE).size != 2 * size + _GAP:
+        _own.workspace = np.empty(2 * size + _GAP, np.float32)
+    shape = (count, channels)
+    return _own.workspace[:size].reshape(shape), _own.workspace[size + _GAP :].reshape(shape)
+
+
+def _grey(values: Floats, space: Floats, columns: int) -> Floats:
+    """The grey of pixels as Pillow rounds it: (N, C) whole numbers to (N, columns) equal ones.
+
+    It may lie in ``space``, (N, C).
+    """
     if values.shape[1] == 1:
         return values
-    grey = values @ np.repeat(_LUMA, columns, axis=1)
+    grey = space.reshape(-1)[: len(values) * columns].reshape(-1, columns)
+    np.matmul(values, np.repeat(_LUMA, columns, axis=1), out=grey)
     grey += np.float32(0.5)
     return np.floor(grey, out=grey)
 
