@@ -9,6 +9,7 @@ bits whichever process prepares it, and on whichever processor.
 from __future__ import annotations
 
 import importlib
+import math
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -121,10 +122,13 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
     """
     values, greys = _workspace(pixels.size // pixels.shape[2], pixels.shape[2])
     values[...] = pixels.reshape(values.shape)
-    # A row at a time is cut off in half of the time that NumPy takes with a number.
-    rows = values.reshape(len(pixels), -1)
+    # Against a row NumPy cuts off in a quarter of the time that it takes against a number, if the
+    # row is some ten thousand long; shorter ones take twice as long.
+    rows = values.reshape(math.gcd(len(pixels), 12), -1)
     darkest, brightest = np.zeros_like(rows[0]), np.full_like(rows[0], 255)
-    for name, factor in changes:
+    for place, (name, factor) in enumerate(changes):
+        if place > 0:  # behind the last one conversion to bytes does it
+            np.floor(values, out=values)
         if name == "brightness":
             values *= np.float32(factor)
         elif name == "contrast":
@@ -138,11 +142,11 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
             values -= grey
             values *= np.float32(factor)
             values += grey
-        # Smaller factors lead nowhere out of range.
+        # Smaller factors lead nowhere out of range, and brightness not below black.
         if factor > 1:
             np.minimum(rows, brightest, out=rows)
+        if factor > 1 and name != "brightness":
             np.maximum(rows, darkest, out=rows)
-        np.floor(values, out=values)
     return values.astype(np.uint8).reshape(pixels.shape)
 
 
