@@ -84,7 +84,8 @@ class ImageFolder:
         """
         path = self.samples[index][0]
         try:
-            return Path(path).read_bytes()
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path takes as long again
+                return file.read()
         except OSError as error:
             raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
 
