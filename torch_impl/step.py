@@ -75,8 +75,6 @@ class TrainStep:
         self.memory_format = torch.contiguous_format if double else torch.channels_last
         # Documented, but not in its types.
         self.net.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         entries = manifest(spec)
         tensors = self.net.state_dict(keep_vars=True)
         self.keys = list(entries)
@@ -116,6 +114,9 @@ class TrainStep:
             (2,) on the device: the mean loss over all parts and processes, and the share of
             processes that were asked to stop.
         """
+        # At each step, since whoever chose a device in between, as a predictor does, has them off.
+        torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
         self.net.train()
         for parameter in self.trained:
             parameter.grad = None

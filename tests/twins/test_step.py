@@ -573,6 +573,22 @@ def test_the_predictor_of_a_float64_run_answers_in_float32():
 # Precisions
 
 
+def test_a_predictor_does_not_take_tf32_from_a_run():
+    # No CPU has it, so only the switches are looked at, while the net computes.
+    step = train_step("torch")
+    step.precision = "tf32"
+    seen = []
+    step.net.register_forward_hook(
+        lambda *_: seen.append(
+            (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+        )
+    )
+    step.predictor(ema=False)(PIXELS)
+    assert seen == []  # the predictor has a net of its own
+    take(step, [0])
+    assert seen == [(True, True)]
+
+
 @both
 def test_an_unknown_precision(framework):
     with pytest.raises(
