@@ -145,8 +145,8 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
         # Smaller factors lead nowhere out of range, and brightness not below black.
         if factor > 1:
             np.minimum(rows, brightest, out=rows)
-        if factor > 1 and name != "brightness":
-            np.maximum(rows, darkest, out=rows)
+            if name != "brightness":
+                np.maximum(rows, darkest, out=rows)
     return values.astype(np.uint8).reshape(pixels.shape)
 
 

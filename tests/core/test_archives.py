@@ -4,8 +4,8 @@ import pickle
 import shutil
 import struct
 import subprocess
-import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -339,19 +339,8 @@ def test_threads_share_an_archive(tmp_path):
     root = tree(tmp_path / "data", *names)
     found = open_archive(zipped(tmp_path / "data.zip", root)).labelled(SPEC)
     expected = [find_images(root, SPEC).encoded(index) for index in range(60)]
-    wrong = []
-
-    def look():
-        wrong.extend(
-            index for index in [*range(60)] * 20 if found.encoded(index) != expected[index]
-        )
-
-    threads = [threading.Thread(target=look) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(found.encoded, [*range(60)] * 80)] == expected * 80
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells it there")
