@@ -9,14 +9,14 @@ import numpy as np
 from mindspore import nn, ops
 from numpy.typing import NDArray
 
-from tinynet.loading import TrainingBatch
+from tinynet.data.loader import TrainingBatch
 from tinynet.spec import Preprocessing
 
 from mindspore_impl.distributed import Device
 
 
 class Tensors(NamedTuple):
-    """A batch on the device: what :class:`tinynet.loading.TrainingBatch` holds."""
+    """A batch on the device: what :class:`tinynet.data.loader.TrainingBatch` holds."""
 
     images: ms.Tensor
     labels: ms.Tensor
@@ -28,7 +28,7 @@ class Normalise(nn.Cell):
     """uint8 (N, H, W, C) brightnesses to normalised float32 (N, C, H, W) pixels.
 
     On the device, because a byte travels four times faster than a float; with the operations, and
-    so the bits, of tinynet.images.
+    so the bits, of tinynet.data.preprocessing.
     """
 
     def __init__(self, preprocessing: Preprocessing):

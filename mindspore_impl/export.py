@@ -8,7 +8,7 @@ import mindspore as ms
 import onnx
 from mindspore import nn, ops
 
-from tinynet.manifest import State
+from tinynet.net.manifest import State
 from tinynet.spec import Pool, Spec
 
 from mindspore_impl.blocks import SqueezeExcite

@@ -14,7 +14,7 @@ import numpy as np
 from mindspore import nn, ops
 from numpy.typing import NDArray
 
-from tinynet.manifest import CANONICAL_OF_MINDSPORE
+from tinynet.net.manifest import CANONICAL_OF_MINDSPORE
 from tinynet.recipe import Optimizer
 
 from mindspore_impl.blocks import SqueezeExcite

@@ -9,8 +9,8 @@ import numpy as np
 from mindspore.device_context import ascend, gpu
 from numpy.typing import NDArray
 
-from tinynet.folding import deployed
-from tinynet.manifest import State
+from tinynet.net.folding import deployed
+from tinynet.net.manifest import State
 from tinynet.spec import Spec
 
 from mindspore_impl.model import make_net

@@ -11,10 +11,10 @@ import numpy as np
 from mindspore import nn, ops
 from numpy.typing import NDArray
 
-from tinynet.loading import TrainingBatch
-from tinynet.manifest import State, mindspore_keys
+from tinynet.checkpoints.training_state import TrainingState
+from tinynet.data.loader import TrainingBatch
+from tinynet.net.manifest import State, mindspore_keys
 from tinynet.spec import Preprocessing, Spec
-from tinynet.training_state import TrainingState
 
 from mindspore_impl.data import Normalise, to_device
 from mindspore_impl.distributed import join

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
 
-from tinynet.documents import write_atomically
-from tinynet.manifest import State, canonical_key, check_shapes, check_state, mindspore_keys
+from tinynet.checkpoints.training_state import (
+    EMA_PREFIX,
+    OPTIMIZER_PREFIX,
+    TrainingState,
+    pack_training,
+)
+from tinynet.net.manifest import State, canonical_key, check_shapes, check_state, mindspore_keys
 from tinynet.recipe import OPTIMIZER_SLOTS
 from tinynet.spec import Spec
-from tinynet.training_state import EMA_PREFIX, OPTIMIZER_PREFIX, TrainingState, pack_training
+from tinynet.utils.strict_json import write_atomically
 
 if TYPE_CHECKING:
     from mindspore_impl.model import Net
@@ -135,7 +140,7 @@ def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
     :mod:`mindspore_impl.optim` call theirs.
 
     Raises:
-        ValueError: what :func:`tinynet.training_state.pack_training` raises.
+        ValueError: what :func:`tinynet.checkpoints.training_state.pack_training` raises.
         DocumentError: the file cannot be placed there.
     """
     packed = pack_training(state)

@@ -11,12 +11,12 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from tinynet.loading import TrainingBatch
-from tinynet.manifest import TRAINED_ROLES, State, manifest, mindspore_keys
+from tinynet.checkpoints.training_state import Progress, TrainingState
+from tinynet.data.loader import TrainingBatch
+from tinynet.net.manifest import TRAINED_ROLES, State, manifest, mindspore_keys
 from tinynet.recipe import training_spec
-from tinynet.schedule import first_loss_scale, next_loss_scale
 from tinynet.spec import Preprocessing
-from tinynet.training_state import Progress, TrainingState
+from tinynet.training.schedule import first_loss_scale, next_loss_scale
 
 from mindspore_impl.data import Normalise, to_device
 from mindspore_impl.distributed import Device, Group, average, broadcast, total
@@ -110,8 +110,8 @@ class TrainStep:
 
         Args:
             batches: this process's parts of the batch, ``accumulation`` of them.
-            learning_rate: from tinynet.schedule.
-            ema_decay: from tinynet.schedule; None where nothing is averaged.
+            learning_rate: from tinynet.training.schedule.
+            ema_decay: from tinynet.training.schedule; None where nothing is averaged.
             stop: whether this process was asked to stop.
 
         Returns:

@@ -11,11 +11,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from parity.evidence import Evidence, Report, Rung
-from parity.junit import Case, Suite, failure_case, report_properties
 from parity.known_differences import KnownDifference
-from parity.ladder import LEVELS
-from parity.wording import rerun
+from parity.report.formatting import rerun
+from parity.report.junit import Case, Suite, failure_case, report_properties
+from parity.results import Evidence, Report, Rung
+from parity.suite import LEVELS
 
 
 class GateError(ValueError):

@@ -11,16 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tinynet.folding import fold_batch_norm
-from tinynet.images import image_mode
-from tinynet.initialise import initial_state
-from tinynet.manifest import State, manifest
-from tinynet.randomness import Key, uniform
+from tinynet.backend import Twin
+from tinynet.checkpoints.training_state import TrainingState, initial_training_state
+from tinynet.data.preprocessing import image_mode
+from tinynet.net.folding import fold_batch_norm
+from tinynet.net.initialise import initial_state
+from tinynet.net.manifest import State, manifest
 from tinynet.recipe import Recipe
 from tinynet.spec import BatchNorm, Spec
-from tinynet.training_state import TrainingState, initial_training_state
-
-from parity.twins import Twin
+from tinynet.utils.random_numbers import Key, uniform
 
 Array = NDArray[Any]
 
@@ -50,7 +49,7 @@ def pixels(spec: Spec, count: int, seed: int) -> NDArray[np.float32]:
 
 
 class TrainingImages:
-    """A few labelled images to train on, made and not read: a :class:`tinynet.sources.Source`.
+    """A few labelled images to train on, made and not read: a :class:`tinynet.data.sources.Source`.
 
     They are a sixth larger than the net's input, so that crops move.
 

@@ -24,9 +24,9 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from tinynet.documents import DocumentError, check_document, parse_document, read_text
+from tinynet.utils.strict_json import DocumentError, check_document, parse_document, read_text
 
-from parity.evidence import Evidence
+from parity.results import Evidence
 
 NOT_CLIMBED = "not climbed"
 

@@ -18,19 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.data import Data
-from tinynet.loading import load_batches
-from tinynet.manifest import TRAINED_ROLES, State, manifest
-from tinynet.run import Options, Scores, after_step
-from tinynet.schedule import ema_decay, learning_rate
-from tinynet.sources import Source
-from tinynet.training_state import TrainingState, load_training_state
+from tinynet.backend import JUDGE, load_twin
+from tinynet.checkpoints.training_state import TrainingState, load_training_state
+from tinynet.data.loader import load_batches
+from tinynet.data.open_data import Data
+from tinynet.data.sources import Source
+from tinynet.net.manifest import TRAINED_ROLES, State, manifest
+from tinynet.training.run import Options, Scores, after_step
+from tinynet.training.schedule import ema_decay, learning_rate
 
-from parity.compare import Array, compare_values
-from parity.evidence import Evidence
+from parity.distances import Array, compare_values
 from parity.inputs import moved
-from parity.tolerance import BOUNDS, Bound
-from parity.twins import JUDGE, load_twin
+from parity.results import Evidence
+from parity.tolerances.bounds import BOUNDS, Bound
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _command import Parser, positive, run
+from tinynet.cli.command import Parser, positive, run
 
 if TYPE_CHECKING:
-    from _benchmark_race import Race, Result
+    from benchmarks.harness import Race, Result
 
 DESCRIPTION = """\
 Times what the project does against what people would otherwise use. All sides of a race run in
@@ -66,12 +66,12 @@ exit status: 0 when all races were run, 2 for a wrong argument or a side that fa
 
 # Workload -> the function that gives its races.
 WORKLOADS = {
-    "train": "_benchmark_training:races",
-    "infer": "_benchmark_inference:races",
-    "convert": "_benchmark_commands:conversion",
-    "startup": "_benchmark_commands:startup",
-    "suite": "_benchmark_commands:suite",
-    "data": "_benchmark_data:races",
+    "train": "benchmarks.training:races",
+    "infer": "benchmarks.inference:races",
+    "convert": "benchmarks.commands:conversion",
+    "startup": "benchmarks.commands:startup",
+    "suite": "benchmarks.commands:suite",
+    "data": "benchmarks.data:races",
 }
 
 
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     options = _parse(argv)
     # For the processes of the contestants, in which thread pools are made at import.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    from _benchmark_race import run_race
+    from benchmarks.harness import run_race
 
     found: list[dict[str, Any]] = []
     for workload in options.workloads:
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         "races": found,
     }
     if options.report:
-        from _benchmark_page import write_page
+        from benchmarks.page import write_page
 
         for path in write_page(report, Path(options.report)):
             print(path, file=sys.stderr)
@@ -137,7 +137,7 @@ def _report(workload: str, race: Race, results: list[Result]) -> dict[str, Any]:
 
 
 def _print(race: dict[str, Any]) -> None:
-    from _benchmark_page import milliseconds, rate
+    from benchmarks.page import milliseconds, rate
 
     print(race["name"])
     for side in race["sides"]:
@@ -155,7 +155,7 @@ def _print(race: dict[str, Any]) -> None:
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:
-    from parity.environment import environment, version
+    from tinynet.utils.environment import environment, version
 
     peers = ("timm", "torchvision", "openvino")
     found = {**environment(), **{package: version(package) for package in peers}}

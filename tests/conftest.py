@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from parity.side_by_side import processor_shares
+from tinynet.utils.process_pool import processor_shares
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from tinynet.documents import (
+from tinynet.spec import Spec
+from tinynet.utils.strict_json import (
     DocumentError,
     check_document,
     format_path,
@@ -18,7 +19,6 @@ from tinynet.documents import (
     parse_document,
     read_document,
 )
-from tinynet.spec import Spec
 
 RECIPE_DIRECTORY = Path(__file__).parent / "recipes"
 
@@ -59,7 +59,7 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Schedule:
-    """The learning rate over time; :func:`tinynet.schedule.learning_rate` computes it.
+    """The learning rate over time; :func:`tinynet.training.schedule.learning_rate` computes it.
 
     A linear warm-up from ``warmup_start`` to ``learning_rate``; behind it a "staircase", times
     ``decay_rate`` after every ``decay_epochs``, or a "cosine" down to zero.
@@ -104,7 +104,7 @@ class Augmentation:
     ``scale`` is the range of the crop's share of the area, ``ratio`` that of its width / height,
     ``flip`` the probability of a horizontal flip, ``color_jitter`` the largest relative change of
     brightness, contrast and saturation. RandAugment takes the place of colour jitter. ``engine``
-    computes all that: Pillow, or :mod:`tinynet.fast`, whose pixels are almost the same.
+    computes all that: Pillow, or :mod:`tinynet.data.fast_engine`, whose pixels are almost the same.
     """
 
     scale: tuple[float, float]
@@ -122,8 +122,8 @@ class Recipe:
     ``batch_size`` counts the images of one optimizer step over all devices.
     ``batch_norm_momentum`` is the weight of the new batch and overrides the spec's.
     ``drop_path_rate`` is what the blocks' rates grow towards, see
-    :func:`tinynet.schedule.drop_path_rates`. ``spec`` and ``data`` are what is trained where
-    nothing is named.
+    :func:`tinynet.training.schedule.drop_path_rates`. ``spec`` and ``data`` are what is trained
+    where nothing is named.
     """
 
     name: str

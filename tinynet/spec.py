@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from tinynet.documents import (
+from tinynet.utils.strict_json import (
     DocumentError,
     check_document,
     list_documents,

@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tinynet.loading import TrainingBatch
+from tinynet.data.loader import TrainingBatch
 from tinynet.spec import Preprocessing
 
 from torch_impl.distributed import Device
 
 
 class Tensors(NamedTuple):
-    """A batch on the device: what :class:`tinynet.loading.TrainingBatch` holds."""
+    """A batch on the device: what :class:`tinynet.data.loader.TrainingBatch` holds."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -27,7 +27,7 @@ class Normalise(nn.Module):
     """uint8 (N, H, W, C) brightnesses to normalised float32 (N, C, H, W) pixels.
 
     On the device, because a byte travels four times faster than a float; with the operations, and
-    so the bits, of tinynet.images.
+    so the bits, of tinynet.data.preprocessing.
     """
 
     def __init__(self, preprocessing: Preprocessing):

@@ -8,7 +8,7 @@ import warnings
 
 import torch
 
-from tinynet.manifest import State
+from tinynet.net.manifest import State
 from tinynet.spec import Spec
 
 from torch_impl.model import make_net

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tinynet.initialise import initial_state
-from tinynet.manifest import State
+from tinynet.net.initialise import initial_state
+from tinynet.net.manifest import State
 from tinynet.spec import Spec
 
 from torch_impl.blocks import (
@@ -40,7 +40,7 @@ class Net(nn.Module):
     def features(self, x: torch.Tensor, drop_path: torch.Tensor | None = None) -> torch.Tensor:
         """The last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
 
-        ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.masks.
+        ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.data.masks.
         """
         x = self._stem(x)
         index = 0
@@ -59,7 +59,7 @@ class Net(nn.Module):
         """Logits: (N, C, H, W) pixels to (N, num_classes).
 
         ``dropout`` (N, feature_channels) scales the pooled features in training and
-        ``drop_path`` (N, blocks) the residual branches, see tinynet.masks.
+        ``drop_path`` (N, blocks) the residual branches, see tinynet.data.masks.
         """
         pooled = self.global_pool(self.features(x, drop_path))
         return self._classify(pooled if dropout is None else pooled * dropout)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from tinynet.folding import deployed
-from tinynet.manifest import State
+from tinynet.net.folding import deployed
+from tinynet.net.manifest import State
 from tinynet.spec import Spec
 
 from torch_impl.model import make_net

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tinynet.loading import TrainingBatch
-from tinynet.manifest import State
+from tinynet.checkpoints.training_state import TrainingState
+from tinynet.data.loader import TrainingBatch
+from tinynet.net.manifest import State
 from tinynet.spec import Preprocessing, Spec
-from tinynet.training_state import TrainingState
 
 from torch_impl.data import Normalise, to_device
 from torch_impl.distributed import join

@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tinynet.documents import write_atomically
-from tinynet.manifest import State, check_shapes, check_state, manifest
+from tinynet.checkpoints.training_state import (
+    EMA_PREFIX,
+    OPTIMIZER_PREFIX,
+    TrainingState,
+    pack_training,
+)
+from tinynet.net.manifest import State, check_shapes, check_state, manifest
 from tinynet.spec import Spec
-from tinynet.training_state import EMA_PREFIX, OPTIMIZER_PREFIX, TrainingState, pack_training
+from tinynet.utils.strict_json import write_atomically
 
 if TYPE_CHECKING:
     from torch_impl.model import Net
@@ -128,7 +133,7 @@ def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
     {slot: ...}, "metadata": ...}``, of which timm loads the weights.
 
     Raises:
-        ValueError: what :func:`tinynet.training_state.pack_training` raises.
+        ValueError: what :func:`tinynet.checkpoints.training_state.pack_training` raises.
         DocumentError: the file cannot be placed there.
     """
     packed = pack_training(state)

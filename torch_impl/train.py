@@ -7,10 +7,13 @@ from itertools import islice
 
 import numpy as np
 
-from tinynet.data import Data
-from tinynet.evaluation import Tally, tally
-from tinynet.loading import load_batches
-from tinynet.run import (
+from tinynet.checkpoints.training_state import TrainingState
+from tinynet.data.loader import load_batches
+from tinynet.data.open_data import Data
+from tinynet.data.sampling import accumulation, epoch_ends
+from tinynet.data.sources import Prepared, Share
+from tinynet.training.evaluation import Tally, tally
+from tinynet.training.run import (
     Options,
     Outcome,
     Run,
@@ -19,10 +22,7 @@ from tinynet.run import (
     check_same_start,
     last_step,
 )
-from tinynet.sampling import accumulation, epoch_ends
-from tinynet.schedule import ema_decay, learning_rate
-from tinynet.sources import Prepared, Share
-from tinynet.training_state import TrainingState
+from tinynet.training.schedule import ema_decay, learning_rate
 
 from torch_impl.distributed import Group, join, leave, total
 from torch_impl.step import TrainStep

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.audit.results import Audit, Row
-from parity.wording import number
+from parity.report.formatting import number
 
 UNIT = "units of rounding: 2^-24 times the size of the terms that a number is a sum of"
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.tolerance import ROUNDOFFS
+from parity.tolerances.bounds import ROUNDOFFS
 
 Array = NDArray[Any]
 

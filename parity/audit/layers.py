@@ -11,8 +11,8 @@ import numpy as np
 from tinynet.spec import BatchNorm, Padding, Pool
 
 from parity.audit.stand import Array, Arrays, Comparison, Operator, Stand
-from parity.definition import operations
-from parity.definition.operations import Gradients
+from parity.reference import operations
+from parity.reference.operations import Gradients
 
 # Convolutions and the classifier
 

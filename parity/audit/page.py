@@ -9,14 +9,14 @@ from pathlib import Path
 from string import Template
 from xml.etree.ElementTree import Element
 
-from tinynet.documents import write_atomically
+from tinynet.utils.strict_json import write_atomically
 
 from parity.audit.compare import UNIT, Pair, pair_rows, place, ratio_text
 from parity.audit.results import Audit, Row
-from parity.markup import element, serialise
 from parity.report.drawing import LogScale, canvas, mark, subject_keys
+from parity.report.formatting import number
+from parity.report.markup import element, serialise
 from parity.report.parts import command, facts, number_cell, remark, section, table
-from parity.wording import number
 
 # Of the table of one audit.
 HEADS = ("Operator", "Result", "Largest error", "Median", "Arrays", "Largest at")

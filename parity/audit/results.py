@@ -8,7 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tinynet.documents import (
+from tinynet.backend import FRAMEWORKS
+from tinynet.utils.strict_json import (
     check_document,
     object_schema,
     parse_document,
@@ -17,10 +18,9 @@ from tinynet.documents import (
 )
 
 from parity.audit.formulas import KINDS, Pattern
-from parity.twins import FRAMEWORKS
 
 # Where the audits that are shipped lie.
-DIRECTORY = Path(__file__).parents[1] / "audits"
+DIRECTORY = Path(__file__).with_name("stored")
 
 _VERSION = 1
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynet.backend import load_twin
+from tinynet.utils.environment import environment, version
+
 from parity.audit.formulas import Pattern, find_pattern
 from parity.audit.layers import LAYERS
 from parity.audit.results import Audit, Row
 from parity.audit.stand import Comparison, Operator, Stand
 from parity.audit.updates import UPDATES
-from parity.environment import environment, version
-from parity.tolerance import ROUNDOFF
-from parity.twins import load_twin
+from parity.tolerances.bounds import ROUNDOFF
 
 # Vectors of 2, 4, 8 and 16 numbers come whole and with every tail.
 SIZES = tuple(range(1, 34))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.twins import Twin
+from tinynet.backend import Twin
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]

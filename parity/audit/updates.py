@@ -12,8 +12,8 @@ from tinynet.recipe import Optimizer
 
 from parity.audit.formulas import followed
 from parity.audit.stand import LARGE_BATCH, Array, Comparison, Operator, Stand
-from parity.definition import operations
-from parity.definition.operations import Slots
+from parity.reference import operations
+from parity.reference.operations import Slots
 
 _RATE = 0.05
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from tinynet.backend import Twin
+
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
-from parity.twins import Twin
 
 GROUP = Group("average")
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from tinynet import manifest
+from tinynet.backend import Twin
+from tinynet.net import manifest
 
 from parity.faults.planting import BOTH, Group, Injection, replaced
-from parity.twins import Twin
 
 GROUP = Group("conversion")
 
 
-@GROUP.fault("layers-isolated", "bn1", "tinynet/manifest", "MINDSPORE_LEAVES")
+@GROUP.fault("layers-isolated", "bn1", "tinynet/net/manifest", "MINDSPORE_LEAVES")
 def swapped_batch_norm_leaves() -> Injection:
     """Batch norm's scale and shift have each other's name in MindSpore."""
 
@@ -86,7 +86,7 @@ def statistics_not_loaded(twin: Twin) -> Injection:
     return replaced(twin.state, "load_native", faulty)
 
 
-@GROUP.fault("checkpoints", "whole file", "tinynet/manifest", "canonical_key")
+@GROUP.fault("checkpoints", "whole file", "tinynet/net/manifest", "canonical_key")
 def leaves_swapped_on_the_way_back() -> Injection:
     """Batch norm's scale and shift get each other's name when a file of MindSpore's is read."""
 

@@ -15,29 +15,30 @@ from typing import Any
 import numpy as np
 from PIL import ImageChops
 
-from tinynet import augment, datasets, images, initialise, masks, sampling, sources
+from tinynet.backend import Twin
+from tinynet.data import augment, image_folder, masks, preprocessing, sampling, sources
+from tinynet.net import initialise
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
-from parity.twins import Twin
 
 GROUP = Group("data")
 
 
-@GROUP.fault("pixels", "test card", "tinynet/images", "preprocess")
+@GROUP.fault("pixels", "test card", "tinynet/data/preprocessing", "preprocess")
 def blue_green_red() -> Injection:
     """Photographs are read with their channels in the order of OpenCV."""
     return replaced(
-        images, "preprocess", lambda right, image, spec: right(image, spec)[::-1].copy()
+        preprocessing, "preprocess", lambda right, image, spec: right(image, spec)[::-1].copy()
     )
 
 
-@GROUP.fault("pixels", "test card", "tinynet/images", "preprocess")
+@GROUP.fault("pixels", "test card", "tinynet/data/preprocessing", "preprocess")
 def mean_and_deviation_of_another_family() -> Injection:
     """Pixels are normalised by 0.5 and 0.5 instead of ImageNet's mean and deviation."""
     return _preprocessed(mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
-@GROUP.fault("pixels", "test card", "tinynet/images", "preprocess")
+@GROUP.fault("pixels", "test card", "tinynet/data/preprocessing", "preprocess")
 def bilinear_for_bicubic() -> Injection:
     """Photographs are resized by another interpolation."""
     return _preprocessed(interpolation="bilinear")
@@ -48,24 +49,26 @@ def _preprocessed(**changes: Any) -> Injection:
         settings = dataclasses.replace(spec.preprocessing, **changes)
         return right(image, dataclasses.replace(spec, preprocessing=settings))
 
-    return replaced(images, "preprocess", faulty)
+    return replaced(preprocessing, "preprocess", faulty)
 
 
-@GROUP.fault("pixels", "test card", "tinynet/images", "preprocess")
+@GROUP.fault("pixels", "test card", "tinynet/data/preprocessing", "preprocess")
 def shifted_crop() -> Injection:
     """The centre that is cut out of a photograph lies a pixel to the left."""
     return replaced(
-        images, "preprocess", lambda right, image, spec: right(ImageChops.offset(image, 1, 0), spec)
+        preprocessing,
+        "preprocess",
+        lambda right, image, spec: right(ImageChops.offset(image, 1, 0), spec),
     )
 
 
-@GROUP.fault("pixels", "training card", "tinynet/augment", "draw_flip")
+@GROUP.fault("pixels", "training card", "tinynet/data/augment", "draw_flip")
 def no_flips() -> Injection:
     """Training images are never mirrored."""
     return replaced(augment, "draw_flip", lambda right, *args: False)
 
 
-@GROUP.fault("pixels", "training card", "tinynet/augment", "draw_box")
+@GROUP.fault("pixels", "training card", "tinynet/data/augment", "draw_box")
 def no_crops() -> Injection:
     """Training images are not cropped."""
     return replaced(augment, "draw_box", lambda right, size, *args: (0, 0, *size))
@@ -91,7 +94,7 @@ def labels_of_the_next_image(twin: Twin) -> Injection:
     return replaced(twin.data, "to_device", faulty)
 
 
-@GROUP.fault("schedule", "order", "tinynet/sampling", "samples_at")
+@GROUP.fault("schedule", "order", "tinynet/data/sampling", "samples_at")
 def every_epoch_in_the_same_order() -> Injection:
     """All epochs have the order of the first."""
 
@@ -101,7 +104,7 @@ def every_epoch_in_the_same_order() -> Injection:
     return replaced(sampling, "samples_at", faulty)
 
 
-@GROUP.fault("schedule", "dropout and drop-path", "tinynet/masks", "draw_masks", official=True)
+@GROUP.fault("schedule", "dropout and drop-path", "tinynet/data/masks", "draw_masks", official=True)
 def dropped_and_kept_confused() -> Injection:
     """Dropout and drop-path are given the share to drop where they expect the one to keep."""
 
@@ -112,7 +115,9 @@ def dropped_and_kept_confused() -> Injection:
     return replaced(masks, "draw_masks", faulty)
 
 
-@GROUP.fault("schedule", "conv_stem.weight", "tinynet/initialise", "initial_state", official=True)
+@GROUP.fault(
+    "schedule", "conv_stem.weight", "tinynet/net/initialise", "initial_state", official=True
+)
 def weights_drawn_without_a_seed() -> Injection:
     """Each process draws initial weights of its own, so ranks start from different ones."""
     draws = itertools.count()
@@ -124,7 +129,11 @@ def weights_drawn_without_a_seed() -> Injection:
 
 
 @GROUP.fault(
-    "schedule", "blocks.0.0.conv_dw.weight", "tinynet/initialise", "initial_state", official=True
+    "schedule",
+    "blocks.0.0.conv_dw.weight",
+    "tinynet/net/initialise",
+    "initial_state",
+    official=True,
 )
 def fan_out_of_all_groups() -> Injection:
     """The initial weights of depthwise convolutions are too small: fan-out ignores the groups."""
@@ -137,7 +146,7 @@ def fan_out_of_all_groups() -> Injection:
 
 
 @GROUP.fault(
-    "schedule", "blocks.1.0.se.conv_reduce.weight", "tinynet/initialise", "initial_state",
+    "schedule", "blocks.1.0.se.conv_reduce.weight", "tinynet/net/initialise", "initial_state",
     official=True,
 )  # fmt: skip
 def squeeze_excite_keeps_default_weights() -> Injection:
@@ -151,17 +160,17 @@ def squeeze_excite_keeps_default_weights() -> Injection:
     return replaced(initialise, "normal", faulty, here=True)
 
 
-@GROUP.fault("metrics", "number of images", "tinynet/datasets", "batches", official=True)
+@GROUP.fault("metrics", "number of images", "tinynet/data/image_folder", "batches", official=True)
 def last_batch_dropped() -> Injection:
     """Validation leaves out the last batch where it is a part of one."""
 
     def faulty(right: Any, dataset: Any, batch_size: int, *args: Any) -> Iterator[Any]:
         return (b for b in right(dataset, batch_size, *args) if len(b.labels) == batch_size)
 
-    return replaced(datasets, "batches", faulty)
+    return replaced(image_folder, "batches", faulty)
 
 
-@GROUP.fault("metrics", "number of images", "tinynet/sources", "Share", official=True)
+@GROUP.fault("metrics", "number of images", "tinynet/data/sources", "Share", official=True)
 def only_the_first_rank_evaluates() -> Injection:
     """Of several processes only the first one evaluates its share of the images."""
 

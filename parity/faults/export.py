@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tinynet import evaluation
+from tinynet.backend import Twin
+from tinynet.training import evaluation
 
 from parity.faults.planting import Group, Injection, replaced
-from parity.twins import Twin
 
 GROUP = Group("export")
 
@@ -45,7 +45,7 @@ def statistics_not_exported(twin: Twin) -> Injection:
     return replaced(twin.export, "make_net", faulty, here=True)
 
 
-@GROUP.fault("metrics", "top-5", "tinynet/evaluation", "top_classes")
+@GROUP.fault("metrics", "top-5", "tinynet/training/evaluation", "top_classes")
 def four_counted_as_five() -> Injection:
     """Top-5 counts the first four classes."""
 

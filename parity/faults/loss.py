@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinynet import evaluation
+from tinynet.backend import Twin
+from tinynet.training import evaluation
 
 from parity.faults.planting import BOTH, Group, Injection, replaced
-from parity.twins import Twin
 
 GROUP = Group("loss")
 
@@ -44,7 +44,7 @@ def loss_summed(twin: Twin) -> Injection:
     )
 
 
-@GROUP.fault("metrics", "mean loss", "tinynet/evaluation", official=True)
+@GROUP.fault("metrics", "mean loss", "tinynet/training/evaluation", official=True)
 def validation_loss_smoothed() -> Injection:
     """The loss of validation is the smoothed one of training."""
 

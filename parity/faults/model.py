@@ -10,10 +10,10 @@ import dataclasses
 import math
 from typing import Any
 
-from tinynet import complexity, rounding
+from tinynet.backend import Twin
+from tinynet.net import complexity, rounding
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
-from parity.twins import Twin
 
 GROUP = Group("model")
 
@@ -239,7 +239,7 @@ def dropout_left_out(twin: Twin) -> Injection:
     return replaced(twin.model.Net, forward(twin), faulty)
 
 
-@GROUP.fault("spec", "stages[1].repeats", "tinynet/rounding", "round_repeats", spec="tinynet_e")
+@GROUP.fault("spec", "stages[1].repeats", "tinynet/net/rounding", "round_repeats", spec="tinynet_e")
 def depth_rounded_up() -> Injection:
     """Repeats are rounded up, EfficientNet's rule, where TinyNets round to nearest."""
     return replaced(
@@ -247,7 +247,7 @@ def depth_rounded_up() -> Injection:
     )
 
 
-@GROUP.fault("spec", "expected.macs", "tinynet/complexity", "count", spec="tinynet_e")
+@GROUP.fault("spec", "expected.macs", "tinynet/net/complexity", "count", spec="tinynet_e")
 def operations_counted_twice() -> Injection:
     """A multiply-accumulate is counted as two operations."""
 

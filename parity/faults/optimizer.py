@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from tinynet import recipe, training_state
+from tinynet import recipe
+from tinynet.backend import Twin
+from tinynet.checkpoints import training_state
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
-from parity.twins import Twin
 
 GROUP = Group("optimizer")
 
@@ -106,7 +107,9 @@ def dampened_gradients(twin: Twin) -> Injection:
     return replaced(twin.optim.SGD, forward(twin), faulty)
 
 
-@GROUP.fault("optimizer", "mean_square", "tinynet/training_state", "initial_training_state")
+@GROUP.fault(
+    "optimizer", "mean_square", "tinynet/checkpoints/training_state", "initial_training_state"
+)
 def mean_squares_start_at_zero() -> Injection:
     """RMSProp's mean squares start at zero, PyTorch's way, instead of at one."""
 

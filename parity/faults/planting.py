@@ -13,10 +13,10 @@ from operator import getitem, setitem
 from types import ModuleType
 from typing import Any
 
+from tinynet.backend import FRAMEWORKS, Twin, load_twin
 from tinynet.spec import SPEC_DIRECTORY, Head, Spec, Stage, Stem, load_spec
 
 from parity.tracing.sources import Source, in_twin
-from parity.twins import FRAMEWORKS, Twin, load_twin
 
 BOTH = tuple(FRAMEWORKS)
 _PACKAGES = ("tinynet", "parity", *(f"{name}_impl" for name in FRAMEWORKS))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinynet import schedule
+from tinynet.backend import Twin
+from tinynet.training import schedule
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
-from parity.twins import Twin
 
 GROUP = Group("resnet")
 
@@ -134,7 +134,11 @@ def shortcut_dropped_for_the_branch(twin: Twin) -> Injection:
 
 
 @GROUP.fault(
-    "schedule", "rate of each block", "tinynet/schedule", "drop_path_rates", spec="bottleneck"
+    "schedule",
+    "rate of each block",
+    "tinynet/training/schedule",
+    "drop_path_rates",
+    spec="bottleneck",
 )
 def drop_path_never_at_its_rate() -> Injection:
     """A ResNet's blocks are left out by TinyNet's rule, where the last has less than the rate."""

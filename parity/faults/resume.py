@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tinynet import training_state
+from tinynet.backend import Twin
+from tinynet.checkpoints import training_state
 
 from parity.faults.planting import BOTH, Group, Injection, replaced
-from parity.twins import Twin
 
 GROUP = Group("resume")
 
@@ -64,7 +64,7 @@ def samples_from_the_beginning(twin: Twin) -> Injection:
     return replaced(twin.train, "load_batches", faulty, here=True)
 
 
-@GROUP.fault("resume", "conv_stem.weight", "tinynet/training_state", "unpack_training")
+@GROUP.fault("resume", "conv_stem.weight", "tinynet/checkpoints/training_state", "unpack_training")
 def progress_lost() -> Injection:
     """A checkpoint does not tell how far the run was: schedule and samples begin again."""
 

@@ -10,15 +10,17 @@ import dataclasses
 import math
 from typing import Any
 
-from tinynet import schedule
+from tinynet.backend import Twin
+from tinynet.training import schedule
 
 from parity.faults.planting import BOTH, Group, Injection, replaced
-from parity.twins import Twin
 
 GROUP = Group("schedule")
 
 
-@GROUP.fault("schedule", "rate of step 6758", "tinynet/schedule", "learning_rate", official=True)
+@GROUP.fault(
+    "schedule", "rate of step 6758", "tinynet/training/schedule", "learning_rate", official=True
+)
 def stairs_at_whole_epochs() -> Injection:
     """The staircase goes down at ends of epochs (3, 5, 8, 10, 12, ...) instead of every 2.4."""
 
@@ -31,7 +33,9 @@ def stairs_at_whole_epochs() -> Injection:
     return replaced(schedule, "learning_rate", faulty)
 
 
-@GROUP.fault("schedule", "rate of step 3755", "tinynet/schedule", "learning_rate", official=True)
+@GROUP.fault(
+    "schedule", "rate of step 3755", "tinynet/training/schedule", "learning_rate", official=True
+)
 def decay_from_the_first_step() -> Injection:
     """The staircase counts from the first step, so that the recipe's rate is never reached."""
 
@@ -47,7 +51,7 @@ def decay_from_the_first_step() -> Injection:
     return replaced(schedule, "learning_rate", faulty)
 
 
-@GROUP.fault("schedule", "rate of step 1", "tinynet/schedule", "learning_rate")
+@GROUP.fault("schedule", "rate of step 1", "tinynet/training/schedule", "learning_rate")
 def an_epoch_ahead() -> Injection:
     """Learning rates are those of an epoch later."""
 
@@ -57,7 +61,7 @@ def an_epoch_ahead() -> Injection:
     return replaced(schedule, "learning_rate", faulty)
 
 
-@GROUP.fault("schedule", "number of steps", "tinynet/schedule", "total_steps")
+@GROUP.fault("schedule", "number of steps", "tinynet/training/schedule", "total_steps")
 def last_steps_left_out() -> Injection:
     """A run ends with its last full batch."""
 
@@ -67,7 +71,7 @@ def last_steps_left_out() -> Injection:
     return replaced(schedule, "total_steps", faulty)
 
 
-@GROUP.fault("schedule", "decay after 0 updates", "tinynet/schedule", "ema_decay")
+@GROUP.fault("schedule", "decay after 0 updates", "tinynet/training/schedule", "ema_decay")
 def average_without_warm_up() -> Injection:
     """The average has its whole inertia from the first step, although the recipe warms it up."""
     return replaced(
@@ -77,7 +81,7 @@ def average_without_warm_up() -> Injection:
     )
 
 
-@GROUP.fault("schedule", "rate of each block", "tinynet/schedule", "drop_path_rates")
+@GROUP.fault("schedule", "rate of each block", "tinynet/training/schedule", "drop_path_rates")
 def all_blocks_drop_alike() -> Injection:
     """Every block with a skip is left out with the same probability, whatever its depth."""
     return replaced(

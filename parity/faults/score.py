@@ -14,12 +14,12 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, cast
 
-from tinynet.documents import write_atomically
+from tinynet.utils.environment import environment
+from tinynet.utils.process_pool import process_pool, processor_shares
+from tinynet.utils.strict_json import write_atomically
 
-from parity.environment import environment
 from parity.faults import FAULTS
 from parity.faults.trials import Clean, Outcome, climb_clean, climb_with
-from parity.side_by_side import process_pool, processor_shares
 
 # The score that is shipped.
 STORED = Path(__file__).with_name("score.json")

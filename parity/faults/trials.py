@@ -6,11 +6,11 @@ import dataclasses
 import time
 from fnmatch import fnmatchcase
 
-from parity.bench import subjects_of
-from parity.evidence import Report
+from parity.context import subjects_of
 from parity.faults import FAULTS
 from parity.faults.planting import SPECS, Fault
-from parity.ladder import LEVELS, climb
+from parity.results import Report
+from parity.suite import LEVELS, climb
 from parity.tracing.sources import Source
 
 # Exporting takes longer than all other rungs together, and no other rung stands on these two.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Evidence, Rung
-from parity.markup import element
+from parity.report.formatting import distance, number
+from parity.report.markup import element
 from parity.report.noise import is_for_a_drawing, measured
 from parity.report.parts import (
     bound_cell,
@@ -17,7 +17,7 @@ from parity.report.parts import (
     status_cell,
     table,
 )
-from parity.wording import distance, number
+from parity.results import Evidence, Rung
 
 _SAYS = "says "  # how the rung metrics notes a class
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parity.markup import element
-from parity.packs.comparison import Difference
+from parity.recordings.comparison import Difference
+from parity.report.markup import element
 from parity.report.page import Figure
 from parity.report.parts import table
 

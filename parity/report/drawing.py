@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Evidence
-from parity.markup import element
+from parity.report.markup import element
+from parity.results import Evidence
 
 AXIS = 46  # width of the axis, which stays in sight when a drawing scrolls
 # One outline per subject, so that colour is not all that tells them apart.
@@ -49,14 +49,6 @@ class LogScale:
     def labels(self) -> dict[str, float]:
         """Label -> height of each decade."""
         return {f"1e{power}": self(10.0**power) for power in self._powers}
-
-
-def round_numbers(low: float, high: float, most: int) -> list[float]:
-    """Round numbers from ``low`` to ``high``, evenly apart, at most so many and one."""
-    least = (high - low) / most
-    unit = 10.0 ** math.floor(math.log10(least))
-    size = next(unit * times for times in (1, 2, 5, 10) if unit * times >= least)
-    return [n * size for n in range(math.ceil(low / size), math.floor(high / size) + 1)]
 
 
 def canvas(width: float, height: float) -> Element:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Divergence, Evidence, Report, Rung
 from parity.known_differences import KnownDifference
-from parity.markup import element
-from parity.report.known import excuses
-from parity.report.parts import command, facts, failure_cells, remark, section, table
-from parity.wording import (
+from parity.report.formatting import (
     SCRIPT,
     SHOWN_FAILURES,
     address,
@@ -21,6 +17,10 @@ from parity.wording import (
     smallest_bound,
     traced,
 )
+from parity.report.known import excuses
+from parity.report.markup import element
+from parity.report.parts import command, facts, failure_cells, remark, section, table
+from parity.results import Divergence, Evidence, Report, Rung
 
 
 def failures(report: Report) -> Iterator[Element]:

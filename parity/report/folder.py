@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinynet.documents import write_atomically
+from tinynet.utils.strict_json import write_atomically
 
-from parity.evidence import Report, report_document
 from parity.known_differences import KnownDifference
+from parity.report.formatting import SCRIPT
 from parity.report.page import Figure, render_page
-from parity.wording import SCRIPT
+from parity.results import Report, report_document
 
 
 def write_html(

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Evidence, Rung
-from parity.markup import element
 from parity.report.drawing import readable, shade_key
+from parity.report.formatting import share
+from parity.report.markup import element
 from parity.report.noise import describe, first_to_show, measured
-from parity.wording import share
+from parity.results import Evidence, Rung
 
 # Shares of the bound at which another shade begins: even steps on a logarithmic scale.
 _SHADES = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)

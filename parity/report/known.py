@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Evidence, Report, Rung
 from parity.known_differences import KnownDifference
-from parity.markup import element
+from parity.report.markup import element
 from parity.report.parts import remark
+from parity.results import Evidence, Report, Rung
 
 
 def excuses(

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Evidence, Rung
-from parity.markup import element
 from parity.report.drawing import (
     LogScale,
     bound_courses,
@@ -22,8 +20,10 @@ from parity.report.drawing import (
     spot,
     subject_keys,
 )
-from parity.tolerance import ROUNDOFF
-from parity.wording import distance, multiple, number
+from parity.report.formatting import distance, multiple, number
+from parity.report.markup import element
+from parity.results import Evidence, Rung
+from parity.tolerances.bounds import ROUNDOFF
 
 _WIDTH = 1030  # of all layers together, if they are neither very many nor very few
 _STEP = (4.5, 26.0)  # the least and most width of one layer

@@ -7,15 +7,16 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from tinynet.backend import FRAMEWORKS
+from tinynet.utils.environment import NOT_INSTALLED
+
 from parity.audit.compare import UNIT
 from parity.audit.page import formula_table, operator_table
 from parity.audit.results import DIRECTORY, Audit, Row, load_audit
-from parity.environment import NOT_INSTALLED
-from parity.markup import element
 from parity.report.drawing import readable, shade_key
+from parity.report.formatting import number
+from parity.report.markup import element
 from parity.report.parts import command, remark, section
-from parity.twins import FRAMEWORKS
-from parity.wording import number
 
 # Units of rounding at which another shade begins, and its number in the page's palette.
 _SHADES = {0.0: 0, 1.0: 1, 4.0: 2, 16.0: 4, 64.0: 5}

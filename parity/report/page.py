@@ -10,13 +10,13 @@ from pathlib import Path
 from string import Template
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Evidence, Report, Rung
 from parity.known_differences import KnownDifference
-from parity.markup import element, serialise
 from parity.report.answers import photographs, whole_net
 from parity.report.failures import failed_rungs, failures
+from parity.report.formatting import rerun, share, status, verdict
 from parity.report.heat import heat_map
 from parity.report.known import excuses_for_skipping, outlook
+from parity.report.markup import element, serialise
 from parity.report.noise import is_for_a_drawing, measured, noise_plot
 from parity.report.operators import operators
 from parity.report.parts import (
@@ -32,7 +32,7 @@ from parity.report.parts import (
 )
 from parity.report.series import series_plot
 from parity.report.spread import spread
-from parity.wording import rerun, share, status, verdict
+from parity.results import Evidence, Report, Rung
 
 # Rungs of thousands of tensors in no order that tells anything: the ladder shows their spread.
 _NO_PLOT = ("schedule", "optimizer", "ema", "trajectory", "resume")

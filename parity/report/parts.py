@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Evidence
-from parity.markup import element
-from parity.wording import bound, distance, multiple, number
+from parity.report.formatting import bound, distance, multiple, number
+from parity.report.markup import element
+from parity.results import Evidence
 
 
 def section(title: str, *children: Element, _class: str = "") -> Element:

@@ -7,9 +7,9 @@ import os
 from collections import Counter
 from typing import Any, get_args
 
-from tinynet.documents import DocumentError, check_document, parse_document, read_text
+from tinynet.utils.strict_json import DocumentError, check_document, parse_document, read_text
 
-from parity.evidence import REPORT_VERSION, Evidence, Kind, Report, Rung
+from parity.results import REPORT_VERSION, Evidence, Kind, Report, Rung
 
 
 class ReportError(DocumentError):

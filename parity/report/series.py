@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Evidence, Series
-from parity.markup import element
+from tinynet.utils.scales import round_numbers
+
 from parity.report.drawing import (
     SHAPES,
     LogScale,
@@ -19,12 +19,13 @@ from parity.report.drawing import (
     level_line,
     mark,
     plot,
-    round_numbers,
     spot,
     subject_keys,
 )
-from parity.tolerance import ROUNDOFF
-from parity.wording import multiple, number
+from parity.report.formatting import multiple, number
+from parity.report.markup import element
+from parity.results import Evidence, Series
+from parity.tolerances.bounds import ROUNDOFF
 
 _WIDTH = 1030  # of all steps together, if they are neither very many nor very few
 _STEP = (1.5, 90.0)  # the least and most width of one step

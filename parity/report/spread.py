@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from xml.etree.ElementTree import Element
 
-from parity.evidence import Evidence, Rung
-from parity.markup import element
 from parity.report.drawing import canvas
+from parity.report.markup import element
+from parity.results import Evidence, Rung
 
 # From a thousandth of the bound to a thousand times it, in halves of a decade; what is outside
 # goes to the ends.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from parity.evidence import Divergence, Evidence, Report, Rung
-from parity.wording import (
+from parity.report.formatting import (
     SCRIPT,
     SHOWN_FAILURES,
     address,
@@ -20,6 +19,7 @@ from parity.wording import (
     traced,
     verdict,
 )
+from parity.results import Divergence, Evidence, Report, Rung
 
 
 def format_rung(rung: Rung) -> str:

@@ -13,18 +13,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tinynet.manifest import TRAINED_ROLES, manifest
+from tinynet.backend import Twin, load_twin
+from tinynet.net.manifest import TRAINED_ROLES, manifest
 
-from parity.bench import LABEL_SMOOTHING, Bench, Subject
-from parity.compare import Array, compare_within, norm, relative_error
-from parity.definition import operations
-from parity.definition.net import NET, Definition, Run
-from parity.evidence import Evidence
-from parity.quantities import gradient_scale, layer_quantity, statistic_scale, whole_norm
-from parity.tolerance import ROUNDOFF
+from parity.context import LABEL_SMOOTHING, Bench, Subject
+from parity.distances import Array, compare_within, norm, relative_error
+from parity.reference import operations
+from parity.reference.net import NET, Definition, Run
+from parity.results import Evidence
+from parity.tolerances.bounds import ROUNDOFF
+from parity.tolerances.quantities import gradient_scale, layer_quantity, statistic_scale, whole_norm
 from parity.tracing import sources
 from parity.tracing.sources import Source
-from parity.twins import Twin, load_twin
 
 Direction = Literal["forward", "backward", ""]
 
@@ -282,7 +282,7 @@ def _of_names(witness: _Witness, name: str) -> Source | None:
             # What both twins' names are made of stands in the manifest; PyTorch's are its keys.
             if witness.framework == witness.bench.judge.name:
                 return sources.in_twin(witness.framework, "state", "write_state")
-            return Source("tinynet/manifest.py", "MINDSPORE_LEAVES")
+            return Source("tinynet/net/manifest.py", "MINDSPORE_LEAVES")
     return None
 
 

@@ -13,31 +13,31 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tinynet.complexity import count
-from tinynet.derive import derive
-from tinynet.manifest import canonical_key, manifest, mindspore_keys
-from tinynet.schedule import learning_rate
-from tinynet.spec import SPEC_DIRECTORY, list_specs, load_spec
-from tinynet.training_state import load_training_state
-
-from parity import inputs
-from parity.bench import NATIVE_SUFFIX, Bench, Subject
-from parity.checkpoint import (
+from tinynet.backend import FRAMEWORKS, JUDGE, load_twin
+from tinynet.checkpoints.files import (
     Checkpoint,
     load_checkpoint,
     load_training,
     save_checkpoint,
     save_training,
 )
-from parity.definition import oracles
-from parity.definition.net import NET, Definition
-from parity.evidence import Divergence, Evidence, Rung
-from parity.rungs import files
-from parity.tolerance import ROUNDOFF
+from tinynet.checkpoints.training_state import load_training_state
+from tinynet.net.complexity import count
+from tinynet.net.manifest import canonical_key, manifest, mindspore_keys
+from tinynet.net.twist import derive
+from tinynet.spec import SPEC_DIRECTORY, list_specs, load_spec
+from tinynet.training.schedule import learning_rate
+
+from parity import inputs
+from parity.checks import files
+from parity.context import NATIVE_SUFFIX, Bench, Subject
+from parity.reference import oracles
+from parity.reference.net import NET, Definition
+from parity.results import Divergence, Evidence, Rung
+from parity.tolerances.bounds import ROUNDOFF
 from parity.tracing import bisection, reproduction, sources, training_trace
 from parity.tracing.bisection import Culprit
 from parity.tracing.sources import Source, in_twin
-from parity.twins import FRAMEWORKS, JUDGE, load_twin
 
 
 def trace(
@@ -132,7 +132,7 @@ def _spec(bench: Bench, rung: Rung) -> Culprit:
     if first.subject == "layer table":
         wrong = [s.name for s in shipped if s.expected and count(s) != s.expected]
         if set(wrong) - {bench.spec.name}:
-            source = Source("tinynet/complexity.py", "count")
+            source = Source("tinynet/net/complexity.py", "count")
             return _simple(rung, source, f"The layer table miscounts {len(wrong)} shipped specs.")
         return _simple(rung, by_hand, f"Its layers do not count to {first.where}: {first.note}.")
     wrong = [
@@ -150,9 +150,9 @@ def _spec(bench: Bench, rung: Rung) -> Culprit:
         "input_size": "round_resolution",
     }
     found = next((value for key, value in rounding.items() if key in first.where), None)
-    source = Source("tinynet/derive.py", "derive")
+    source = Source("tinynet/net/twist.py", "derive")
     if found:
-        source = Source("tinynet/rounding.py", found)
+        source = Source("tinynet/net/rounding.py", found)
     return _simple(
         rung, source, f"{first.where} of this spec, and of others too, is derived as {first.note}."
     )
@@ -167,7 +167,7 @@ def _parameters(bench: Bench, rung: Rung) -> Culprit:
         return _simple(rung, source, f"The net is built with another {first.where}: {first.note}.")
     others = {item.subject.partition(",")[0] for item in rung.failures if item.where == first.where}
     if set(bench.frameworks) <= others and len(bench.frameworks) > 1:
-        source = Source("tinynet/manifest.py", "check_state")
+        source = Source("tinynet/net/manifest.py", "check_state")
         return _simple(rung, source, f"Both twins are given another {first.where}.")
     # Is it the net that has other numbers, or only what is read out of it?
     written = _computes_with(bench, framework, layer)
@@ -196,8 +196,8 @@ def _pixels(bench: Bench, rung: Rung) -> Culprit | None:
         source = in_twin(framework, "data", definition)
         return _simple(rung, source, f"Training feeds the net other {first.where}.")
     of_pixels = {
-        "pixel path": ("tinynet/images.py", "preprocess"),
-        "training images": ("tinynet/augment.py", "augment"),
+        "pixel path": ("tinynet/data/preprocessing.py", "preprocess"),
+        "training images": ("tinynet/data/augment.py", "augment"),
     }
     if first.subject in of_pixels:
         source = Source(*of_pixels[first.subject])
@@ -211,19 +211,19 @@ def _schedule(bench: Bench, rung: Rung) -> Culprit:
     if first.subject.endswith(", its loop"):
         return _loop(bench, rung, first)
     if {"samples", "masks"} <= subjects:
-        source = Source("tinynet/randomness.py", "uniform")
+        source = Source("tinynet/utils/random_numbers.py", "uniform")
         return _simple(rung, source, "All that is drawn at random is drawn otherwise.")
     of_places = {
-        "number of steps": ("tinynet/schedule.py", "total_steps"),
+        "number of steps": ("tinynet/training/schedule.py", "total_steps"),
         "batch-norm momentum": ("tinynet/recipe.py", "training_spec"),
     }
     of_subjects = {
-        "recipe": ("tinynet/schedule.py", "learning_rate"),
-        "average": ("tinynet/schedule.py", "ema_decay"),
-        "drop-path": ("tinynet/schedule.py", "drop_path_rates"),
-        "samples": ("tinynet/sampling.py", "samples_at"),
-        "masks": ("tinynet/masks.py", "draw_masks"),
-        "initial weights": ("tinynet/initialise.py", "initial_state"),
+        "recipe": ("tinynet/training/schedule.py", "learning_rate"),
+        "average": ("tinynet/training/schedule.py", "ema_decay"),
+        "drop-path": ("tinynet/training/schedule.py", "drop_path_rates"),
+        "samples": ("tinynet/data/sampling.py", "samples_at"),
+        "masks": ("tinynet/data/masks.py", "draw_masks"),
+        "initial weights": ("tinynet/net/initialise.py", "initial_state"),
     }
     found = of_places.get(first.where) or next(
         value for key, value in of_subjects.items() if first.subject.startswith(key)
@@ -241,12 +241,14 @@ def _loop(bench: Bench, rung: Rung, first: Evidence) -> Culprit:
         for step, truth in enumerate(expected)
     ]
     if max(errors) > 2 * ROUNDOFF:
-        source = Source("tinynet/schedule.py", "learning_rate")
+        source = Source("tinynet/training/schedule.py", "learning_rate")
         return _simple(rung, source, f"The {first.where} {first.note}.")
     loops = {item.subject for item in rung.failures if item.subject.endswith(", its loop")}
     every = {str(subject) for subject in dict.fromkeys((bench.reference, *bench.subjects))}
     if len(loops) == len(every) > 1:
-        return _simple(rung, Source("tinynet/run.py", "Run"), "Every loop trains with other rates.")
+        return _simple(
+            rung, Source("tinynet/training/run.py", "Run"), "Every loop trains with other rates."
+        )
     framework = first.subject.partition(" ")[0]
     return _simple(
         rung, in_twin(framework, "train", "train"),
@@ -279,7 +281,7 @@ def _gradients(bench: Bench, rung: Rung) -> Culprit | None:
 def _optimizer(bench: Bench, rung: Rung) -> Culprit | None:
     first = rung.failures[0]
     if first.subject == "before the first step":
-        source = Source("tinynet/training_state.py", "initial_training_state")
+        source = Source("tinynet/checkpoints/training_state.py", "initial_training_state")
         return _simple(rung, source, f"{first.where} starts with other numbers.")
     kind = first.subject.rpartition(", ")[2]
     return training_trace.update(bench, _subject(bench, first), kind, averages=False)
@@ -304,7 +306,7 @@ def _of_loops(bench: Bench, rung: Rung, failing: set[str]) -> Culprit:
     frameworks = {name for name in FRAMEWORKS if any(s.startswith(name) for s in failing)}
     if len(frameworks) > 1:
         return _simple(
-            rung, Source("tinynet/run.py", "Run"),
+            rung, Source("tinynet/training/run.py", "Run"),
             "Each step is right for itself in either twin; what both loops share is not.",
         )  # fmt: skip
     return _simple(
@@ -337,7 +339,7 @@ def _resume(bench: Bench, rung: Rung) -> Culprit | None:
             if not np.array_equal(found.tensors.get(name, np.array(math.nan)), value)
         ]  # fmt: skip
         if lost or found.progress != start.progress:
-            source = Source("tinynet/training_state.py", "pack_training")
+            source = Source("tinynet/checkpoints/training_state.py", "pack_training")
             if suffix != ".safetensors":
                 source = in_twin(framework, "state", "save_training")
             what = lost[0] if lost else "progress"
@@ -354,12 +356,14 @@ def _metrics(bench: Bench, rung: Rung) -> Culprit | None:
     framework = first.subject.partition(" ")[0]
     runtimes = {item.subject for item in rung.failures if item.where == first.where}
     if first.subject == "batches":
-        return _simple(rung, Source("tinynet/datasets.py", "batches"), f"{first.note}.")
+        return _simple(rung, Source("tinynet/data/image_folder.py", "batches"), f"{first.note}.")
     if "processes" in first.subject:
-        return _simple(rung, Source("tinynet/sources.py", "Share"), f"{first.note}.")
+        return _simple(rung, Source("tinynet/data/sources.py", "Share"), f"{first.note}.")
     if ", its loop" in first.subject:
         if len(runtimes) > 1 and len({s.partition(" ")[0] for s in runtimes}) > 1:
-            return _simple(rung, Source("tinynet/evaluation.py", "tally"), f"{first.note}.")
+            return _simple(
+                rung, Source("tinynet/training/evaluation.py", "tally"), f"{first.note}."
+            )
         start = inputs.training_state(bench.spec, bench.start.progress.recipe, bench.state)
         judged = training_trace.judged(framework, start)
         if judged:
@@ -368,14 +372,16 @@ def _metrics(bench: Bench, rung: Rung) -> Culprit | None:
         explanation = f"What the loop says of its validation set is not so: {first.where}."
         return _simple(rung, source, f"{explanation} {first.note}".strip())
     if len(runtimes) > 2:
-        source = Source("tinynet/evaluation.py", "evaluate")
+        source = Source("tinynet/training/evaluation.py", "evaluate")
         return _simple(rung, source, f"Every runtime's answers are counted otherwise: {first.note}")
     if framework not in FRAMEWORKS:
         # The other exporter's file, in the same runtime, tells file and runtime apart.
         off = {item.subject for item in files.onnx(bench) if not item.passed}
         if off == {f"{JUDGE} to ONNX"} and len(bench.frameworks) > 1:
             return _simple(rung, in_twin(JUDGE, "export", "export_onnx"), f"{first.note}.")
-        return _simple(rung, Source("parity/onnx_file.py", "OnnxPredictor"), f"{first.note}.")
+        return _simple(
+            rung, Source("tinynet/deploy/onnx_file.py", "OnnxPredictor"), f"{first.note}."
+        )
     found = bisection.forward(bench, _subject(bench, first))
     return found or _simple(
         rung, in_twin(framework, "predict", "Predictor"),
@@ -390,7 +396,7 @@ def _onnx(bench: Bench, rung: Rung) -> Culprit | None:
     if found:
         return found
     if len(failing) > 1 and failing >= set(bench.frameworks):
-        source = Source("parity/onnx_file.py", "export")
+        source = Source("tinynet/deploy/onnx_file.py", "export")
         return _simple(rung, source, "The files of both exporters answer otherwise.")
     source = in_twin(first.subject.partition(" ")[0], "export", "export")
     return _simple(rung, source, "The net is right, but not the file that is exported from it.")
@@ -399,13 +405,13 @@ def _onnx(bench: Bench, rung: Rung) -> Culprit | None:
 def _checkpoints(bench: Bench, rung: Rung) -> Culprit | None:
     for key, name in mindspore_keys(bench.spec).items():
         if canonical_key(name) != key:
-            source = Source("tinynet/manifest.py", "canonical_key")
+            source = Source("tinynet/net/manifest.py", "canonical_key")
             return _simple(rung, source, f"{name}, MindSpore's name, does not lead back to {key}.")
     suffixes = (".safetensors", *(NATIVE_SUFFIX[name] for name in bench.frameworks))
     original = Checkpoint(bench.state, bench.spec)
     for suffix, module in zip(suffixes, ("", *bench.frameworks), strict=True):
         path = bench.folder / f"alone{suffix}"
-        source = Source("parity/checkpoint.py", "save_checkpoint")
+        source = Source("tinynet/checkpoints/files.py", "save_checkpoint")
         if module:
             source = in_twin(module, "state", "save_native")
         try:
@@ -422,7 +428,7 @@ def _checkpoints(bench: Bench, rung: Rung) -> Culprit | None:
         if lost:
             evidence = dataclasses.replace(rung.failures[0], where=lost[0])
             return _simple(rung, source, f"A {suffix} file does not keep {lost[0]}.", evidence)
-    source = Source("parity/convert.py", "convert")
+    source = Source("tinynet/checkpoints/conversion.py", "convert")
     return _simple(rung, source, "Each format keeps the state; converting between them does not.")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from tinynet.backend import JUDGE
 from tinynet.spec import Spec, format_spec, list_specs, load_spec
 
-from parity.bench import LABEL_SMOOTHING, Bench
-from parity.definition.net import NET
-from parity.evidence import Rung
+from parity.context import LABEL_SMOOTHING, Bench
+from parity.reference.net import NET
+from parity.results import Rung
 from parity.tracing import sources, training_trace
 from parity.tracing.bisection import Culprit
-from parity.twins import JUDGE
 
 
 def script(bench: Bench, rung: Rung, culprit: Culprit) -> str:
@@ -78,9 +78,9 @@ import numpy as np
 from tinynet.spec import load_spec, parse_spec
 
 from parity import inputs
-from parity.compare import relative_error
-from parity.definition.net import Definition
-from parity.twins import load_twin
+from parity.distances import relative_error
+from parity.reference.net import Definition
+from tinynet.backend import load_twin
 
 {_net(bench)}
 definition = Definition(spec, state)
@@ -107,10 +107,10 @@ import numpy as np
 from tinynet.spec import load_spec, parse_spec
 
 from parity import inputs
-from parity.definition import operations
-from parity.compare import norm, relative_error
-from parity.definition.net import Definition
-from parity.twins import load_twin
+from parity.reference import operations
+from parity.distances import norm, relative_error
+from parity.reference.net import Definition
+from tinynet.backend import load_twin
 
 {_net(bench)}
 definition = Definition(spec, state)
@@ -152,13 +152,13 @@ def _update(bench: Bench, rung: Rung, culprit: Culprit) -> str:
 import numpy as np
 
 from tinynet.recipe import load_recipe
-from tinynet.randomness import uniform
+from tinynet.utils.random_numbers import uniform
 from tinynet.spec import load_spec, parse_spec
 
 from parity import inputs
-from parity.definition import training as defined_training
-from parity.compare import relative_error
-from parity.twins import load_twin
+from parity.reference import training as defined_training
+from parity.distances import relative_error
+from tinynet.backend import load_twin
 
 {_net(bench)}
 start = inputs.training_state(spec, load_recipe({training_trace.RECIPES[kind]!r}), state)
@@ -184,8 +184,8 @@ def _rung(bench: Bench, rung: Rung) -> str:
     return f"""\
 from tinynet.spec import load_spec, parse_spec
 
-from parity.bench import subjects_of
-from parity.ladder import climb
+from parity.context import subjects_of
+from parity.suite import climb
 
 report = climb(
     {_spec(bench.spec)},

@@ -12,15 +12,20 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from tinynet.manifest import StateError, manifest
+from tinynet.backend import FRAMEWORKS
+from tinynet.net.manifest import StateError, manifest
 from tinynet.spec import Spec
 
-from parity.definition.net import NET, kind, rows
-from parity.twins import FRAMEWORKS
+from parity.reference.net import NET, kind, rows
 
 ROOT = Path(__file__).parents[2]
 # What a traceback may end in and what yet only passes on what it was given.
-_MESSENGERS = ("parity/", "tinynet/documents.py", "torch_impl/probe.py", "mindspore_impl/probe.py")
+_MESSENGERS = (
+    "parity/",
+    "tinynet/utils/strict_json.py",
+    "torch_impl/probe.py",
+    "mindspore_impl/probe.py",
+)
 _CLASSES = {
     "ds": "DepthwiseSeparable",
     "ir": "InvertedResidual",

@@ -13,25 +13,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynet.folding import deployed
-from tinynet.loading import TrainingBatch, load_batches
-from tinynet.manifest import TRAINED_ROLES, State, manifest
+from tinynet.backend import JUDGE, load_twin
+from tinynet.checkpoints.training_state import EMA_PREFIX, TrainingState
+from tinynet.data.loader import TrainingBatch, load_batches
+from tinynet.net.folding import deployed
+from tinynet.net.manifest import TRAINED_ROLES, State, manifest
 from tinynet.recipe import load_recipe
-from tinynet.run import after_step
-from tinynet.schedule import ema_decay, learning_rate
-from tinynet.training_state import EMA_PREFIX, TrainingState
+from tinynet.training.run import after_step
+from tinynet.training.schedule import ema_decay, learning_rate
 
 from parity import inputs
-from parity.bench import LABEL_SMOOTHING, Bench, Subject
-from parity.compare import Array, compare_bits, compare_within, relative_error
-from parity.definition import operations
-from parity.definition import training as defined_training
-from parity.definition.net import NET, Definition
-from parity.evidence import Evidence
-from parity.tolerance import ROUNDOFF
+from parity.context import LABEL_SMOOTHING, Bench, Subject
+from parity.distances import Array, compare_bits, compare_within, relative_error
+from parity.reference import operations
+from parity.reference import training as defined_training
+from parity.reference.net import NET, Definition
+from parity.results import Evidence
+from parity.tolerances.bounds import ROUNDOFF
 from parity.tracing import sources
 from parity.tracing.bisection import Culprit
-from parity.twins import JUDGE, load_twin
 
 # Optimizer -> a recipe that has it, its class in a twin.
 RECIPES = {"rmsprop": "imagenet", "sgd": "imagenet_resnet"}

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tinynet.augment import draw_box, draw_flip, draw_jitter
-from tinynet.randaugment import OPERATIONS, Operation, draw_operations
+from tinynet.data.augment import draw_box, draw_flip, draw_jitter
+from tinynet.data.randaugment import OPERATIONS, Operation, draw_operations
+from tinynet.data.sampling import Sample
 from tinynet.recipe import Augmentation, RandAugment
-from tinynet.sampling import Sample
 from tinynet.spec import Preprocessing, load_spec
 
 GOLDEN = Path(__file__).with_name("augmentation.json")

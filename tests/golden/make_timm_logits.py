@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tinynet.initialise import initial_state
-from tinynet.manifest import manifest
-from tinynet.randomness import normal, uniform
+from tinynet.net.initialise import initial_state
+from tinynet.net.manifest import manifest
 from tinynet.spec import load_spec
+from tinynet.utils.random_numbers import normal, uniform
 
 FILE = Path(__file__).with_name("timm_logits.json")
 MODELS = {

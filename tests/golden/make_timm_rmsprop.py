@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinynet.randomness import normal, uniform
+from tinynet.utils.random_numbers import normal, uniform
 
 FILE = Path(__file__).with_name("timm_rmsprop.json")
 SIZES = range(1, 34)  # around every multiple of 8 that a kernel may take as a block

@@ -1,0 +1,139 @@
+"""Judges two trace packs, or whether two files hold the same model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from tinynet.cli.command import Parser
+
+DESCRIPTION = """\
+Judges two trace packs from `parity.py record`, where neither framework need be installed. What
+differs in configuration and environment comes first, since it is the usual cause of all else; then
+the rungs of the ladder, with its bounds.
+
+Given two files, it says whether they hold the same model. Checkpoints of any format are compared
+tensor by tensor, those of training runs with all that they hold; an ONNX file by the logits of it
+and of the other file, within the calibrated bound of rounding.
+"""
+
+EXAMPLES = """\
+examples:
+  parity.py compare packs/cuda packs/ascend --report reports/two
+  parity.py compare run/last.ckpt c.safetensors
+  parity.py compare half.pth half.ckpt --weights-only
+  parity.py compare c.ckpt c.onnx
+
+levels of packs:
+  layers-isolated, layers-chained, logits, loss, gradients-chained, statistics, optimizer, ema,
+  trajectory
+
+fields of --json, beside those of the ladder: for packs differences (what, first, second, meaning)
+and judged; for files same, verdict and notes.
+
+exit status: 0 when they are the same, 1 when they are not, 2 when nothing can be said: a wrong
+argument or file, or packs that were recorded from different things.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Parses the arguments and compares what they name."""
+    options = _parse(argv)
+    paths = Path(options.first), Path(options.second)
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+    if paths[0].is_dir() != paths[1].is_dir():
+        raise ValueError(f"{paths[0]} and {paths[1]}: a folder and a file, expected two of a kind")
+    command = shlex.join(["python", "scripts/parity.py", "compare", *argv])
+    return (_packs if paths[0].is_dir() else _files)(options, command)
+
+
+def _packs(options: argparse.Namespace, command: str) -> int:
+    from parity.recordings.comparison import (
+        RECORDED,
+        compare_packs,
+        comparison_document,
+        format_differences,
+    )
+    from parity.recordings.format import read_pack
+    from parity.report.differences import differences
+    from parity.report.folder import write_html
+    from parity.report.text import format_report, format_rung
+    from parity.tolerances.calibration import DIRECTORY
+
+    for name in ("spec", "ema", "weights_only"):
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for files, {options.first} is a pack")
+    comparison = compare_packs(
+        read_pack(options.first),
+        read_pack(options.second),
+        (options.first, options.second),
+        command,
+        options.levels.split(",") if options.levels else RECORDED,
+        Path(options.calibrations) if options.calibrations else DIRECTORY,
+    )
+    report = comparison.report
+    if options.json:
+        print(json.dumps(comparison_document(comparison)))
+    else:
+        print(format_differences(comparison), *map(format_rung, report.rungs), sep="\n")
+        print(format_report(report))
+    if options.report:
+        names = options.first, options.second
+        page = write_html(report, Path(options.report), differences(comparison.differences, names))
+        print(f"report: {page}", file=sys.stderr if options.json else sys.stdout)
+    return 0 if report.passed else 1
+
+
+def _files(options: argparse.Namespace, command: str) -> int:
+    from tinynet.spec import load_spec
+
+    from parity.compare_files import compare_files, format_answer
+    from parity.results import report_document
+    from parity.tolerances.calibration import DIRECTORY
+
+    for name in ("levels", "report"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} is for trace packs, {options.first} is a file")
+    answer = compare_files(
+        options.first,
+        options.second,
+        Path(options.calibrations) if options.calibrations else DIRECTORY,
+        load_spec(options.spec) if options.spec else None,
+        options.ema,
+        options.weights_only,
+        command,
+    )
+    if options.json:
+        found = {"same": answer.same, "verdict": answer.verdict, "notes": answer.notes}
+        print(json.dumps({**found, **report_document(answer.report)}))
+    else:
+        print(format_answer(answer))
+    return 0 if answer.same else 1
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(DESCRIPTION, EXAMPLES)
+    parser.prog = "parity.py compare"
+    parser.add_argument("first", metavar="A", help="a trace pack, a checkpoint or an ONNX file")
+    parser.add_argument("second", metavar="B", help="another one")
+    parser.add_argument("--levels", help="of packs: comma-separated rungs (default: all)")
+    parser.add_argument(
+        "--report", metavar="DIR", help="of packs: write parity.html and parity.json there"
+    )
+    parser.add_argument("--spec", help="of files: the net, where neither says it")
+    parser.add_argument(
+        "--ema", action="store_true", help="of training checkpoints: the averaged weights"
+    )
+    parser.add_argument(
+        "--weights-only", action="store_true", help="of training checkpoints: the weights only"
+    )
+    parser.add_argument(
+        "--calibrations", metavar="DIR", help="where bounds are taken from (default: as shipped)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return parser.parse_args(argv)

@@ -1,0 +1,175 @@
+"""Judges whether every rung was climbed and passed: the gate of a CI."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from tinynet.cli.command import Parser
+
+from parity.cli.options import add_subject_options, calibrations, subjects
+
+if TYPE_CHECKING:
+    from tinynet.spec import Spec
+    from tinynet.utils.process_pool import Processors
+
+    from parity.known_differences import KnownDifference
+    from parity.results import Report
+
+KNOWN = Path(__file__).parents[2] / "tests" / "parity" / "known_differences.toml"
+
+DESCRIPTION = """\
+Climbs the whole parity ladder for some specs, by default all shipped TinyNets, and passes only if
+every rung was climbed and passed. A rung that was skipped or is missing fails, unless it is listed
+as a known difference; and so does a known difference that matches nothing.
+
+With --from, reports are judged that were written elsewhere, and no framework is needed.
+"""
+
+EXAMPLES = """\
+examples:
+  parity.py gate                                        all shipped TinyNets, all rungs
+  parity.py gate --jobs 2                               the same, two specs at a time
+  parity.py gate --specs tinynet_e,my_net.json --junit junit.xml --report reports
+  parity.py gate --specs my_net.json --known known_differences.toml
+  parity.py gate --specs tinynet_e,tinynet_d --from reports/*/parity.json
+
+fields of --json: passed, specs, rungs (how many), failures (spec, rung, message, again), known (the
+same, and ids: what was let pass, and by which known differences), stale (ids of known differences
+that match nothing).
+
+exit status: 0 when the gate passed, 1 when it failed, 2 for a wrong argument or file.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Parses the arguments, climbs or reads reports, and judges them."""
+    options = _parse(argv)
+    # Imported here, so that --help answers at once.
+    from tinynet.spec import list_specs, load_spec
+
+    from parity.gate import format_verdict, judge, verdict_document, verdict_suites
+    from parity.known_differences import load_known_differences
+    from parity.report.junit import write_junit
+    from parity.report.reading import load_report
+    from parity.suite import LEVELS
+
+    if options.reports and options.specs is None:
+        raise ValueError("--from without --specs: name the specs that must be among the reports")
+    # A ResNet's climb takes as long as all the others' together, so it is made when it is named.
+    family = [name for name in list_specs() if not load_spec(name).is_resnet]
+    names = family if options.specs is None else options.specs.split(",")
+    specs = {name: load_spec(name) for name in names}
+    known = load_known_differences(options.known, LEVELS)
+    if options.reports:
+        reports = [load_report(path) for path in options.reports]
+    else:
+        reports = _climb_all(specs, options, known)
+    verdict = judge(reports, [spec.name for spec in specs.values()], known)
+    print(json.dumps(verdict_document(verdict)) if options.json else format_verdict(verdict))
+    if options.junit:
+        write_junit(options.junit, verdict_suites(verdict))
+    return 0 if verdict.passed else 1
+
+
+def _climb_all(
+    specs: dict[str, Spec], options: argparse.Namespace, known: Sequence[KnownDifference]
+) -> list[Report]:
+    from tinynet.net.complexity import count
+    from tinynet.utils.process_pool import processor_shares
+
+    if options.jobs < 1:
+        raise ValueError(f"--jobs is {options.jobs}, expected a number from 1")
+    if options.jobs == 1:
+        return [_climb(name, spec, options, known) for name, spec in specs.items()]
+    # The largest first, so that the last to finish is a small one.
+    largest_first = sorted(specs.items(), key=lambda item: count(item[1]).macs, reverse=True)
+    idle: SimpleQueue[Processors] = SimpleQueue()
+    for share in processor_shares(options.jobs):
+        idle.put(share)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        pending = {
+            name: pool.submit(_climb_apart, idle, name, spec, options, known)
+            for name, spec in largest_first
+        }
+        return [pending[name].result() for name in specs]
+
+
+def _climb_apart(
+    idle: SimpleQueue[Processors],
+    name: str,
+    spec: Spec,
+    options: argparse.Namespace,
+    known: Sequence[KnownDifference],
+) -> Report:
+    # A process for each spec: MindSpore keeps the memory of every net that it has compiled.
+    from tinynet.utils.process_pool import process_pool
+
+    share = idle.get()
+    try:
+        with process_pool([share]) as process:
+            return process.submit(_climb, name, spec, options, known).result()
+    finally:
+        idle.put(share)
+
+
+def _climb(
+    name: str, spec: Spec, options: argparse.Namespace, known: Sequence[KnownDifference]
+) -> Report:
+    from tinynet.backend import JUDGE, load_twin
+
+    from parity.report.folder import write_html
+    from parity.report.text import format_rung
+    from parity.suite import climb
+
+    chosen = subjects(options)
+    load_twin(JUDGE)
+    # The frameworks stay: the collector need not walk them at each of its rounds, a fiftieth of
+    # the time that a climb takes.
+    gc.collect()
+    gc.freeze()
+    out = sys.stderr if options.json else sys.stdout
+    again = ["python", "scripts/parity.py", "--spec", name]
+    for option in ("framework", "modes", "device", "precision", "calibrations"):
+        if getattr(options, option):
+            again += [f"--{option}", getattr(options, option)]
+    report = climb(
+        spec,
+        command=shlex.join(again),
+        subjects=chosen,
+        calibrations=calibrations(options),
+        progress=lambda rung: print(f"{spec.name:<18}  {format_rung(rung)}", file=out, flush=True),
+    )
+    if options.report:
+        write_html(report, Path(options.report) / spec.name, known=known)
+    return report
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(DESCRIPTION, EXAMPLES)
+    parser.prog = "parity.py gate"
+    parser.add_argument(
+        "--specs", metavar="A,B", help="comma-separated names or paths (default: all but ResNets)"
+    )
+    parser.add_argument(
+        "--from", dest="reports", nargs="+", metavar="FILE",
+        help="judge these reports (parity.json) instead of climbing",
+    )  # fmt: skip
+    parser.add_argument(
+        "--known", metavar="FILE", default=KNOWN,
+        help="a TOML file of known differences (default: tests/parity/known_differences.toml)",
+    )  # fmt: skip
+    add_subject_options(parser)
+    parser.add_argument("--jobs", type=int, default=1, help="specs side by side (default 1)")
+    parser.add_argument("--report", metavar="DIR", help="write DIR/SPEC/parity.html and .json")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each rung a test")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return parser.parse_args(argv)

@@ -1,0 +1,106 @@
+"""Records a trace pack, where only one framework is installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from tinynet.cli.command import Parser
+
+DESCRIPTION = """\
+Records what one framework computes with a net: layers, logits, loss, gradients, batch-norm
+statistics, optimizer steps and a short stretch of training, with all that numbers may depend on.
+Only that framework needs to be installed. `parity.py compare` judges two packs.
+
+Where PyTorch records, the same in float64 and the rounding noise of float32 go into the pack: the
+judge's part. With --from, everything that the net is given comes from another pack, bit for bit.
+"""
+
+EXAMPLES = """\
+examples:
+  parity.py record --framework torch --device cuda --spec tinynet_e --out packs/cuda
+  parity.py record --framework mindspore --device ascend --from packs/cuda --out packs/ascend
+  parity.py record --framework mindspore --weights c.ckpt --out packs/c
+
+fields of --json: out, framework, version, device, precision, mode, spec, weights, tensors, judged.
+
+exit status: 0 when the pack is written, 2 for a wrong argument or file.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Parses the arguments, records and writes the pack."""
+    options = _parse(argv)
+    # Imported here, so that --help answers at once.
+    from tqdm import tqdm
+
+    from tinynet.checkpoints.files import load_checkpoint
+    from tinynet.spec import load_spec
+
+    from parity.context import stretch_recipe, subjects_of
+    from parity.recordings.format import check_free, read_pack, write_pack
+    from parity.recordings.recording import PARTS, record, record_again
+
+    check_free(options.out)
+    modes = (options.mode,) if options.mode else ()
+    subject = subjects_of(options.framework, modes, options.device, options.precision)[0]
+    with tqdm(total=len(PARTS), unit=" parts", disable=None) as bar:
+
+        def show(part: str) -> None:
+            bar.set_description(part)
+            bar.update()
+
+        if options.pack:
+            pack = record_again(subject, read_pack(options.pack), show)
+        else:
+            spec = load_spec(options.spec) if options.spec else None
+            state, weights = None, ""
+            if options.weights:
+                checkpoint = load_checkpoint(options.weights, spec)
+                spec, state, weights = checkpoint.spec, checkpoint.state, checkpoint.source
+            elif spec is None:
+                raise ValueError("none of --spec, --weights and --from is given, expected one")
+            recipe = stretch_recipe(options.recipe) if options.recipe else None
+            pack = record(subject, spec, state, weights, options.seed or 0, recipe, show)
+    write_pack(pack, options.out)
+    tensors, judged = len(pack.recorded), bool(pack.truth)
+    if options.json:
+        what = {"spec": pack.spec.name, "weights": pack.weights}
+        found = {"out": options.out, **pack.setting._asdict(), **what}
+        print(json.dumps({**found, "tensors": tensors, "judged": judged}))
+    else:
+        beside = ", with the judge's part" if judged else ""
+        print(f"{options.out}: {tensors} tensors of {pack.spec.name} by {subject}{beside}")
+    return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(DESCRIPTION, EXAMPLES)
+    parser.prog = "parity.py record"
+    parser.add_argument("--framework", choices=("mindspore", "torch"), required=True)
+    parser.add_argument("--out", metavar="DIR", required=True, help="a new or an empty folder")
+    parser.add_argument("--spec", help="name of a shipped spec, or path of a JSON file")
+    parser.add_argument("--weights", metavar="FILE", help="a checkpoint; any that convert.py reads")
+    parser.add_argument(
+        "--from", dest="pack", metavar="PACK", help="record from what this pack was given"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, gpu, ascend (default cpu)")
+    parser.add_argument(
+        "--precision", default="float32",
+        help="float32, tf32, bfloat16, float16, as far as the framework has it (default float32)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mode", help="of the framework; MindSpore's are pynative (default), graph"
+    )
+    parser.add_argument("--seed", type=int, help="of pixels, labels, weights (default 0)")
+    parser.add_argument(
+        "--recipe", metavar="RECIPE",
+        help="what the stretch of training is shortened from (default imagenet_drop_path)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    options = parser.parse_args(argv)
+    if options.pack:
+        for name in ("spec", "weights", "seed", "recipe"):
+            if getattr(options, name) is not None:
+                parser.error(f"--from brings its own {name}, so --{name} is too much")
+    return options

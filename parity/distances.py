@@ -1,0 +1,123 @@
+"""Distances between arrays, each relative to a size that makes sense for the quantity."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.results import Evidence, Kind
+from parity.tolerances.bounds import Bound
+
+Array = NDArray[Any]
+
+_MISSING: tuple[Kind, str] = ("missing", "it is not there")
+
+
+def norm(values: Array) -> float:
+    """Euclidean norm in float64."""
+    return float(np.linalg.norm(values.astype(np.float64).ravel()))
+
+
+def relative_error(found: Array, truth: Array, scale: float | None = None) -> float:
+    """Norm of the difference over a scale, by default the norm of the truth.
+
+    Infinite where the truth is zero and the difference is not, or where a value is not finite.
+    """
+    difference = norm(found.astype(np.float64) - truth)
+    scale = norm(truth) if scale is None else scale
+    if not math.isfinite(difference):
+        return math.inf
+    return difference / scale if scale > 0 else (math.inf if difference > 0 else 0.0)
+
+
+def compare_values(
+    subject: str,
+    where: str,
+    found: Array | None,
+    truth: Array,
+    references: list[Array],
+    bound: Bound,
+    scale: float | None = None,
+) -> Evidence:
+    """Holds an array against the judge's, bounded by rounding noise.
+
+    Args:
+        subject: what ``found`` came from.
+        where: the layer or key.
+        found: the array under test, None where there is none.
+        truth: the judge's, float64.
+        references: float32 results of the reference for the same quantity; the largest of their
+            errors is the noise.
+        bound: the factor and floor.
+        scale: what errors are relative to; by default the norm of ``truth``.
+    """
+    measured = max(relative_error(reference, truth, scale) for reference in references)
+    noise = bound.noise(measured, where)
+    limit = bound.factor * noise
+    return compare_within(subject, where, found, truth, noise, limit, bound.quantity, scale)
+
+
+def compare_within(
+    subject: str,
+    where: str,
+    found: Array | None,
+    truth: Array,
+    noise: float,
+    limit: float,
+    quantity: str,
+    scale: float | None = None,
+) -> Evidence:
+    """Holds an array against another one, bounded by a number that is known.
+
+    Args:
+        subject: what ``found`` came from.
+        where: the layer or key.
+        found: the array under test, None where there is none.
+        truth: what it should be.
+        noise: what ``limit`` is a multiple of.
+        limit: the largest error that passes.
+        quantity: the row of :data:`parity.tolerances.bounds.BOUNDS` that the limit is from.
+        scale: what errors are relative to; by default the norm of ``truth``.
+    """
+    obstacle = _obstacle(found, truth)
+    if found is None or obstacle is not None:
+        kind, note = obstacle or _MISSING
+        return Evidence(subject, where, math.inf, limit, noise, kind, note, quantity)
+    error = relative_error(found, truth, scale)
+    return Evidence(subject, where, error, limit, noise, quantity=quantity)
+
+
+def compare_bits(subject: str, where: str, found: Array | None, truth: Array) -> Evidence:
+    """Holds an array against another that must be identical, bit for bit.
+
+    The error is the share of the numbers that differ.
+    """
+    obstacle = _obstacle(found, truth, finite=False)
+    if found is None or obstacle is not None:
+        kind, note = obstacle or _MISSING
+        return Evidence(subject, where, math.inf, 0.0, kind=kind, note=note)
+    if found.dtype != truth.dtype:
+        note = f"{found.dtype}, expected {truth.dtype}"
+        return Evidence(subject, where, math.inf, 0.0, kind="bits", note=note)
+    # As whole numbers, since NaN differs from itself and -0.0 equals 0.0.
+    differs = _bits(found) != _bits(truth)
+    return Evidence(
+        subject, where, float(differs.mean()) if differs.size else 0.0, 0.0, kind="bits"
+    )
+
+
+def _obstacle(found: Array | None, truth: Array, finite: bool = True) -> tuple[Kind, str] | None:
+    if found is None:
+        return _MISSING
+    if found.shape != truth.shape:
+        return "shape", f"shape {found.shape}, expected {truth.shape}"
+    if finite and not np.isfinite(found).all():
+        return "not finite", "holds a NaN or an infinity"
+    return None
+
+
+def _bits(values: Array) -> NDArray[np.unsignedinteger[Any]]:
+    return np.ascontiguousarray(values).reshape(-1).view(f"u{values.dtype.itemsize}")

@@ -1,0 +1,358 @@
+"""Judging two trace packs, where neither framework need be installed.
+
+First what was given and where it ran: a difference there is the usual cause of all others. Then
+rung by rung, with the bounds of the ladder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tinynet.backend import FRAMEWORKS
+from tinynet.recipe import describe_difference
+from tinynet.spec import Spec, spec_document
+from tinynet.utils.environment import NOT_INSTALLED
+
+from parity.context import Subject
+from parity.distances import Array, compare_bits, compare_within
+from parity.recordings.format import LOSS, Pack, PackError, Recorded
+from parity.reference.oracles import mark
+from parity.results import Evidence, Kind, Report, Rung, Series, report_document
+from parity.suite import LEVELS
+from parity.tolerances.bounds import Bound
+from parity.tolerances.calibration import DIRECTORY, find_calibration, scaled
+from parity.tolerances.quantities import gradient_quantity, layer_quantity, scales, whole_quantity
+
+# What a difference means for the comparison.
+Meaning = Literal["not comparable", "may explain", "expected"]
+
+# The rungs of the ladder that a pack has.
+RECORDED = (
+    "layers-isolated", "layers-chained", "logits", "loss", "gradients-chained", "statistics",
+    "optimizer", "ema", "trajectory",
+)  # fmt: skip
+_TITLES: dict[Meaning, str] = {
+    "may explain": "differences that may explain others:",
+    "expected": "differences that are expected:",
+}
+# Of the packages, those that a recording does not compute with.
+_IDLE_PACKAGES = ("onnx", "onnxruntime", "safetensors")
+_MISSING: tuple[Kind, str] = ("missing", "it is not there")
+
+
+class Difference(NamedTuple):
+    """What is not the same in two packs, beside the numbers that were computed."""
+
+    what: str
+    first: str
+    second: str
+    meaning: Meaning
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two packs: what differs in what they are, and what was found in what they computed.
+
+    ``judged`` says whether one has the judge's part, from which the noise is known.
+    """
+
+    differences: tuple[Difference, ...]
+    judged: bool
+    report: Report
+
+
+def compare_packs(
+    first: Pack,
+    second: Pack,
+    names: tuple[str, str] = ("first", "second"),
+    command: str = "",
+    levels: Sequence[str] = RECORDED,
+    calibrations: Path = DIRECTORY,
+) -> Comparison:
+    """Judges two packs.
+
+    With the judge's part in one of them each pack is held against the truth, otherwise the second
+    against the first, within the sum of both bounds.
+
+    Args:
+        first: a pack.
+        second: another one, recorded from the same.
+        names: what to call them.
+        command: the command line that compares again, for the report.
+        levels: which rungs, of :data:`RECORDED`; they are compared in the ladder's order.
+        calibrations: the folder of the calibrations that bounds are taken from.
+
+    Raises:
+        PackError: they were recorded from different things, so nothing can be said.
+        ValueError: no such level, or no level at all.
+    """
+    unknown = sorted(set(levels) - set(RECORDED))
+    if unknown or not levels:
+        known = ", ".join(RECORDED)
+        raise ValueError(f"levels are {', '.join(unknown) or 'none'}, expected some of {known}")
+    start = time.perf_counter()
+    differences = find_differences(first, second)
+    apart = [item for item in differences if item.meaning == "not comparable"]
+    if apart:
+        what = "; ".join(f"{item.what} is {item.first} and {item.second}" for item in apart)
+        raise PackError(
+            f"{names[0]} and {names[1]} cannot be compared: {what}; record one --from the other"
+        )
+    judge = next((pack for pack in (first, second) if pack.truth), None)
+    rule = _of_truth(judge) if judge else _of_the_first(first, second)
+    sides = [
+        _Side(f"{name}: {_subject(pack)}", pack, calibrations)
+        for name, pack in zip(names, (first, second), strict=True)
+    ]
+    places: dict[str, None] = dict.fromkeys((*first.recorded, *second.recorded))
+    rungs = [
+        _rung(level, [place for place in places if place.startswith(f"{level}/")], sides, rule)
+        for level in RECORDED
+        if level in levels
+    ]
+    report = Report(
+        spec=first.spec.name,
+        weights=first.weights,
+        command=command,
+        rungs=tuple(rung for rung in rungs if rung.evidence),
+        environment=_environment(first, second),
+        seconds=time.perf_counter() - start,
+    )
+    return Comparison(tuple(differences), rule.judged, report)
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as a JSON document: that of the report, and what differs before it."""
+    return {
+        "differences": [item._asdict() for item in comparison.differences],
+        "judged": comparison.judged,
+        **report_document(comparison.report),
+    }
+
+
+def format_differences(comparison: Comparison) -> str:
+    """What differs beside the numbers, for a person; the usual cause of all else stands first."""
+    lines: list[str] = []
+    for meaning, title in _TITLES.items():
+        items = [item for item in comparison.differences if item.meaning == meaning]
+        if items:
+            width = max(len(item.what) for item in items)
+            rows = [f"  {item.what:<{width}}  {item.first} | {item.second}" for item in items]
+            lines += [title, *rows]
+    if not comparison.judged:
+        lines.append(
+            "neither pack has the judge's part, which PyTorch records: the second is held against "
+            "the first, and noise is what moving the inputs by a rounding does"
+        )
+    return "\n".join(lines)
+
+
+def find_differences(first: Pack, second: Pack) -> list[Difference]:
+    """What is not the same in two packs beside what was computed; what matters most comes first."""
+    found = [*_of_what_was_given(first, second), *_of_where_it_ran(first, second)]
+    order: list[Meaning] = ["not comparable", *_TITLES]
+    return sorted(found, key=lambda item: order.index(item.meaning))
+
+
+def _of_what_was_given(first: Pack, second: Pack) -> Iterator[Difference]:
+    if first.spec != second.spec:
+        fields = _fields(first.spec, second.spec)
+        names = first.spec.name, second.spec.name
+        yield Difference(f"spec ({', '.join(fields)})", *names, "not comparable")
+        return
+    if first.recipe != second.recipe:
+        what = f"recipe ({describe_difference(first.recipe, second.recipe)})"
+        yield Difference(what, first.recipe.name, second.recipe.name, "not comparable")
+    for what in ("seed", "images_sha256"):
+        values = str(getattr(first, what)), str(getattr(second, what))
+        if values[0] != values[1]:
+            yield Difference(what.replace("_", " "), *values, "not comparable")
+    tensors = first.given.tensors, second.given.tensors
+    for name in {**tensors[0], **tensors[1]}:
+        one, other = tensors[0].get(name), tensors[1].get(name)
+        if one is None or other is None or not compare_bits("", name, other, one).passed:
+            # The first that differs says enough; with another state thousands do.
+            yield Difference(name, _mark(one), _mark(other), "not comparable")
+            return
+
+
+def _mark(values: Array | None) -> str:
+    return "missing" if values is None else mark(values)
+
+
+def _fields(first: Spec, second: Spec) -> list[str]:
+    documents: list[dict[str, Any]] = [spec_document(first), spec_document(second)]
+    keys = dict.fromkeys(key for document in documents for key in document)
+    return [key for key in keys if documents[0].get(key) != documents[1].get(key)]
+
+
+def _of_where_it_ran(first: Pack, second: Pack) -> Iterator[Difference]:
+    alike = first.setting.framework == second.setting.framework
+    for what, one, other in zip(
+        first.setting._fields, first.setting, second.setting, strict=True
+    ):  # fmt: skip
+        # Versions and modes of two frameworks have nothing to do with each other.
+        expected = what in ("framework", "device") or (not alike and what in ("version", "mode"))
+        if one != other:
+            yield Difference(what, one, other, "expected" if expected else "may explain")
+    used = {first.setting.framework, second.setting.framework} if alike else set[str]()
+    idle = {*_IDLE_PACKAGES, *FRAMEWORKS} - used
+    for what, one, other in _unequal(first.environment, second.environment):
+        # The framework's own version is in the setting.
+        if what not in used:
+            yield Difference(what, one, other, "expected" if what in idle else "may explain")
+    for what, one, other in _unequal(first.switches, second.switches):
+        own = what not in first.switches or what not in second.switches
+        elsewhere = first.setting.device != second.setting.device
+        expected = (own and (elsewhere or not alike)) or what == "accelerator"
+        yield Difference(what, one, other, "expected" if expected else "may explain")
+
+
+def _unequal(first: dict[str, str], second: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    for what in dict.fromkeys((*first, *second)):
+        values = first.get(what, "not set"), second.get(what, "not set")
+        if values[0] != values[1]:
+            yield what, *values
+
+
+def _environment(first: Pack, second: Pack) -> dict[str, str]:
+    texts = [
+        {**pack.setting._asdict(), **pack.environment, **pack.switches} for pack in (first, second)
+    ]
+    found = {what: f"{one} | {other}" for what, one, other in _unequal(texts[0], texts[1])}
+    found |= {what: text for what, text in texts[0].items() if what not in found}
+    return {what: text for what, text in found.items() if text != NOT_INSTALLED}
+
+
+def _subject(pack: Pack) -> Subject:
+    setting = pack.setting
+    return Subject(setting.framework, setting.mode, setting.device, setting.precision)
+
+
+class _Side:
+    # One of the packs: what to call it, and how far it may be off.
+    def __init__(self, label: str, pack: Pack, calibrations: Path):
+        self.label = label
+        self.pack = pack
+        self._calibration = find_calibration(pack.setting, calibrations)
+
+    def bound(self, quantity: str) -> Bound:
+        if self._calibration:
+            return self._calibration.bound(quantity, self.pack.spec)
+        return scaled(quantity, self.pack.setting.precision)
+
+
+class _Rule(NamedTuple):
+    # What packs are held against, and what rounding does; judged: it is the truth.
+    judged: bool
+    tensors: dict[str, Recorded]
+    noise: dict[str, float]
+    scales: dict[str, float]
+
+
+def _of_truth(pack: Pack) -> _Rule:
+    tensors = {
+        name: Recorded(item.sample, pack.recorded[name].shape, item.norm)
+        for name, item in pack.truth.items()
+    }
+    return _Rule(True, tensors, pack.noise, _scales(tensors))
+
+
+def _of_the_first(first: Pack, second: Pack) -> _Rule:
+    noise = {
+        name: max(pack.noise.get(name, 0.0) for pack in (first, second))
+        for name in first.noise | second.noise
+    }
+    return _Rule(False, first.recorded, noise, _scales(first.recorded))
+
+
+def _scales(tensors: dict[str, Recorded]) -> dict[str, float]:
+    found = scales(
+        {name: item.sample for name, item in tensors.items()},
+        {name: item.norm for name, item in tensors.items()},
+    )
+    # Of the sample, whose norm is smaller as its root of numbers.
+    share = {name: tensors[name].sample.size / math.prod(tensors[name].shape) for name in found}
+    return {name: scale * math.sqrt(share[name]) for name, scale in found.items()}
+
+
+def _rung(name: str, places: Sequence[str], sides: Sequence[_Side], rule: _Rule) -> Rung:
+    start = time.perf_counter()
+    level = LEVELS[name]
+    evidence: list[Evidence] = []
+    first, second = sides
+    for place in places:
+        if rule.judged:
+            for side in sides:
+                found = side.pack.recorded.get(place)
+                evidence.append(_evidence(place, side.label, found, rule, [side]))
+        else:
+            label = f"{second.label} against {first.label}"
+            found = second.pack.recorded.get(place)
+            evidence.append(_evidence(place, label, found, rule, sides))
+    series = tuple(_curves(sides, rule)) if name == "trajectory" else ()
+    seconds = time.perf_counter() - start
+    return Rung(name, level.title, level.unit, level.reason, tuple(evidence), seconds, series)
+
+
+def _evidence(
+    place: str, label: str, found: Recorded | None, rule: _Rule, sides: Sequence[_Side]
+) -> Evidence:
+    # Within the bound of the one side that is held against the truth, or the sum of both.
+    rung, *kind, where = place.split("/")
+    label = ", ".join((label, *kind))
+    bounds = [side.bound(_quantity(rung, where, side.pack.spec)) for side in sides]
+    noises = [bound.noise(rule.noise.get(place, 0.0), where) for bound in bounds]
+    limit = sum(bound.factor * noise for bound, noise in zip(bounds, noises, strict=True))
+    noise, quantity = max(noises), bounds[0].quantity
+    expected = rule.tensors.get(place)
+    obstacle = _obstacle(found, expected)
+    if found is None or expected is None or obstacle is not None:
+        kind_of_obstacle, note = obstacle or _MISSING
+        return Evidence(label, where, math.inf, limit, noise, kind_of_obstacle, note, quantity)
+    scale = rule.scales.get(place)
+    return compare_within(
+        label, where, found.sample, expected.sample, noise, limit, quantity, scale
+    )
+
+
+def _obstacle(found: Recorded | None, expected: Recorded | None) -> tuple[Kind, str] | None:
+    # What the whole tensors tell and their samples do not.
+    if expected is None:
+        return "unexpected", "nothing to hold it against"
+    if found is None:
+        return _MISSING
+    if found.shape != expected.shape:
+        return "shape", f"shape {found.shape}, expected {expected.shape}"
+    if not math.isfinite(found.norm):
+        return "not finite", "holds a NaN or an infinity"
+    return None
+
+
+def _quantity(rung: str, where: str, spec: Spec) -> str:
+    match rung:
+        case "layers-isolated":
+            return layer_quantity(where, spec)
+        case "layers-chained":
+            return whole_quantity("chained", spec)
+        case "logits" | "loss":
+            return whole_quantity(rung, spec)
+        case "gradients-chained":
+            return gradient_quantity(spec)
+        case "ema":
+            return "average"
+        case _:
+            return rung
+
+
+def _curves(sides: Sequence[_Side], rule: _Rule) -> Iterator[Series]:
+    runs = {side.label: side.pack.recorded for side in sides}
+    runs |= {"float64 judge": rule.tensors} if rule.judged else {}
+    for label, tensors in runs.items():
+        losses = [float(item.sample[0]) for name, item in tensors.items() if name.startswith(LOSS)]
+        yield Series(label, tuple(losses))

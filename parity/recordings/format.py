@@ -1,0 +1,350 @@
+"""Trace packs: what one framework computed, and from what, in files that are judged elsewhere.
+
+A pack is a folder: ``manifest.json`` says what it is, ``given.safetensors`` has what the net was
+given, ``recorded.safetensors`` what came out, and where the judge was there ``truth.safetensors``
+has the same in float64. Reading one needs no framework.
+
+Of what came out a tensor is kept whole up to :data:`SAMPLE` numbers; of a larger one so many, the
+same in every pack, drawn by the counter-based generator. An error is a root mean square, which so
+many numbers show to about a hundredth, and a pack can be sent from one machine to another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinynet.checkpoints.safetensors_file import read_safetensors, write_safetensors
+from tinynet.net.manifest import TRAINED_ROLES, State, check_state, check_tensors, manifest
+from tinynet.recipe import Recipe, parse_recipe, recipe_document
+from tinynet.spec import Spec, parse_spec, spec_document
+from tinynet.utils.random_numbers import uniform
+from tinynet.utils.strict_json import check_document, object_schema, parse_document, read_text
+
+from parity.distances import Array, norm
+from parity.tolerances.bounds import ROUNDOFFS
+from parity.tolerances.calibration import Setting
+
+MANIFEST = "manifest.json"
+# The most numbers of a tensor that are kept.
+SAMPLE = 4096
+# How the losses of the stretch of training are named, before the number of the step.
+LOSS = "trajectory/loss of step "
+
+_VERSION = 1
+_GIVEN, _RECORDED, _TRUTH = "given.safetensors", "recorded.safetensors", "truth.safetensors"
+
+
+class PackError(ValueError):
+    """A folder that is not the pack it should be. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """What a recording starts from: the same bits in whichever framework.
+
+    Attributes:
+        state: canonical state.
+        pixels: (N, C, H, W), of the evaluation.
+        training_pixels: (N, C, H, W), of the training step.
+        labels: (N,), of the training step.
+        layer_inputs: layer -> what it is given alone.
+        gradients: trained key -> what the optimizers are given.
+    """
+
+    state: State
+    pixels: Array
+    training_pixels: Array
+    labels: Array
+    layer_inputs: dict[str, Array]
+    gradients: State
+
+    @property
+    def tensors(self) -> dict[str, Array]:
+        """All arrays under the names they have in the file."""
+        single = {
+            "pixels": self.pixels, "training_pixels": self.training_pixels, "labels": self.labels,
+        }  # fmt: skip
+        groups = {"state": self.state, "layer": self.layer_inputs, "gradient": self.gradients}
+        return single | {
+            f"{group}/{name}": array for group, arrays in groups.items()
+            for name, array in arrays.items()
+        }  # fmt: skip
+
+
+class Recorded(NamedTuple):
+    """A tensor that was computed: the numbers that are kept, its whole shape and norm."""
+
+    sample: Array
+    shape: tuple[int, ...]
+    norm: float
+
+
+class Truth(NamedTuple):
+    """What the tensor is in float64: the numbers that are kept, and the norm of the whole."""
+
+    sample: Array
+    norm: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Pack:
+    """A recording.
+
+    What was computed is named "rung/where", or "rung/kind/where" where a rung has more than one,
+    and comes in the order in which data (or gradients) flow.
+
+    Attributes:
+        setting: the framework, its version, the device, the precision and the mode.
+        spec: the net.
+        recipe: of the stretch of training.
+        weights: what to call the state.
+        seed: of pixels, labels, training images, and of the state if it was made.
+        images_sha256: hash of the training images.
+        environment: what numbers may depend on.
+        switches: the framework's own, on which they may depend too.
+        given: what the net was given.
+        recorded: name -> tensor.
+        noise: name -> relative rms error of rounding in float32.
+        truth: name -> tensor; empty where the judge was not there.
+    """
+
+    setting: Setting
+    spec: Spec
+    recipe: Recipe
+    weights: str
+    seed: int
+    images_sha256: str
+    environment: dict[str, str]
+    switches: dict[str, str]
+    given: Given
+    recorded: dict[str, Recorded]
+    noise: dict[str, float]
+    truth: dict[str, Truth]
+
+
+def sample(name: str, values: Array) -> Array:
+    """The numbers that a pack keeps of a tensor: all (flat), or :data:`SAMPLE` of them."""
+    flat = values.reshape(-1)
+    if flat.size <= SAMPLE:
+        return flat
+    places = np.floor(uniform((SAMPLE,), "pack", name) * flat.size).astype(np.int64)
+    return flat[np.sort(places)]
+
+
+def recorded(name: str, values: Array) -> Recorded:
+    """A tensor as a pack keeps it, in float32."""
+    return Recorded(sample(name, values).astype(np.float32), values.shape, norm(values))
+
+
+def write_pack(pack: Pack, folder: str | os.PathLike[str]) -> None:
+    """Writes a pack; the folder appears when it is complete.
+
+    Raises:
+        PackError: the folder is there and not empty, or its own folder does not exist.
+    """
+    folder = check_free(folder)
+    files = {
+        _GIVEN: pack.given.tensors,
+        _RECORDED: {name: item.sample for name, item in pack.recorded.items()},
+        _TRUTH: {name: item.sample for name, item in pack.truth.items()},
+    }
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        whole = Path(temporary) / folder.name
+        whole.mkdir()
+        hashes: dict[str, str] = {}
+        for name, tensors in files.items():
+            if tensors:
+                with (whole / name).open("wb") as file:
+                    write_safetensors(file, tensors, {})
+                hashes[name] = _sha256((whole / name).read_bytes())
+        document = _document(pack, hashes)
+        rows = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in document.items()]
+        text = "{\n" + ",\n".join(rows) + "\n}\n"
+        (whole / MANIFEST).write_text(text, encoding="utf-8")
+        whole.replace(folder)
+
+
+def check_free(folder: str | os.PathLike[str]) -> Path:
+    """Refuses a place where no pack can be, before long work ends there.
+
+    Raises:
+        PackError: the folder is there and not empty, or its own folder does not exist.
+    """
+    folder = Path(folder)
+    if not folder.parent.is_dir():
+        raise PackError(f"{folder}: the folder {folder.parent} does not exist")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PackError(f"{folder}: is there already, expected a new or an empty folder")
+    return folder
+
+
+def read_pack(folder: str | os.PathLike[str]) -> Pack:
+    """Reads a pack, all of which is verified.
+
+    Raises:
+        PackError: no pack, damaged, or of another version.
+        DocumentError: a manifest that is not what it should be.
+        StateError: a state that does not fit the spec.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise PackError(f"{folder}: is no trace pack, it has no {MANIFEST}")
+    source = str(folder / MANIFEST)
+    document: dict[str, Any] = parse_document(read_text(source), source)
+    check_document(document, _SCHEMA, source)
+    if document["sha256"] != _checksum(document):
+        raise PackError(f"{source}: is damaged, its content does not match its checksum")
+    tensors: dict[str, dict[str, Array]] = {_TRUTH: {}}
+    for name, sha256 in document["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise PackError(f"{path}: is missing, {MANIFEST} lists it")
+        if _sha256(path.read_bytes()) != sha256:
+            raise PackError(f"{path}: is damaged, it does not match the checksum in {MANIFEST}")
+        tensors[name] = read_safetensors(path)[0]
+    for name, part in ((_RECORDED, "recorded"), (_TRUTH, "truth")):
+        if set(tensors[name]) != set(document[part]):
+            raise PackError(f"{folder / name}: has other tensors than {MANIFEST} lists")
+    spec = parse_spec(json.dumps(document["spec"]), f"{source}: its spec")
+    return Pack(
+        setting=Setting(**document["setting"]),
+        spec=spec,
+        recipe=parse_recipe(json.dumps(document["recipe"]), f"{source}: its recipe"),
+        weights=document["weights"],
+        seed=document["seed"],
+        images_sha256=document["images_sha256"],
+        environment=document["environment"],
+        switches=document["switches"],
+        given=_given(tensors[_GIVEN], document["layers"], spec, str(folder / _GIVEN)),
+        recorded={
+            name: Recorded(
+                tensors[_RECORDED][name], tuple(item["shape"]), _number(item["norm"])
+            ) for name, item in document["recorded"].items()
+        },
+        noise={name: _number(value) for name, value in document["noise"].items()},
+        truth={
+            name: Truth(tensors[_TRUTH][name], _number(value))
+            for name, value in document["truth"].items()
+        },
+    )  # fmt: skip
+
+
+def _document(pack: Pack, hashes: Mapping[str, str]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "pack_version": _VERSION,
+        "setting": pack.setting._asdict(),
+        "weights": pack.weights,
+        "seed": pack.seed,
+        "images_sha256": pack.images_sha256,
+        "environment": pack.environment,
+        "switches": pack.switches,
+        "spec": spec_document(pack.spec),
+        "recipe": recipe_document(pack.recipe),
+        "files": dict(hashes),
+        "layers": list(pack.given.layer_inputs),
+        "recorded": {
+            name: {"shape": list(item.shape), "norm": _finite(item.norm)}
+            for name, item in pack.recorded.items()
+        },
+        "noise": {name: _finite(value) for name, value in pack.noise.items()},
+        "truth": {name: _finite(item.norm) for name, item in pack.truth.items()},
+    }
+    return document | {"sha256": _checksum(document)}
+
+
+def _given(tensors: dict[str, Array], layers: list[str], spec: Spec, source: str) -> Given:
+    groups: dict[str, dict[str, Array]] = {"state": {}, "layer": {}, "gradient": {}}
+    single: dict[str, Array] = {}
+    for name, array in tensors.items():
+        group, _, rest = name.partition("/")
+        if rest and group in groups:
+            groups[group][rest] = array
+        else:
+            single[name] = array
+    if set(groups["layer"]) != set(layers):
+        raise PackError(f"{source}: has other layers than {MANIFEST} lists")
+    if set(single) != {"pixels", "training_pixels", "labels"}:
+        raise PackError(f"{source}: has not the pixels, training_pixels and labels of a pack")
+    entries = manifest(spec)
+    trained = {key: entry.shape for key, entry in entries.items() if entry.role in TRAINED_ROLES}
+    return Given(
+        check_state(groups["state"], spec, source),
+        single["pixels"], single["training_pixels"], single["labels"],
+        {name: groups["layer"][name] for name in layers},
+        check_tensors(groups["gradient"], trained, f"{source}: the gradients"),
+    )  # fmt: skip
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    covered = {key: value for key, value in document.items() if key != "sha256"}
+    return _sha256(json.dumps(covered).encode())
+
+
+def _finite(number: float) -> float | None:
+    # JSON has no infinity and no NaN.
+    return number if math.isfinite(number) else None
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+_TEXT: dict[str, Any] = {"type": "string", "description": "a text"}
+_SIZE: dict[str, Any] = {
+    "type": ["number", "null"], "minimum": 0,
+    "description": "a number from 0, or null if it is not finite",
+}  # fmt: skip
+
+
+def _mapping(values: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"type": "object", "description": description, "additionalProperties": values}
+
+
+_SHAPE: dict[str, Any] = {
+    "type": "array",
+    "description": "a shape",
+    "items": {"type": "integer", "minimum": 0, "description": "a whole number from 0"},
+}
+_PROPERTIES: dict[str, Any] = {
+    "pack_version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
+    "setting": object_schema(
+        ", ".join(Setting._fields),
+        {
+            **dict.fromkeys(Setting._fields, _TEXT),
+            "precision": {"enum": list(ROUNDOFFS), "description": f"one of {', '.join(ROUNDOFFS)}"},
+        },
+    ),
+    "weights": _TEXT,
+    "seed": {"type": "integer", "description": "a whole number"},
+    "images_sha256": _TEXT,
+    **dict.fromkeys(("environment", "switches"), _mapping(_TEXT, "name -> text")),
+    # By their own schemas.
+    "spec": {"type": "object", "description": "a spec"},
+    "recipe": {"type": "object", "description": "a recipe"},
+    "files": {
+        **object_schema("file -> its SHA-256", dict.fromkeys((_GIVEN, _RECORDED, _TRUTH), _TEXT)),
+        "required": [_GIVEN, _RECORDED],
+    },
+    "layers": {"type": "array", "description": "names of layers", "items": _TEXT},
+    "recorded": _mapping(
+        object_schema("shape and norm", {"shape": _SHAPE, "norm": _SIZE}), "tensors"
+    ),
+    "noise": _mapping(_SIZE, "tensor -> noise"),
+    "truth": _mapping(_SIZE, "tensor -> norm"),
+    "sha256": _TEXT,
+}
+_SCHEMA = object_schema("a JSON object", _PROPERTIES)

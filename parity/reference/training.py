@@ -1,0 +1,111 @@
+"""A step of training by its mathematical definition, in float64 and without a framework."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tinynet.checkpoints.training_state import TrainingState
+from tinynet.data.loader import TrainingBatch
+from tinynet.net.manifest import State, manifest
+from tinynet.recipe import training_spec
+
+from parity.reference import operations
+from parity.reference.net import NET, Array, Definition
+
+# The kinds of tensors that weight decay is for.
+_DECAYED = ("conv_weight", "linear_weight")
+
+
+class Step(NamedTuple):
+    """The loss of a step, and all that it changes; ``state`` has the progress before it."""
+
+    loss: float
+    state: TrainingState
+
+
+def step(
+    state: TrainingState, batch: TrainingBatch, learning_rate: float, ema_decay: float | None
+) -> Step:
+    """Takes one step on a whole batch.
+
+    Args:
+        state: where it starts.
+        batch: of one process, in one part.
+        learning_rate: of this step.
+        ema_decay: the weight of the old average; None where nothing is averaged.
+    """
+    spec, recipe = state.progress.spec, state.progress.recipe
+    labels, smoothing = batch.labels, recipe.label_smoothing
+    logits: list[Array] = []
+
+    def upstream(found: Array) -> Array:
+        logits.append(found)
+        return operations.cross_entropy_vjp(1.0, found, labels, smoothing)
+
+    run = Definition(training_spec(spec, recipe), state.weights).run(
+        NET, normalised(batch, state), upstream, True, batch.dropout, batch.drop_path
+    )
+    moved = dataclasses.replace(state, weights={**state.weights, **run.statistics})
+    after = update(moved, [run.parameters], [learning_rate], [ema_decay])
+    return Step(operations.cross_entropy(logits[0], labels, smoothing), after)
+
+
+def normalised(batch: TrainingBatch, state: TrainingState) -> Array:
+    """The pixels (N, C, H, W) that the net must see of a batch, which are float32's bit for bit."""
+    preprocessing = state.progress.spec.preprocessing
+    brightness = batch.images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    values = (preprocessing.mean, preprocessing.std)
+    mean, std = (np.array(each, np.float32)[:, None, None] for each in values)
+    return (brightness - mean) / std
+
+
+def update(
+    state: TrainingState,
+    gradients: Sequence[State],
+    learning_rates: Sequence[float],
+    ema_decays: Sequence[float | None],
+) -> TrainingState:
+    """Takes optimizer steps on gradients that are given, each followed by the average.
+
+    Args:
+        state: where to start.
+        gradients: of each step, trained key -> gradient.
+        learning_rates: of each step.
+        ema_decays: of each step; None leaves the average as it is.
+    """
+    for own, rate, decay in zip(gradients, learning_rates, ema_decays, strict=True):
+        state = _optimized(state, own, rate)
+        if state.ema is not None and decay is not None:
+            averages = {
+                key: operations.ema_step(average, state.weights[key], decay)
+                for key, average in state.ema.items()
+            }
+            state = dataclasses.replace(state, ema=averages)
+    return state
+
+
+def _optimized(state: TrainingState, gradients: State, learning_rate: float) -> TrainingState:
+    settings = state.progress.recipe.optimizer
+    weights = dict(state.weights)
+    slots = {name: dict(arrays) for name, arrays in state.slots.items()}
+    entries = manifest(state.progress.spec)
+    for key, gradient in gradients.items():
+        weight_decay = settings.weight_decay if entries[key].role in _DECAYED else 0.0
+        momentum = slots["momentum"][key]
+        if settings.kind == "rmsprop":
+            before = operations.Slots(weights[key], slots["mean_square"][key], momentum)
+            weights[key], slots["mean_square"][key], slots["momentum"][key] = (
+                operations.rmsprop_step(
+                    before, gradient, learning_rate,
+                    settings.decay, settings.momentum, settings.eps, weight_decay,
+                )
+            )  # fmt: skip
+        else:
+            weights[key], slots["momentum"][key] = operations.sgd_step(
+                weights[key], gradient, momentum, learning_rate, settings.momentum, weight_decay
+            )
+    return dataclasses.replace(state, weights=weights, slots=slots)

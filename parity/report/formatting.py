@@ -1,0 +1,117 @@
+"""How a report words numbers, so that its text and its page say the same."""
+
+from __future__ import annotations
+
+import math
+import shlex
+
+from parity.results import Divergence, Evidence, Report, Rung
+
+# The first failures are nearest to the cause; parity.json holds all of them.
+SHOWN_FAILURES = 10
+# What shows a traced difference alone, in the report's folder.
+SCRIPT = "reproduce.py"
+
+
+def number(value: float) -> str:
+    """A number in three digits."""
+    return f"{value:.3g}"
+
+
+def multiple(value: float, noise: float) -> str:
+    """A number as a multiple of rounding noise; empty where that means nothing."""
+    if not (0 < noise < math.inf and math.isfinite(value)):
+        return ""
+    times = value / noise
+    if times < 1000:
+        return f"{times:.3g}x"
+    return f"{times:,.0f}x" if times < 1e7 else f"{times:.1e}x"
+
+
+def with_multiple(value: float, noise: float) -> str:
+    """A number, and behind it the multiple of rounding noise, if it is one."""
+    times = multiple(value, noise)
+    return f"{number(value)} ({times} noise)" if times else number(value)
+
+
+def place(item: Evidence) -> str:
+    """What was compared, and where."""
+    return f"{item.where} ({item.subject})" if item.subject else item.where
+
+
+def distance(item: Evidence) -> str:
+    """The error, or the kind of difference where no number says it."""
+    if math.isfinite(item.error) or item.kind == "value":
+        return with_multiple(item.error, item.noise)
+    return item.kind
+
+
+def bound(item: Evidence) -> str:
+    """The bound, and the multiple of rounding noise that it is."""
+    return with_multiple(item.bound, item.noise)
+
+
+def share(item: Evidence) -> str:
+    """How much of its bound an error takes; empty where the bound is no multiple of noise."""
+    if item.noise == 0 or not math.isfinite(item.severity):
+        return ""
+    if item.severity < 10:
+        return f"{item.severity:.0%} of the bound"
+    return f"{item.severity:,.0f} times the bound"
+
+
+def smallest_bound(failures: list[Evidence]) -> str:
+    """The smallest bound with which all these failures would have passed, and the one there is."""
+    hopeless = sorted({distance(item) for item in failures if not math.isfinite(item.error)})
+    if hopeless:
+        return f"none ({', '.join(hopeless)})"
+    # Bounds within a rung differ from layer to layer, so the worst is the farthest beyond its own.
+    worst = max(failures, key=lambda item: (item.severity, item.error))
+    if worst.bound == 0:
+        return f"{number(worst.error)}, but only 0 is right here"
+    return f"{with_multiple(worst.error, worst.noise)} instead of {bound(worst)}"
+
+
+def rerun(report: Report, rung: Rung | None = None) -> str:
+    """The command that climbs the whole ladder again, or one rung of it."""
+    command = report.command or f"python scripts/parity.py --spec {shlex.quote(report.spec)}"
+    # Of an option given twice, the last counts.
+    return f"{command} --levels {rung.name}" if rung else command
+
+
+def traced(divergence: Divergence) -> Evidence:
+    """What a failure was traced to, as a comparison."""
+    return Evidence(
+        divergence.framework, divergence.where, divergence.error, divergence.bound, divergence.noise
+    )
+
+
+def address(divergence: Divergence) -> str:
+    """The source that answers for a failure."""
+    return ": ".join(filter(None, (divergence.file, divergence.definition))) or "not known"
+
+
+def computed(divergence: Divergence) -> str:
+    """What goes wrong there, and which way numbers flow."""
+    return ", ".join(filter(None, (divergence.operation, divergence.direction)))
+
+
+def status(rung: Rung) -> str:
+    """The outcome of a rung in a word."""
+    if rung.skipped:
+        return "skipped"
+    return "ok" if rung.passed else "FAIL"
+
+
+def verdict(report: Report) -> str:
+    """The outcome in one sentence."""
+    failed = [rung.name for rung in report.rungs if not rung.passed]
+    climbed = sum(not rung.skipped for rung in report.rungs)
+    skipped = len(report.rungs) - climbed
+    beside = f", {skipped} skipped" if skipped else ""
+    compared = sum(len(rung.evidence) for rung in report.rungs)
+    if failed:
+        return f"{len(failed)} of {climbed} rungs failed{beside}: {', '.join(failed)}"
+    if not climbed:
+        return f"no rung was climbed{beside}, so nothing is proven"
+    return f"{climbed} of {climbed} rungs passed{beside}, {compared:,} comparisons"

@@ -1,0 +1,143 @@
+"""JUnit XML, the format in which CI systems take the results of tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from tinynet.utils.strict_json import write_atomically
+
+from parity.report.formatting import SHOWN_FAILURES, bound, distance, place, rerun, smallest_bound
+from parity.results import Evidence, Report, Rung
+
+# What XML 1.0 cannot hold, not even escaped: an exception's message may have terminal colours.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """A test: its name, the seconds it took and its outcome.
+
+    ``message`` says in a line why it failed or was skipped; ``text`` says the rest of a failure.
+    """
+
+    name: str
+    seconds: float
+    outcome: Literal["passed", "failed", "skipped"] = "passed"
+    message: str = ""
+    text: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Suite:
+    """Tests that belong together, and what their outcome may depend on."""
+
+    name: str
+    cases: tuple[Case, ...]
+    properties: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+
+
+def report_suite(report: Report) -> Suite:
+    """A report as a suite, each rung a test."""
+    cases = tuple(_rung_case(report, rung) for rung in report.rungs)
+    return Suite(report.spec, cases, report_properties(report))
+
+
+def report_properties(report: Report) -> dict[str, str]:
+    """What a report's outcome may depend on."""
+    return {"weights": report.weights, "command": report.command, **report.environment}
+
+
+def failure_case(report: Report, rung: Rung, failures: Sequence[Evidence], note: str = "") -> Case:
+    """A rung that failed, as a test.
+
+    Args:
+        report: the rung's.
+        rung: the one that failed.
+        failures: what failed in it, none if nothing was compared.
+        note: more to say, in lines of its own.
+    """
+    if not failures:
+        message, lines = "nothing was compared", list[str]()
+    else:
+        first = failures[0]
+        more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+        message = f"{place(first)}: {distance(first)}, bound {bound(first)}{more}"
+        lines = [f"{rung.title}; in {rung.unit}", *map(_failure_line, failures[:SHOWN_FAILURES])]
+        if len(failures) > SHOWN_FAILURES:
+            lines.append(f"and {len(failures) - SHOWN_FAILURES} more")
+    lines += [note] * bool(note)
+    return Case(
+        rung.name, rung.seconds, "failed", message,
+        "\n".join([*lines, f"again: {rerun(report, rung)}"]),
+    )  # fmt: skip
+
+
+def write_junit(path: str | os.PathLike[str], suites: Sequence[Suite]) -> None:
+    """Writes suites as JUnit XML.
+
+    Raises:
+        DocumentError: the file cannot be placed there.
+    """
+    cases = [case for suite in suites for case in suite.cases]
+    root = Element("testsuites", {"name": "parity", **_totals(cases)})
+    for suite in suites:
+        root.append(_suite_element(suite))
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+    write_atomically(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+
+
+def _rung_case(report: Report, rung: Rung) -> Case:
+    if not rung.passed:
+        return failure_case(report, rung, rung.failures)
+    if rung.skipped:
+        return Case(rung.name, rung.seconds, "skipped", rung.skipped)
+    return Case(rung.name, rung.seconds)
+
+
+def _failure_line(item: Evidence) -> str:
+    passes = smallest_bound([item])
+    line = f"{place(item)}: {item.kind}, error {distance(item)}, bound {bound(item)}, would pass at"
+    return f"{line} {passes}" + (f" ({item.note})" if item.note else "")
+
+
+def _suite_element(suite: Suite) -> Element:
+    made = Element("testsuite", {"name": _clean(suite.name), **_totals(suite.cases)})
+    properties = SubElement(made, "properties")
+    for name, value in suite.properties.items():
+        SubElement(properties, "property", name=_clean(name), value=_clean(value))
+    for case in suite.cases:
+        test = SubElement(
+            made, "testcase",
+            classname=f"parity.{_clean(suite.name)}", name=_clean(case.name),
+            time=f"{case.seconds:.3f}",
+        )  # fmt: skip
+        if case.outcome == "failed":
+            failure = SubElement(test, "failure", message=_clean(case.message), type="parity")
+            failure.text = _clean(case.text)
+        elif case.outcome == "skipped":
+            SubElement(test, "skipped", message=_clean(case.message))
+    return made
+
+
+def _totals(cases: Sequence[Case]) -> dict[str, str]:
+    outcomes = [case.outcome for case in cases]
+    return {
+        "tests": str(len(cases)),
+        "failures": str(outcomes.count("failed")),
+        "errors": "0",
+        "skipped": str(outcomes.count("skipped")),
+        "time": f"{sum(case.seconds for case in cases):.3f}",
+    }
+
+
+def _clean(text: str) -> str:
+    return _NOT_XML.sub("?", text)

@@ -1,0 +1,326 @@
+"""Calibration: how large rounding noise is, and how many times it a framework's errors are.
+
+What is measured once, over many seeds and specs, is kept in files. One has the noise itself, place
+by place: of the reference, PyTorch in float32. The others have factors, one file for each way to
+compute: a framework's version, a device, a precision and a mode. The ladder takes its bounds from
+there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from tinynet.spec import Spec
+from tinynet.utils.strict_json import check_document, parse_document, read_text, write_atomically
+
+from parity.tolerances.bounds import BOUNDS, ROUNDOFFS, Bound
+
+# Where the calibrations that are shipped lie.
+DIRECTORY = Path(__file__).with_name("calibrations")
+# A factor is so many times the largest multiple that was ever seen: fresh seeds, other nets and
+# other processors go beyond what a finite number of trials saw.
+MARGIN = 2.0
+# And at least this: two results that each are within the noise of the truth.
+LEAST_FACTOR = 2.0
+
+_VERSION = 1
+
+
+class CalibrationError(ValueError):
+    """A calibration that cannot be used. The message is one line."""
+
+
+class Setting(NamedTuple):
+    """A way to compute, all of which decides how large its errors are."""
+
+    framework: str
+    version: str
+    device: str
+    precision: str
+    mode: str
+
+    @property
+    def file_name(self) -> str:
+        """The name of its calibration's file."""
+        return f"{self}.json"
+
+    @property
+    def noise_name(self) -> str:
+        """The name of the file with its noise, if it is a reference."""
+        return f"noise-{self}.json"
+
+    def __str__(self) -> str:
+        return "-".join(self)
+
+
+# spec's SHA-256 -> quantity -> place -> median noise.
+Places = dict[str, dict[str, dict[str, float]]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Noise:
+    """How large the float32 rounding noise of a reference usually is.
+
+    Attributes:
+        setting: the reference.
+        machine: the system and processor.
+        command: what measures it again.
+        measured_on: the day, in ISO's form.
+        seeds: how many for each spec.
+        noise: spec's SHA-256 -> quantity -> place -> median over the seeds.
+    """
+
+    setting: Setting
+    machine: str
+    command: str
+    measured_on: str
+    seeds: dict[str, int]
+    noise: Places
+
+
+class Multiple(NamedTuple):
+    """Errors as multiples of the noise: how they are distributed, and where the largest was."""
+
+    median: float
+    largest: float
+    compared: int
+    spec: str
+    seed: int
+    where: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Calibration:
+    """How many times the reference's noise a setting's errors are.
+
+    Attributes:
+        setting: whose.
+        reference: whose noise the multiples are of.
+        machine: the system and processor.
+        command: what measures it again.
+        measured_on: the day, in ISO's form.
+        seeds: how many for each spec.
+        multiples: quantity -> multiples of the noise.
+        noise: the reference's, from its own file.
+    """
+
+    setting: Setting
+    reference: Setting
+    machine: str
+    command: str
+    measured_on: str
+    seeds: dict[str, int]
+    multiples: dict[str, Multiple]
+    noise: Noise
+
+    def bound(self, quantity: str, spec: Spec) -> Bound:
+        """The bound of a quantity: the calibrated factor, on the usual noise.
+
+        A net whose noise nobody has measured, or a quantity that was not met, is held to the limit.
+        """
+        row = scaled(quantity, self.setting.precision)
+        typical = self.noise.noise.get(spec.sha256, {}).get(quantity)
+        multiple = self.multiples.get(quantity)
+        if typical is None or multiple is None:
+            return row
+        return dataclasses.replace(row, factor=factor(multiple), typical=typical)
+
+
+def factor(multiple: Multiple) -> float:
+    """The factor of a bound: the largest multiple that was seen, with a margin, in two digits."""
+    wanted = max(MARGIN * multiple.largest, LEAST_FACTOR)
+    digits = 1 - math.floor(math.log10(wanted))
+    return math.ceil(wanted * 10**digits) / 10**digits
+
+
+def scaled(quantity: str, precision: str) -> Bound:
+    """The row of the table for a precision."""
+    row = BOUNDS[quantity]
+    return dataclasses.replace(row, scale=ROUNDOFFS[precision] / ROUNDOFFS["float32"])
+
+
+@cache
+def load_noise(path: Path) -> Noise:
+    """Reads the noise of a reference.
+
+    Raises:
+        DocumentError: the file is missing or not of that kind.
+    """
+    fields = _read(path, _NOISE_SCHEMA)
+    return Noise(**fields)
+
+
+@cache
+def load_calibration(path: Path) -> Calibration:
+    """Reads a calibration, and the noise beside it that it is about.
+
+    Raises:
+        DocumentError: a file is missing or not of that kind.
+        CalibrationError: a factor beyond its limit.
+    """
+    fields = _read(path, _SCHEMA)
+    fields["reference"] = Setting(**fields["reference"])
+    fields["multiples"] = {q: Multiple(**numbers) for q, numbers in fields["multiples"].items()}
+    noise = load_noise(path.parent / fields["reference"].noise_name)
+    found = Calibration(**fields, noise=noise)
+    _check_factors(found, str(path))
+    return found
+
+
+def find_calibration(setting: Setting, folder: Path = DIRECTORY) -> Calibration | None:
+    """The calibration of a setting, None where nobody has made one."""
+    path = folder / setting.file_name
+    return load_calibration(path) if path.is_file() else None
+
+
+def find_noise(setting: Setting, folder: Path = DIRECTORY) -> Noise | None:
+    """The noise of a reference, None where nobody has measured it."""
+    path = folder / setting.noise_name
+    return load_noise(path) if path.is_file() else None
+
+
+def stored_noise(spec: Spec, quantity: str, where: str, folder: Path = DIRECTORY) -> float | None:
+    """The usual noise at a place, of any reference that has it.
+
+    Args:
+        spec: the net.
+        quantity: a row of :data:`parity.tolerances.bounds.BOUNDS`.
+        where: the place.
+        folder: of the calibrations.
+    """
+    for path in sorted(folder.glob("noise-*.json")):
+        places = load_noise(path).noise.get(spec.sha256, {}).get(quantity, {})
+        if where in places:
+            return places[where]
+    return None
+
+
+def save_noise(noise: Noise, folder: Path) -> Path:
+    """Writes the noise of a reference under its name, and says where.
+
+    Raises:
+        DocumentError: the file cannot be placed there.
+    """
+    return _write(folder / noise.setting.noise_name, dataclasses.asdict(noise), noise.setting)
+
+
+def save_calibration(calibration: Calibration, folder: Path) -> Path:
+    """Writes a calibration under its setting's name, and says where.
+
+    Its noise is not written with it: :func:`save_noise` does that.
+
+    Raises:
+        CalibrationError: a factor beyond its limit: what was measured is no rounding.
+        DocumentError: the file cannot be placed there.
+    """
+    path = folder / calibration.setting.file_name
+    _check_factors(calibration, path.name)
+    document = dataclasses.asdict(calibration)
+    del document["noise"]
+    document["reference"] = calibration.reference._asdict()
+    document["multiples"] = {q: m._asdict() for q, m in calibration.multiples.items()}
+    return _write(path, document, calibration.setting)
+
+
+def _read(path: Path, schema: dict[str, Any]) -> dict[str, Any]:
+    document = parse_document(read_text(path), str(path))
+    check_document(document, schema, str(path))
+    fields = {key: value for key, value in document.items() if key != "version"}
+    fields["setting"] = Setting(**fields["setting"])
+    return fields
+
+
+def _write(path: Path, document: dict[str, Any], setting: Setting) -> Path:
+    document = {"version": _VERSION, **document, "setting": setting._asdict()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = _format(document, depth=3) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    load_noise.cache_clear()
+    load_calibration.cache_clear()
+    return path
+
+
+def _format(value: Any, depth: int, indent: str = "") -> str:
+    # A row a quantity, for those who read what changed, and not one a number.
+    if not isinstance(value, dict) or depth == 0 or not value:
+        return json.dumps(value)
+    entries = cast("dict[str, Any]", value).items()
+    if not any(isinstance(item, dict) for _, item in entries):
+        return json.dumps(value)
+    rows = [
+        f"{indent}  {json.dumps(key)}: {_format(item, depth - 1, indent + '  ')}"
+        for key, item in entries
+    ]
+    return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+
+
+def _check_factors(calibration: Calibration, source: str) -> None:
+    for quantity, multiple in calibration.multiples.items():
+        if quantity not in BOUNDS:
+            known = ", ".join(BOUNDS)
+            raise CalibrationError(f"{source}: no quantity {quantity}, expected one of {known}")
+        limit = BOUNDS[quantity].factor
+        if factor(multiple) > limit:
+            raise CalibrationError(
+                f"{source}: {quantity} needs a factor of {factor(multiple):g} at "
+                f"{multiple.where} ({multiple.spec}, seed {multiple.seed}), the limit is "
+                f"{limit:g}: look for a fault before widening it"
+            )
+
+
+_NUMBERS: dict[str, Any] = {
+    "type": "object",
+    "description": "median, largest, compared, spec, seed and where",
+    "properties": {
+        "median": {"type": "number", "minimum": 0, "description": "a number from 0"},
+        "largest": {"type": "number", "minimum": 0, "description": "a number from 0"},
+        "compared": {"type": "integer", "minimum": 1, "description": "a whole number from 1"},
+        "spec": {"type": "string", "description": "a name"},
+        "seed": {"type": "integer", "description": "a whole number"},
+        "where": {"type": "string", "description": "a place"},
+    },
+    "required": list(Multiple._fields),
+    "additionalProperties": False,
+}
+_TEXT: dict[str, Any] = {"type": "string", "description": "a text"}
+_SETTING: dict[str, Any] = {
+    "type": "object",
+    "description": "framework, version, device, precision and mode",
+    "properties": {
+        **dict.fromkeys(Setting._fields, _TEXT),
+        "precision": {"enum": list(ROUNDOFFS), "description": f"one of {', '.join(ROUNDOFFS)}"},
+    },
+    "required": list(Setting._fields),
+    "additionalProperties": False,
+}
+
+
+def _schema(own: dict[str, Any]) -> dict[str, Any]:
+    properties = {
+        "version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
+        "setting": _SETTING,
+        **dict.fromkeys(("machine", "command", "measured_on"), _TEXT),
+        "seeds": _by_name({"type": "integer", "minimum": 1, "description": "a number from 1"}),
+        **own,
+    }
+    return {
+        "type": "object",
+        "description": "a JSON object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _by_name(value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "description": "an object", "additionalProperties": value}
+
+
+_POSITIVE = {"type": "number", "exclusiveMinimum": 0, "description": "a number above 0"}
+_NOISE_SCHEMA = _schema({"noise": _by_name(_by_name(_by_name(_POSITIVE)))})
+_SCHEMA = _schema({"reference": _SETTING, "multiples": _by_name(_NUMBERS)})

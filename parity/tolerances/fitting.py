@@ -1,0 +1,206 @@
+"""Draws calibrations from climbs: the usual noise of a reference, the multiples of a setting."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import NamedTuple
+
+from tinynet.spec import Spec
+
+from parity.results import Evidence
+from parity.tolerances.bounds import ROUNDOFFS
+from parity.tolerances.calibration import (
+    Calibration,
+    CalibrationError,
+    Multiple,
+    Noise,
+    Places,
+    Setting,
+    factor,
+)
+
+
+class Trial(NamedTuple):
+    """All that one climb compared for a setting, with bounds that nobody calibrated."""
+
+    spec: Spec
+    seed: int
+    evidence: Sequence[Evidence]
+
+
+def measure_noise(setting: Setting, trials: Sequence[Trial], command: str) -> Noise:
+    """Draws the usual noise of a reference from climbs in float32.
+
+    Args:
+        setting: the reference.
+        trials: for each spec, several seeds.
+        command: what measures it again.
+
+    Raises:
+        CalibrationError: there is nothing to draw it from, or a value that no number can say.
+    """
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for sample in _samples(trials):
+        item = sample.item
+        places = found.setdefault(sample.spec.sha256, {}).setdefault(item.quantity, {})
+        places.setdefault(item.where, []).append(item.noise)
+    noise = {
+        sha: {
+            quantity: {
+                where: float(f"{statistics.median(values):.3g}") for where, values in places.items()
+            }
+            for quantity, places in by_quantity.items()
+        }
+        for sha, by_quantity in found.items()
+    }
+    today = date.today().isoformat()
+    return Noise(setting, machine(), command, today, _seeds(trials), noise)
+
+
+def calibrate(setting: Setting, noise: Noise, trials: Sequence[Trial], command: str) -> Calibration:
+    """Draws the factors of a setting from climbs.
+
+    Args:
+        setting: whose errors they are.
+        noise: what they are held against.
+        trials: for each spec, several seeds.
+        command: what measures it again.
+
+    Raises:
+        CalibrationError: there is nothing to draw them from, or a value that no number can say.
+    """
+    samples: dict[str, list[_Sample]] = defaultdict(list)
+    for sample in _samples(trials):
+        samples[sample.item.quantity].append(sample)
+    scale = ROUNDOFFS[setting.precision] / ROUNDOFFS["float32"]
+    return Calibration(
+        setting, noise.setting, machine(), command, date.today().isoformat(), _seeds(trials),
+        {q: _multiple(rows, noise.noise, scale) for q, rows in samples.items()},
+        noise,
+    )  # fmt: skip
+
+
+def extend_noise(before: Noise, after: Noise) -> Noise:
+    """What was known stays as it is; nets, quantities and places that were not are added.
+
+    Args:
+        before: what is there.
+        after: of other climbs of the same reference.
+    """
+    noise: Places = {}
+    for sha in {**before.noise, **after.noise}:
+        own, other = before.noise.get(sha, {}), after.noise.get(sha, {})
+        quantities = {**own, **other}
+        noise[sha] = {q: {**other.get(q, {}), **own.get(q, {})} for q in quantities}
+    if noise == before.noise:
+        return before
+    return dataclasses.replace(
+        after, command=_and_then(before.command, after.command),
+        seeds=_more(before.seeds, after.seeds), noise=noise,
+    )  # fmt: skip
+
+
+def extend_calibration(before: Calibration, after: Calibration) -> Calibration:
+    """A calibration on the climbs of both: of each quantity the larger multiple counts.
+
+    A median cannot be had from two; that of the larger number of comparisons stands for both.
+
+    Args:
+        before: what is there.
+        after: of other climbs in the same setting, with the noise of both.
+    """
+    multiples = {**before.multiples, **after.multiples}
+    for quantity in before.multiples.keys() & after.multiples.keys():
+        pair = before.multiples[quantity], after.multiples[quantity]
+        larger = max(pair, key=lambda multiple: multiple.largest)
+        more = max(pair, key=lambda multiple: multiple.compared)
+        compared = sum(multiple.compared for multiple in pair)
+        multiples[quantity] = larger._replace(median=more.median, compared=compared)
+    return dataclasses.replace(
+        after, command=_and_then(before.command, after.command),
+        seeds=_more(before.seeds, after.seeds), multiples=multiples,
+    )  # fmt: skip
+
+
+def _and_then(first: str, second: str) -> str:
+    # A line of a shell that makes both again.
+    return first if first.endswith(second) else f"{first} && {second}"
+
+
+def _more(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    # The same spec is climbed with the same seeds again.
+    return before | {name: max(count, before.get(name, 0)) for name, count in after.items()}
+
+
+def compare_calibrations(before: Calibration, after: Calibration) -> list[str]:
+    """What changed in the factors, a line each. Empty if nothing did."""
+    lines: list[str] = []
+    for quantity in {**before.multiples, **after.multiples}:
+        old, new = before.multiples.get(quantity), after.multiples.get(quantity)
+        texts = [f"{m.largest:.3g} (factor {factor(m):g})" if m else "none" for m in (old, new)]
+        if texts[0] != texts[1]:
+            lines.append(f"{quantity}: largest multiple {texts[0]} -> {texts[1]}")
+    return lines
+
+
+def compare_noise(before: Noise, after: Noise) -> list[str]:
+    """What changed in the noise by more than a quarter, a line each. Empty if nothing did."""
+    lines: list[str] = []
+    for sha, by_quantity in after.noise.items():
+        for quantity, places in by_quantity.items():
+            known = before.noise.get(sha, {}).get(quantity, {})
+            ratios = [value / known[where] for where, value in places.items() if known.get(where)]
+            if ratios and not 0.8 < (middle := statistics.median(ratios)) < 1.25:
+                lines.append(f"{quantity}: noise {middle:.2g} times as before, spec {sha[:8]}")
+    return lines
+
+
+def machine() -> str:
+    """The system and the processor's architecture."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+class _Sample(NamedTuple):
+    spec: Spec
+    seed: int
+    item: Evidence
+
+
+def _samples(trials: Sequence[Trial]) -> Iterator[_Sample]:
+    empty = True
+    for spec, seed, evidence in trials:
+        for item in evidence:
+            if not item.quantity and item.kind != "error":
+                continue
+            empty = False
+            if not math.isfinite(item.error) or not math.isfinite(item.noise):
+                raise CalibrationError(
+                    f"{spec.name}, seed {seed}: {item.where} ({item.subject}) is {item.error} "
+                    f"from the truth: {item.note or item.kind}; that is a fault, no rounding"
+                )
+            yield _Sample(spec, seed, item)
+    if empty:
+        raise CalibrationError("nothing was compared, so there is nothing to calibrate")
+
+
+def _seeds(trials: Sequence[Trial]) -> dict[str, int]:
+    return dict(Counter(trial.spec.name for trial in trials))
+
+
+def _multiple(rows: list[_Sample], noise: Places, scale: float) -> Multiple:
+    multiples: list[tuple[float, _Sample]] = []
+    for row in rows:
+        places = noise.get(row.spec.sha256, {}).get(row.item.quantity, {})
+        usual = places.get(row.item.where, 0.0) * scale
+        multiples.append((row.item.error / max(row.item.noise, usual), row))
+    largest, (spec, seed, item) = max(multiples, key=lambda pair: pair[0])
+    middle = statistics.median(multiple for multiple, _ in multiples)
+    return Multiple(
+        float(f"{middle:.3g}"), float(f"{largest:.3g}"), len(rows), spec.name, seed, item.where
+    )

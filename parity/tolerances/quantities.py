@@ -1,0 +1,95 @@
+"""Which bound holds for what is compared, and what its errors are relative to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from tinynet.spec import Spec
+
+from parity.distances import Array, norm
+from parity.reference.net import kind
+
+# A norm below this share of the whole gradient's is rounding of an analytically zero gradient,
+# such as a bias's whose output goes into a batch norm.
+ZERO_GRADIENT = 1e-6
+
+
+def has_exp(spec: Spec) -> bool:
+    """Whether there is a sigmoid or SiLU in the net, which are computed with exp."""
+    return spec.activation == "silu" or any(stage.se_ratio for stage in spec.stages)
+
+
+def layer_quantity(name: str, spec: Spec) -> str:
+    """The quantity of a layer alone: "gate layer" for one that holds a sigmoid or SiLU.
+
+    Convolutions, batch norms, pooling, classifier and projections have no exp in them;
+    activations, gates, squeeze-excites and whole blocks may have.
+    """
+    exact = name.endswith(".downsample") or kind(name) not in ("", "act", "gate")
+    return "layer" if exact or not has_exp(spec) else "gate layer"
+
+
+def whole_quantity(quantity: str, spec: Spec) -> str:
+    """The quantity of a whole net, "chained", "logits" or "loss": apart where it has no exp."""
+    without = {
+        "chained": "chained, no exp", "logits": "logits, exact gates", "loss": "loss, no exp",
+    }  # fmt: skip
+    return quantity if has_exp(spec) else without[quantity]
+
+
+def is_kinked(spec: Spec) -> bool:
+    """Whether the net's activation has a kink, where a rounding decides about a gradient."""
+    return spec.activation in ("relu6", "relu")
+
+
+def gradient_quantity(spec: Spec) -> str:
+    """The quantity of the gradients of a whole net."""
+    return "gradient, kinked" if is_kinked(spec) else "gradient"
+
+
+def whole_norm(norms: Iterable[float]) -> float:
+    """The norm of a whole gradient, from those of its parts."""
+    return math.sqrt(sum(value**2 for value in norms))
+
+
+def gradient_scale(own: float, whole: float) -> float | None:
+    """What the error of a parameter's gradient is relative to, None for its own norm.
+
+    Args:
+        own: its norm.
+        whole: the norm of the whole gradient.
+    """
+    return whole if own < ZERO_GRADIENT * whole else None
+
+
+def statistic_scale(key: str, truths: Mapping[str, Array]) -> float | None:
+    """What the error of a running statistic is relative to, None for its own norm.
+
+    A mean may be zero; what it is measured against is the spread of the values.
+
+    Args:
+        key: of the statistic.
+        truths: all statistics.
+    """
+    if not key.endswith("running_mean"):
+        return None
+    return norm(np.sqrt(truths[key.replace("running_mean", "running_var")]))
+
+
+def scales(truth: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
+    """What errors are relative to, for everything of a trace pack that has not its own norm.
+
+    Args:
+        truth: name -> tensor, named as in a pack, whole or sampled.
+        norms: name -> norm of the whole tensor.
+    """
+    gradients = {name: norms[name] for name in truth if name.startswith("gradients-chained/")}
+    gradients.pop("gradients-chained/input", None)
+    whole = whole_norm(gradients.values())
+    found = {name: gradient_scale(own, whole) for name, own in gradients.items()}
+    statistics = {name for name in truth if name.startswith("statistics/")}
+    found |= {name: statistic_scale(name, truth) for name in statistics}
+    return {name: scale for name, scale in found.items() if scale is not None}

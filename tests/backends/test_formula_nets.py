@@ -1,0 +1,39 @@
+"""Nets that the formulas make are one net in both frameworks, as the published members are."""
+
+import pytest
+
+from tinynet.formula.frontier import load_frontier, non_dominated
+from tinynet.formula.tiny import fit, tiny_formula
+from tinynet.spec import SPEC_DIRECTORY, load_spec
+
+from parity.context import subjects_of
+from parity.report.text import format_report
+from parity.suite import climb
+
+FRONTIER = load_frontier("released")
+RUNGS = ("spec", "parameters", "logits")
+GIANT = sorted((SPEC_DIRECTORY / "giant").glob("*.json"))
+
+
+def check(spec):
+    report = climb(spec, levels=RUNGS, subjects=subjects_of("mindspore", ("pynative",)))
+    assert report.passed, format_report(report)
+    assert [rung.name for rung in report.rungs] == list(RUNGS)
+    assert all(rung.evidence for rung in report.rungs)
+
+
+# All 73 from 20M to 380M: docs/formula.md tells how.
+@pytest.mark.parametrize("millions", [20, 80, 180, 380])
+def test_forward_of_what_the_tiny_formula_makes(millions):
+    curves = fit(non_dominated(FRONTIER.points)[0])
+    check(tiny_formula(FRONTIER.base, curves, millions * 10**6, f"tiny-{millions}M").spec)
+
+
+def test_forward_of_what_it_makes_of_a_resnet():
+    curves = fit(non_dominated(FRONTIER.points)[0])
+    check(tiny_formula(load_spec("resnet50"), curves, 300 * 10**6, "resnet50-tiny-300M").spec)
+
+
+@pytest.mark.parametrize("path", GIANT, ids=lambda path: path.stem)
+def test_forward_of_what_the_giant_formula_makes(path):
+    check(load_spec(path))

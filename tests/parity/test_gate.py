@@ -1,0 +1,420 @@
+"""The gate: what passes it, what does not, and that nothing passes by accident."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tinynet.spec import format_spec
+
+from parity.faults.planting import SPECS
+from parity.known_differences import load_known_differences
+from parity.results import Evidence, Report, Rung, report_document
+from parity.suite import LEVELS
+
+ROOT = Path(__file__).parents[2]
+PASSES = Evidence("mindspore pynative", "bn1", 2e-7, 2e-6, 1e-7)
+FAILS = Evidence("mindspore graph", "classifier", 3e-6, 2e-6, 1e-7)
+ENTRY = {
+    "id": "exp",
+    "spec": "tinynet_e",
+    "rung": "logits",
+    "where": "classifier",
+    "subject": "mindspore *",
+    "bound": {"noise": 50},
+    "reason": "exp is an approximation there",
+    "link": "https://example.org/issues/7",
+}
+GONE = {**ENTRY, "rung": "onnx", "where": "*", "subject": "*", "bound": "not climbed"}
+
+
+def report(evidence=(), skipped=(), without=(), spec="tinynet_e"):
+    """A report in which all passed but for what is given, by rung."""
+    evidence = dict(evidence)
+    rungs = []
+    for name, level in LEVELS.items():
+        reason = f"no {name} here" if name in skipped else ""
+        found = () if reason else evidence.get(name, (PASSES,))
+        rungs.append(Rung(name, level.title, level.unit, "", found, 0.5, skipped=reason))
+    kept = tuple(rung for rung in rungs if rung.name not in without)
+    return Report(spec, "made from seed 0", "", kept, {"torch": "2.13.0"}, 9.0)
+
+
+@pytest.fixture
+def gate(tmp_path, run_script):
+    """Judges reports, or documents, with known differences; gives status, output and errors."""
+
+    def run(*reports, known=(), specs="tinynet_e", options=("--json",)):
+        paths = [tmp_path / f"{index}.json" for index in range(len(reports))]
+        for path, item in zip(paths, reports, strict=True):
+            document = report_document(item) if isinstance(item, Report) else item
+            path.write_text(json.dumps(document))
+        listed = tmp_path / "known.toml"
+        listed.write_text("\n".join(map(table, known)))
+        arguments = ["--specs", specs, "--known", listed, *options, "--from", *paths]
+        return run_script("parity", "gate", *arguments)
+
+    return run
+
+
+def table(entry):
+    def value(item):
+        if isinstance(item, dict):
+            return "{ " + ", ".join(f"{k} = {value(v)}" for k, v in item.items()) + " }"
+        return json.dumps(item) if isinstance(item, str) else str(item)
+
+    return "\n".join(["[[difference]]", *(f"{k} = {value(v)}" for k, v in entry.items())])
+
+
+# What passes
+
+
+def test_every_rung_passed(gate):
+    status, out, _ = gate(report())
+    assert status == 0
+    assert json.loads(out) == {
+        "passed": True, "specs": ["tinynet_e"], "rungs": len(LEVELS),
+        "failures": [], "known": [], "stale": [],
+    }  # fmt: skip
+
+
+def test_a_known_difference_within_its_bound_passes_and_is_named(gate):
+    status, out, _ = gate(report({"logits": (PASSES, FAILS)}), known=[ENTRY])
+    found = json.loads(out)
+    assert (status, found["failures"]) == (0, [])
+    (known,) = found["known"]
+    assert (known["rung"], known["ids"]) == ("logits", ["exp"])
+
+
+@pytest.mark.parametrize("how", ["skipped", "without"])
+def test_a_rung_that_is_listed_as_not_climbed_passes(how, gate):
+    assert gate(report(**{how: ["onnx"]}), known=[GONE])[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("bound", "status"),
+    [({"noise": 30}, 0), ({"noise": 29}, 1), ({"error": 3e-6}, 0), ({"error": 2.9e-6}, 1)],
+)
+def test_a_bound_counts_noise_or_the_rungs_own_unit(bound, status, gate):
+    evidence = {"logits": (dataclasses.replace(FAILS, error=30 * FAILS.noise),)}
+    assert gate(report(evidence), known=[{**ENTRY, "bound": bound}])[0] == status
+
+
+def test_a_place_with_brackets_is_no_pattern(gate):
+    failure = Evidence("layer table", "stages[1].repeats", 0.5, 0.0)
+    entry = {**ENTRY, "rung": "spec", "where": failure.where, "bound": {"error": 0.5}}
+    assert gate(report({"spec": (failure,)}), known=[{**entry, "subject": "*"}])[0] == 0
+
+
+# What fails
+
+
+@pytest.mark.parametrize("rung", LEVELS)
+def test_each_rung_must_have_passed(rung, gate):
+    for bad in (
+        report({rung: (PASSES, FAILS)}),
+        report({rung: ()}),
+        report(skipped=[rung]),
+        report(without=[rung]),
+    ):
+        status, out, _ = gate(bad)
+        (failure,) = json.loads(out)["failures"]
+        assert (status, failure["rung"]) == (1, rung)
+
+
+def test_an_error_without_a_number_is_never_excused(gate):
+    lost = dataclasses.replace(FAILS, error=float("inf"), kind="missing")
+    assert gate(report({"logits": (lost,)}), known=[ENTRY])[0] == 1
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"spec": "tinynet_d"},
+        {"rung": "loss"},
+        {"where": "classifier.*"},
+        {"subject": "mindspore pynative"},
+        {"bound": {"noise": 29}},
+        {"bound": "not climbed", "where": "*", "subject": "*"},
+    ],
+    ids=str,
+)
+def test_an_entry_excuses_nothing_elsewhere(elsewhere, gate):
+    assert gate(report({"logits": (FAILS,)}), known=[{**ENTRY, **elsewhere}])[0] == 1
+
+
+def test_one_failure_that_is_not_excused_is_enough(gate):
+    evidence = {"logits": (FAILS, dataclasses.replace(FAILS, where="conv_head"))}
+    status, out, _ = gate(report(evidence), known=[ENTRY])
+    assert status == 1
+    assert json.loads(out)["failures"][0]["message"].startswith("conv_head (mindspore graph)")
+
+
+@pytest.mark.parametrize("entry", [ENTRY, GONE], ids=["difference", "not climbed"])
+def test_an_entry_that_matches_nothing_fails(entry, gate):
+    status, out, _ = gate(report(), known=[entry])
+    found = json.loads(out)
+    assert (status, found["stale"], found["failures"]) == (1, ["exp"], [])
+
+
+def test_each_report_must_have_every_rung(gate):
+    # Of another device, say: what one of them proves the other does not.
+    status, out, _ = gate(report(), report(without=["onnx"]))
+    assert (status, len(json.loads(out)["failures"])) == (1, 1)
+
+
+def test_what_to_look_at_stands_first(gate):
+    bad = report({"layers-chained": (PASSES, FAILS)}, skipped=["onnx"])
+    entry = {**ENTRY, "rung": "layers-chained", "bound": {"noise": 29}}
+    _, out, _ = gate(bad, known=[entry, {**GONE, "id": "old", "rung": "resume"}], options=())
+    lines = [line.strip() for line in out.splitlines() if line]
+    assert lines == [
+        f"FAILED  1 reports, {len(LEVELS)} rungs: {len(LEVELS) - 2} passed, 2 failed; "
+        "1 known differences match nothing",
+        "look first at tinynet_e, rung layers-chained",
+        "Each layer within the whole net; in relative rms error",
+        "classifier (mindspore graph): value, error 3e-06 (30x noise), bound 2e-06 (20x noise), "
+        "would pass at 3e-06 (30x noise) instead of 2e-06 (20x noise)",
+        "the known difference exp excuses up to 29 times the noise",
+        "again: python scripts/parity.py --spec tinynet_e --levels layers-chained",
+        "failed",
+        "tinynet_e  layers-chained  classifier (mindspore graph): 3e-06 (30x noise), "
+        "bound 2e-06 (20x noise)",
+        "tinynet_e  onnx  not climbed: no onnx here",
+        "known differences that match nothing: remove them, or correct them",
+        "old  tinynet_e, rung resume, * (*)",
+    ]
+
+
+# What cannot be judged
+
+
+def broken(**fields):
+    return {**report_document(report()), **fields}
+
+
+def with_rung(**fields):
+    document = report_document(report())
+    document["rungs"][5] |= fields
+    return document
+
+
+FAILURE = report_document(report({"spec": (FAILS,)}))["rungs"][0]["worst"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({}, 'the key "report_version" is missing, expected 1, that of the reports'),
+        (broken(report_version=0), "report_version is 0, expected 1, that of the reports"),
+        (broken(rungs=[]), "rungs is [], expected at least one rung"),
+        (broken(rungs=broken()["rungs"] * 2), "rungs has spec 2 times, expected once"),
+        (broken(passed=False), "passed is False, expected True, as the numbers under it say"),
+        (with_rung(passed=False), "rungs[5].passed is False, expected True"),
+        (with_rung(failed=1), "rungs[5].failed is 1, expected 0"),
+        (with_rung(failures=[FAILURE]), "rungs[5].failed is 0, expected 1"),
+        (with_rung(worst=FAILURE), "rungs[5].failed is 0, expected 1"),
+        (with_rung(compared=0), "rungs[5].compared > 0 is False, expected True"),
+        (with_rung(worst=None), "rungs[5].passed is True, expected False"),
+        (with_rung(skipped="no time"), "rungs[5].compared > 0 is True, expected False"),
+        (with_rung(name="logic"), "has a rung logic, expected some of spec, parameters"),
+        (broken(spec="tinynet_d"), "no report is about tinynet_e"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_report_that_cannot_be_judged_is_status_2(document, message, gate):
+    status, out, err = gate(document)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"why": "?"}, 'unknown key "why" in difference[0], expected one of id, spec, rung'),
+        *(({key: None}, f'the key "{key}" is missing in difference[0]') for key in ENTRY),
+        ({"rung": "logic"}, "difference[0].rung is 'logic', expected one of spec, parameters"),
+        ({"id": "two words"}, 'difference[0].id is "two words", expected a name without spaces'),
+        ({"reason": ""}, 'difference[0].reason is "", expected a text'),
+        ({"link": "ask me"}, 'difference[0].link is "ask me", expected an address'),
+        ({"bound": {"noise": 0}}, 'difference[0].bound is {"noise": 0}, expected { noise = N }'),
+        ({"bound": {"noise": float("inf")}}, "Infinity is not a JSON number"),
+        ({"bound": {"noise": 2, "error": 1}}, "difference[0].bound is {"),
+        ({"bound": 7}, "difference[0].bound is 7, expected { noise = N }"),
+        ({"bound": "not climbed"}, "difference[0].where is 'classifier', expected \"*\""),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_entry_that_is_not_one_is_status_2(changes, message, gate):
+    entry = {key: value for key, value in {**ENTRY, **changes}.items() if value is not None}
+    status, out, err = gate(report(), known=[entry])
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_an_id_that_stands_twice_is_status_2(gate):
+    status, _, err = gate(report({"logits": (FAILS,)}), known=[ENTRY, ENTRY])
+    assert status == 2
+    assert "the id exp stands 2 times, expected 1" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from", "a.json"], "--from without --specs"),
+        (["--specs", "", "--from", "a.json"], "no such spec"),
+        (["--specs", "nobody"], "nobody: no such spec"),
+        (["--specs", "tinynet_e", "--from", "no.json"], "no.json: cannot be read"),
+        (["--specs", "tinynet_e", "--known", "no.toml"], "no.toml: cannot be read"),
+        (["--specs", "tinynet_e", "--modes", "fast"], "modes are fast"),
+        (["--specs", "tinynet_e", "--jobs", "0"], "--jobs is 0, expected a number from 1"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_one_line_and_status_2(arguments, message, run_script):
+    status, out, err = run_script("parity", "gate", *arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+# Where no framework is
+
+WITHOUT = """
+import runpy, sys
+
+class Missing:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("torch", "mindspore", "onnx", "onnxruntime", "skimage"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Missing())
+sys.argv = sys.argv[1:]
+sys.path.insert(0, "scripts")
+runpy.run_path("scripts/parity.py", run_name="__main__")
+"""
+
+
+def test_reports_are_judged_where_no_framework_is(tmp_path):
+    path = tmp_path / "parity.json"
+    path.write_text(json.dumps(report_document(report())))
+    words = ["parity.py", "gate", "--specs", "tinynet_e", "--from", path]
+    found = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+# Climbing
+
+
+def test_the_gate_climbs_every_rung_by_itself(tmp_path, run_script):
+    path, reports, junit = tmp_path / "small.json", tmp_path / "reports", tmp_path / "junit.xml"
+    path.write_text(format_spec(SPECS["small"]))
+    options = ("--modes", "pynative", "--report", reports, "--junit", junit)
+    status, out, _ = run_script("parity", "gate", "--specs", path, *options)
+    assert status == 0, out
+    assert (
+        out.splitlines()[-1]
+        == f"PASSED  1 reports, {len(LEVELS)} rungs: {len(LEVELS)} passed, 0 failed"
+    )
+    (suite,) = check_junit(junit)
+    assert [case.get("name") for case in suite.iter("testcase")] == list(LEVELS)
+    # And what it wrote can be judged again.
+    written = reports / "small" / "parity.json"
+    assert run_script("parity", "gate", "--specs", path, "--from", written)[0] == 0
+    command = json.loads(written.read_text())["command"]
+    assert command.endswith(f"parity.py --spec {path} --framework mindspore --modes pynative "
+                            "--device cpu --precision float32")  # fmt: skip
+
+
+# JUnit XML
+
+CHILDREN = {
+    "testsuites": {"testsuite"},
+    "testsuite": {"properties", "testcase"},
+    "properties": {"property"},
+    "property": set(),
+    "testcase": {"failure", "skipped"},
+    "failure": set(),
+    "skipped": set(),
+}
+ATTRIBUTES = {
+    "testsuites": {"name", "tests", "failures", "errors", "skipped", "time"},
+    "testsuite": {"name", "tests", "failures", "errors", "skipped", "time"},
+    "properties": set(),
+    "property": {"name", "value"},
+    "testcase": {"classname", "name", "time"},
+    "failure": {"message", "type"},
+    "skipped": {"message"},
+}
+
+
+def check_junit(path):
+    """Holds a file against the shape that CI systems read, and gives its suites.
+
+    Source: junit-10.xsd of Jenkins' xUnit plugin, as far as it is used here.
+    """
+    root = ElementTree.parse(path).getroot()
+    assert root.tag == "testsuites"
+    for element in root.iter():
+        assert {child.tag for child in element} <= CHILDREN[element.tag]
+        assert set(element.attrib) == ATTRIBUTES[element.tag]
+    for element in (root, *root.iter("testsuite")):
+        assert int(element.get("tests")) == len(list(element.iter("testcase"))) > 0
+        assert int(element.get("failures")) == len(list(element.iter("failure")))
+        assert int(element.get("skipped")) == len(list(element.iter("skipped")))
+        float(element.get("time"))
+    return list(root)
+
+
+def test_junit_of_a_gate(gate, tmp_path):
+    junit = tmp_path / "junit.xml"
+    noisy = dataclasses.replace(FAILS, note="\x1b[31m<broken> & torn\x00")
+    evidence = {"layers-chained": (FAILS,), "logits": (noisy,)}
+    known = [{**ENTRY, "rung": "layers-chained"}, {**ENTRY, "id": "old", "rung": "loss"}]
+    gate(report(evidence, skipped=["onnx"]), known=known, options=("--junit", junit))
+    suite, stale = check_junit(junit)
+    assert {p.get("name"): p.get("value") for p in suite.iter("property")}["torch"] == "2.13.0"
+    cases = {case.get("name"): case for case in suite.iter("testcase")}
+    assert list(cases) == list(LEVELS)
+    assert cases["loss"].find("*") is None
+    assert cases["layers-chained"].find("skipped").get("message").startswith("known difference exp")
+    assert cases["onnx"].find("failure").get("message") == "not climbed: no onnx here"
+    failure = cases["logits"].find("failure")
+    assert failure.get("message") == "classifier (mindspore graph): 3e-06 (30x noise), bound " \
+                                     "2e-06 (20x noise)"  # fmt: skip
+    assert "would pass at 3e-06 (30x noise)" in failure.text
+    assert "(?[31m<broken> & torn?)" in failure.text
+    assert "again: python scripts/parity.py --spec tinynet_e --levels logits" in failure.text
+    assert [case.get("name") for case in stale.iter("testcase")] == ["old"]
+
+
+def test_junit_of_a_ladder(tmp_path, run_script):
+    path, junit = tmp_path / "small.json", tmp_path / "junit.xml"
+    path.write_text(format_spec(SPECS["small"]))
+    levels = ("--levels", "spec,parameters", "--modes", "pynative", "--json")
+    status, _, _ = run_script("parity", "--spec", path, *levels, "--junit", junit)
+    (suite,) = check_junit(junit)
+    assert status == 0
+    assert [case.get("name") for case in suite.iter("testcase")] == ["spec", "parameters"]
+
+
+# The lists there are
+
+
+def test_the_list_of_this_project_is_one():
+    load_known_differences(ROOT / "tests" / "known_differences.toml", LEVELS)
+
+
+def test_the_list_that_the_docs_show_is_one(tmp_path):
+    page = (ROOT / "docs" / "ci.md").read_text()
+    shown = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "known.toml").write_text(shown[1])
+    in_bounds, not_climbed = load_known_differences(tmp_path / "known.toml", LEVELS)
+    assert (in_bounds.unit, in_bounds.bound) == ("noise", 12.0)
+    assert not_climbed.is_about_rung("my_net", "trajectory")

@@ -1,0 +1,645 @@
+"""The report, from the outside in: what a person reads when twins agree and when they do not."""
+
+import dataclasses
+import json
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from parity.audit.formulas import Pattern
+from parity.audit.results import Audit, Row, save_audit
+from parity.known_differences import NOT_CLIMBED, KnownDifference
+from parity.recordings.comparison import Difference
+from parity.report.differences import differences
+from parity.report.folder import write_html
+from parity.report.markup import serialise
+from parity.report.operators import operators
+from parity.report.page import Figure
+from parity.report.series import series_plot
+from parity.report.text import format_report, format_rung
+from parity.results import Divergence, Evidence, Report, Rung, Series
+
+LAYERS = (
+    "conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0", "blocks.0.1", "conv_head", "classifier"
+)  # fmt: skip
+SUBJECTS = ("mindspore pynative", "mindspore graph")
+VOID = {"meta", "img", "line", "rect", "path", "circle", "br", "link"}
+RUNGS = (
+    "spec", "parameters", "pixels", "layers-isolated", "layers-chained", "logits", "loss",
+    "gradients-isolated", "gradients-chained", "statistics", "schedule", "optimizer", "ema",
+    "trajectory", "metrics", "onnx", "checkpoints", "resume",
+)  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Collects start tags with their attributes, and all text; refuses tags left open."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.words, self._open = [], [], []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self._open):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def of_class(self, name):
+        return [attrs for _, attrs in self.tags if name in attrs.get("class", "").split()]
+
+
+def layer_rung(name="layers-chained"):
+    evidence = [
+        Evidence(subject, layer, error=2e-7 * (1 + index), bound=6e-6, noise=2e-7)
+        for subject in SUBJECTS
+        for index, layer in enumerate(LAYERS)
+    ]
+    reason = "errors of all layers before add up"
+    return Rung(name, "Each layer", "relative rms error", reason, tuple(evidence), 1.5)
+
+
+def gradient_rung(name, error=1e-7):
+    """Gradients the way they flow, of a block with more tensors and one with fewer."""
+    places = ["classifier.bias", "classifier.weight", "blocks.1.0.bn1.bias"]
+    places += ["blocks.1.0.bn1.weight", "blocks.1.0.conv_pw.weight", "blocks.0.0.conv_dw.weight"]
+    places += ["conv_stem.weight"]
+    if name == "gradients-isolated":
+        places[2:2] = ["classifier input"]
+    else:
+        places += ["input"]
+    evidence = [
+        Evidence(subject, place, error, bound=8e-7, noise=1e-7)
+        for subject in SUBJECTS
+        for place in places
+    ]
+    return Rung(name, "Gradients", "relative rms error", "rounding", tuple(evidence), 0.4)
+
+
+def trajectory_rung():
+    losses = (2.5, 2.25, 2.0)
+    series = [
+        Series("float64 judge", losses),
+        Series("PyTorch float32, sample 0", (2.5, 2.25 + 2e-7, 2.0 - 2e-7)),
+        *(Series(subject, (2.5, 2.25 + 1e-6, 2.0 + 2e-6)) for subject in SUBJECTS),
+    ]
+    evidence = [
+        Evidence(subject, f"loss of step {step}", error, bound=8e-6, noise=1e-6)
+        for subject in SUBJECTS
+        for step, error in ((1, 0.0), (2, 1e-6 / 2.25), (3, 1e-6))
+    ]
+    evidence += [Evidence(subject, "weights", 1e-7, 8e-6, noise=1e-6) for subject in SUBJECTS]
+    return Rung(
+        "trajectory", "Training", "relative error", "envelope", tuple(evidence), 2.0, tuple(series)
+    )
+
+
+def metrics_rung():
+    evidence = []
+    for runtime in ("mindspore pynative", "ONNX Runtime"):
+        evidence += [
+            Evidence(runtime, "coffee.png", 0.0, 0.0, note="says espresso"),
+            Evidence(runtime, "top-1", 0.0, 1e-9),
+            Evidence(runtime, "mean loss", 1e-7, 2e-6, noise=1e-7),
+            Evidence(f"{runtime}, its loop", "best top-1", 0.0, 1e-9),
+            Evidence(f"{runtime}, its loop", "mean loss of the average", 1e-7, 2e-6, noise=1e-7),
+        ]
+    return Rung("metrics", "Photographs", "1 if another", "no flips", tuple(evidence), 0.3)
+
+
+COMMAND = "python scripts/parity.py --spec tinynet_e --seed 7"
+
+
+def plain_rung(name):
+    item = Evidence("mindspore graph", f"what {name} looks at", 0.0, 0.0, kind="bits")
+    return Rung(name, f"About {name}", "share of numbers that differ", "a copy", (item,), 0.1)
+
+
+def passing_report():
+    logits = Evidence("mindspore graph", "classifier", 1.234e-6, 4e-5, noise=2e-6)
+    made = {
+        "layers-chained": layer_rung(),
+        "logits": Rung("logits", "Logits", "relative rms error", "MindSpore's exp", (logits,), 0.2),
+        "gradients-isolated": gradient_rung("gradients-isolated"),
+        "gradients-chained": gradient_rung("gradients-chained"),
+        "trajectory": trajectory_rung(),
+        "metrics": metrics_rung(),
+    }
+    rungs = tuple(made.get(name) or plain_rung(name) for name in RUNGS)
+    return Report("tinynet_e", "made from seed 7", COMMAND, rungs, {"torch": "9.9.0"}, 12.3)
+
+
+def rung_of(report, name):
+    return next(rung for rung in report.rungs if rung.name == name)
+
+
+def with_failures(report, name, *failures):
+    """The report with a rung whose evidence at the failures' places is theirs instead."""
+    places = {(item.subject, item.where): item for item in failures}
+    rungs = [
+        dataclasses.replace(
+            rung,
+            evidence=tuple(places.get((item.subject, item.where), item) for item in rung.evidence),
+        )
+        if rung.name == name
+        else rung
+        for rung in report.rungs
+    ]
+    return dataclasses.replace(report, rungs=tuple(rungs))
+
+
+@pytest.fixture
+def failing_report():
+    return with_failures(
+        passing_report(),
+        "layers-chained",
+        Evidence("mindspore pynative", "blocks.0.0", 0.00321, 6e-6, noise=2e-7),
+        Evidence(
+            "mindspore pynative", "classifier", math.inf, 6e-6, 2e-7, "shape",
+            "shape (2, 10), expected (2, 1000)",
+        ),
+    )  # fmt: skip
+
+
+SCRIPT = """\
+# a < b & c > d </code></pre><script>alert(1)</script>
+print("difference")
+"""
+
+
+@pytest.fixture
+def traced_report(failing_report):
+    divergence = Divergence(
+        rung="layers-chained", where="blocks.0.0.bn1", operation="batch norm in evaluation mode",
+        direction="forward", framework="mindspore", file="mindspore_impl/blocks.py",
+        definition="batch_norm", error=0.00117, noise=6e-8, bound=2.4e-7,
+        explanation="It computes what an eps of 0.001 would give.", script=SCRIPT,
+    )  # fmt: skip
+    return dataclasses.replace(failing_report, divergence=divergence)
+
+
+LINK = "https://example.org/issues/17"
+
+
+def known_difference(where, noise):
+    return KnownDifference(
+        "lite0-kinks", "tinynet_*", "layers-chained", where, "mindspore *", "noise", noise,
+        "ReLU6 has <kinks>", LINK,
+    )  # fmt: skip
+
+
+def page_of(report, folder, known=()):
+    path = write_html(report, folder / "made" / "here", known=known)
+    assert path.name == "parity.html"
+    beside = ["reproduce.py"] if report.divergence else []
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "parity.html", "parity.json", *beside
+    ]  # fmt: skip
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_progress_of_a_passing_rung():
+    line = format_rung(layer_rung())
+    assert line.split()[:3] == ["ok", "layers-chained", "14"]
+    assert "worst 7x noise (bound 30x): classifier (mindspore pynative)" in line
+    assert "1.5 s" in line
+
+
+def test_progress_of_a_failing_rung(failing_report):
+    line = format_rung(rung_of(failing_report, "layers-chained"))
+    assert line.startswith("FAIL  layers-chained")
+    assert "worst shape: classifier (mindspore pynative)" in line
+
+
+def test_progress_of_identical_bits():
+    assert format_rung(passing_report().rungs[0]).endswith("no difference")
+
+
+def test_a_rung_that_compared_nothing_says_so(tmp_path):
+    empty = dataclasses.replace(layer_rung("onnx"), evidence=())
+    report = dataclasses.replace(passing_report(), rungs=(empty,))
+    assert "nothing was compared" in format_rung(empty)
+    assert "FAILED" in format_report(report)
+    assert "onnx : nothing compared" in page_of(report, tmp_path).text
+
+
+def test_text_of_a_passing_report():
+    text = format_report(passing_report())
+    assert "PASSED  tinynet_e, weights made from seed 7: 18 of 18 rungs passed, " in text
+    assert "divergence" not in text
+
+
+def test_text_of_a_failing_report_says_where_and_what_would_have_passed(failing_report):
+    text = format_report(failing_report)
+    assert "FAILED  tinynet_e" in text
+    assert "first divergence: blocks.0.0 (mindspore pynative), rung layers-chained" in text
+    assert "0.00321 (16,050x noise) instead of 6e-06 (30x noise)" in text
+    assert "layers-chained: 2 of 14 comparisons failed" in text
+    assert "shape (2, 10), expected (2, 1000)" in text
+    assert "smallest bound that passes all: none (shape)" in text
+    assert "--spec tinynet_e --seed 7 --levels layers-chained" in text
+
+
+def test_text_of_many_failures_is_cut():
+    noise = dataclasses.replace
+    failures = [noise(item, error=1.0) for item in layer_rung().evidence]
+    text = format_report(with_failures(passing_report(), "layers-chained", *failures))
+    assert "and 4 more" in text
+    assert "1 (5,000,000x noise) instead of 6e-06 (30x noise)" in text
+
+
+def test_where_only_identical_bits_pass_no_other_bound_is_offered():
+    differing = Evidence("mindspore graph", "what pixels looks at", 0.25, 0.0, kind="bits")
+    text = format_report(with_failures(passing_report(), "pixels", differing))
+    assert "0.25, but only 0 is right here" in text
+
+
+def test_given_weights_are_in_the_command_that_runs_it_again(failing_report):
+    command = "python scripts/parity.py --weights 'my weights.pth'"
+    report = dataclasses.replace(failing_report, weights="my weights.pth", command=command)
+    assert f"{command} --levels layers-chained" in format_report(report)
+
+
+def test_page_of_a_passing_report(tmp_path):
+    page = page_of(passing_report(), tmp_path)
+    assert page.text.index("PASSED") < page.text.index("The ladder")
+    for expected in (
+        "18 of 18 rungs passed", "errors of all layers before add up", "1.23e-06", "0.617x",
+        "espresso", "9.9.0", "python scripts/parity.py --spec tinynet_e --seed 7",
+    ):  # fmt: skip
+        assert expected in page.text
+    assert page.of_class("mark failed") == []
+    assert "Look here first" not in page.text
+
+
+def test_page_of_a_failing_report_has_the_numbers_of_the_failure(failing_report, tmp_path):
+    page = page_of(failing_report, tmp_path)
+    assert page.text.index("FAILED") < page.text.index("Look here first")
+    assert page.text.index("Look here first") < page.text.index("The ladder")
+    for expected in (
+        "blocks.0.0", "0.00321 (16,050x noise)", "6e-06 (30x noise)", "none (shape)",
+        "shape (2, 10), expected (2, 1000)", "--levels layers-chained",
+    ):  # fmt: skip
+        assert expected in page.text
+
+
+def test_every_rung_stands_in_the_ladder_with_its_reason(tmp_path):
+    report = passing_report()
+    text = page_of(report, tmp_path).text
+    for rung in report.rungs:
+        assert f"{rung.name} {rung.title} {len(rung.evidence)}" in text
+        assert text.count(rung.reason) >= 1
+
+
+def test_a_skipped_rung_is_neither_passed_nor_failed(tmp_path):
+    reason = "no image has 7 channels to train on"
+    rungs = tuple(
+        dataclasses.replace(rung, evidence=(), series=(), skipped=reason)
+        if rung.name == "trajectory"
+        else rung
+        for rung in passing_report().rungs
+    )
+    report = dataclasses.replace(passing_report(), rungs=rungs)
+    line = format_rung(rung_of(report, "trajectory"))
+    assert line.split(maxsplit=2) == ["skip", "trajectory", reason]
+    assert "PASSED  tinynet_e" in format_report(report)
+    assert "17 of 17 rungs passed, 1 skipped" in format_report(report)
+    page = page_of(report, tmp_path)
+    assert f"skipped trajectory Training 0 2.0 s {reason}" in page.text
+    assert "Failures" not in page.text
+
+
+def test_a_known_difference_is_told_where_it_excuses(failing_report, tmp_path):
+    excused = "value known difference lite0-kinks : ReLU6 has <kinks>"
+    some = page_of(failing_report, tmp_path, [known_difference("blocks.*", noise=2e4)])
+    assert excused in some.text
+    assert some.text.count("lite0-kinks") == 1
+    assert "which a gate lets pass" not in some.text
+    beyond = page_of(failing_report, tmp_path, [known_difference("blocks.*", noise=1e4)])
+    assert "lite0-kinks" not in beyond.text
+    value = Evidence(SUBJECTS[0], "classifier", 1e-3, 6e-6, noise=2e-7)
+    report = with_failures(failing_report, "layers-chained", value)
+    both = page_of(report, tmp_path, [known_difference("*", noise=2e4)])
+    assert both.text.count(excused) == 2
+    assert "All that failed are known differences, which a gate lets pass." in both.text
+
+
+def test_a_known_difference_is_told_where_a_rung_is_not_climbed(tmp_path):
+    skipped = dataclasses.replace(layer_rung(), evidence=(), skipped="no photographs")
+    report = dataclasses.replace(passing_report(), rungs=(skipped, plain_rung("ema")))
+    known = dataclasses.replace(known_difference("*", 0), subject="*", unit=NOT_CLIMBED)
+    text = page_of(report, tmp_path, [known]).text
+    assert "no photographs known difference lite0-kinks : ReLU6 has <kinks>" in text
+
+
+def test_a_traced_divergence_comes_first_with_its_script(traced_report, tmp_path):
+    text = format_report(traced_report)
+    for expected in (
+        "first divergence: blocks.0.0.bn1, batch norm in evaluation mode, forward",
+        "mindspore_impl/blocks.py: batch_norm", "0.00117 (19,500x noise)",
+        "0.00117 (19,500x noise) instead of 2.4e-07 (4x noise)", "an eps of 0.001",
+    ):  # fmt: skip
+        assert expected in text
+    page = page_of(traced_report, tmp_path)
+    assert (tmp_path / "made" / "here" / "reproduce.py").read_text() == SCRIPT
+    assert page.text.index("Look here first") < page.text.index("The ladder")
+    for expected in (
+        "mindspore_impl/blocks.py: batch_norm", "batch norm in evaluation mode, forward",
+        "0.00117 (19,500x noise) instead of 2.4e-07 (4x noise)", "reproduce.py",
+    ):  # fmt: skip
+        assert expected in page.text
+    assert "".join(page.words).count(SCRIPT) == 1
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+
+
+def test_a_figure_stands_in_front_of_the_ladder(failing_report, tmp_path):
+    truth = Series("one", (3.0, 2.0, 1.0))
+    drawing = series_plot("Runs", truth, [Series("other", (2.0, 1.5), first=2)])
+    figure = Figure("Two runs", "One & the other.", drawing)
+    page = Page(write_html(failing_report, tmp_path, [figure]).read_text(encoding="utf-8"))
+    assert page.text.index("Two runs One & the other.") < page.text.index("The ladder")
+
+
+def test_what_differs_between_two_packs_stands_in_front(failing_report, tmp_path):
+    found = [
+        Difference("ONEDNN_MAX_CPU_ISA", "AVX2", "<unset>", "may explain"),
+        Difference("framework", "torch", "mindspore", "expected"),
+    ]
+    figures = differences(found, ("packs/a", "packs/b"))
+    page = Page(write_html(failing_report, tmp_path, figures).read_text(encoding="utf-8"))
+    table = "What packs/a packs/b Meaning ONEDNN_MAX_CPU_ISA AVX2 <unset> may explain framework"
+    assert page.text.index(table) < page.text.index("Look here first")
+    assert differences([], ("a", "b")) == []
+
+
+def test_page_loads_nothing(failing_report, tmp_path):
+    known = [known_difference("*", noise=2e4)]
+    html = write_html(failing_report, tmp_path, known=known).read_text(encoding="utf-8")
+    assert LINK in html
+    assert not {"link", "img", "iframe", "object", "base"} & {tag for tag, _ in Page(html).tags}
+    for tag, attributes in Page(html).tags:
+        # What a reader may follow is no part of the page.
+        loads = {"src", "srcset", "xlink:href"} | ({"href"} if tag != "a" else set())
+        assert not loads & set(attributes)
+    assert not re.search(r"url\(|@import|fetch\(", html)
+    assert set(re.findall(r"https?:[^\"<]*", html)) <= {LINK}
+
+
+def drawn(report, rung, tmp_path):
+    """The page of a single rung."""
+    return page_of(dataclasses.replace(report, rungs=(rung_of(report, rung),)), tmp_path)
+
+
+def test_plot_has_one_mark_per_layer_per_subject_between_noise_and_bound(tmp_path):
+    page = drawn(passing_report(), "layers-chained", tmp_path)
+    marks = [mark for mark in page.of_class("mark") if "transform" in mark]
+    assert len(page.of_class("spot")) == len(LAYERS)
+    assert len(marks) == len(LAYERS) * len(SUBJECTS)
+    lines = [attrs for attrs in page.of_class("bound") if attrs["d"] != "M0,6H18"]
+    assert len(lines) == 1
+    for subject in SUBJECTS:
+        assert f"{subject}: 4e-07 (2x noise), bound 30x" in page.text
+
+
+def test_plot_marks_failures_and_what_has_no_size(failing_report, tmp_path):
+    page = drawn(failing_report, "layers-chained", tmp_path)
+    failed = [set(mark["class"].split()) for mark in page.of_class("failed") if "d" in mark]
+    assert len(failed) == 2
+    assert sum("cross" in classes for classes in failed) == 1
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-30, 1e30, math.inf, math.nan])
+def test_any_error_has_a_place_in_the_plot(error, tmp_path):
+    item = Evidence(SUBJECTS[0], "bn1", error, 1e-6, noise=1e-7)
+    report = with_failures(passing_report(), "layers-chained", item)
+    page = drawn(report, "layers-chained", tmp_path)
+    heights = [
+        float(mark["transform"].partition(",")[2].rstrip(")"))
+        for mark in page.of_class("mark")
+        if "transform" in mark
+    ]
+    assert len(heights) == len(LAYERS) * len(SUBJECTS)
+    assert all(0 <= height <= 300 for height in heights)
+    if not math.isfinite(error):
+        assert min(heights) == 14.0  # at the ceiling, far above its bound
+
+
+def cells_of(page):
+    return [attrs for tag, attrs in page.tags if tag == "td" and "title" in attrs]
+
+
+def gradients(*rungs):
+    return dataclasses.replace(passing_report(), rungs=rungs)
+
+
+def test_heat_map_has_a_cell_for_every_comparison(tmp_path):
+    rungs = [gradient_rung(name) for name in ("gradients-isolated", "gradients-chained")]
+    page = page_of(gradients(*rungs), tmp_path)
+    told = [cell["title"].splitlines() for cell in cells_of(page)]
+    assert sorted(
+        (where, subject.partition(":")[0], rung) for where, _, subject, rung, _ in told
+    ) == sorted((item.where, item.subject, rung.name) for rung in rungs for item in rung.evidence)
+    # The block with the most tensors comes in its own order, and the input's row is the stem's.
+    heads = "layer mindspore pynative gradients-isolated mindspore pynative gradients-chained "
+    assert heads in page.text
+    assert "conv_stem blocks.0.0 blocks.1.0 classifier" in page.text
+    assert len(page.of_class("over")) == 1  # in the legend
+    assert len(page.of_class("chosen")) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "shade"),
+    [(0.0, "h0"), (2e-8, "h0"), (4e-8, "h1"), (9e-8, "h2"), (1.9e-7, "h3"), (3.9e-7, "h4"),
+     (8e-7, "h5"), (8.1e-7, "over"), (math.inf, "over"), (math.nan, "over")],
+)  # fmt: skip
+def test_heat_map_shades_shares_of_the_bound(error, shade, tmp_path):
+    page = page_of(gradients(gradient_rung("gradients-chained", error)), tmp_path)
+    cells = cells_of(page)
+    assert len(cells) == 16
+    assert all(shade in cell["class"].split() for cell in cells)
+    # Not by colour alone; one sign stands in the legend.
+    assert page.words.count("!") == 1 + (shade == "over") * len(cells)
+
+
+def test_trajectories_are_drawn_over_each_other_and_held_to_bounds(tmp_path):
+    page = drawn(passing_report(), "trajectory", tmp_path)
+    curves = [attrs for attrs in page.of_class("curve") if attrs["d"] != "M0,6H18"]
+    assert [attrs["d"].count(",") for attrs in curves] == [3, 3, 3]
+    assert len(page.of_class("spot")) == 3
+    marks = [mark for mark in page.of_class("mark") if "transform" in mark]
+    assert len(marks) == 2 * len(SUBJECTS)  # where nothing differs there is none
+    assert sum(tag == "circle" for tag, _ in page.tags) == 2
+    (bound,) = [attrs for attrs in page.of_class("bound") if attrs["d"] != "M0,6H18"]
+    (noise,) = [attrs for tag, attrs in page.tags if tag == "path" and attrs["class"] == "noise"]
+    top = [float(line["d"].split(",")[1].partition("H")[0]) for line in (bound, noise)]
+    assert top[0] < min(float(mark["transform"].partition(",")[2][:-1]) for mark in marks)
+    assert top[0] < top[1]
+    assert (
+        "step 3 float64 judge: 2 mindspore pynative: 2.000002, 1e-06 away (1x noise), bound 8x"
+        in page.text
+    )
+
+
+def test_a_loss_beyond_its_bound_is_marked_and_told_first(tmp_path):
+    item = Evidence(SUBJECTS[1], "loss of step 2", 1e-3, bound=8e-6, noise=1e-6)
+    page = drawn(with_failures(passing_report(), "trajectory", item), "trajectory", tmp_path)
+    assert len([mark for mark in page.of_class("failed") if "transform" in mark]) == 1
+    assert page.text.count("step 2 float64 judge") == 2  # at its place, and below the drawing
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, 0.0, 1e30])
+def test_any_loss_can_be_drawn(loss):
+    truth = Series("one", (3.0, loss, 1.0))
+    drawing = series_plot("Runs", truth, [Series("other", (3.0, 2.0, loss))])
+    numbers = [mark.get("transform") for mark in drawing.iter("path") if mark.get("transform")]
+    assert numbers
+    assert not any("nan" in text or "inf" in text for text in numbers)
+    for curve in drawing.iter("path"):
+        assert "nan" not in curve.get("d")
+
+
+def test_the_ladder_shows_how_many_came_how_near(tmp_path):
+    severities = (0.0, 1e-9, 0.02, 0.9, 0.9, 1.0, 2.0, 1e9, math.inf)
+    evidence = tuple(
+        Evidence("graph", str(index), severity, 1.0, 0.1)
+        for index, severity in enumerate(severities)
+    )
+    rung = dataclasses.replace(layer_rung("ema"), evidence=evidence)
+    page = page_of(dataclasses.replace(passing_report(), rungs=(rung,)), tmp_path)
+    bars = [
+        (attrs["class"] == "fill", (float(attrs["x"]) - 1) / 9, float(attrs["height"]))
+        for attrs in page.of_class("fill")
+    ]
+    # Half decades from a thousandth to a thousand times the bound, which is between 5 and 6.
+    assert [bar[:2] for bar in bars] == [
+        (True, 0), (True, 2), (True, 5), (False, 6), (False, 11)
+    ]  # fmt: skip
+    assert max(bars, key=lambda bar: bar[2]) == (True, 5, 26.0)
+    assert "6 within their bounds, 3 beyond" in page.text
+
+
+def store_audit(folder, framework="mindspore", version="2.10.0", device="cpu"):
+    rows = (
+        Row("sigmoid", "y", 74.9, "x (2, 3), element (0, 1)", 44.0, 30),
+        Row("sigmoid", "dx", math.inf, "x (1, 1), element (0, 0)", 43.8, 30),
+        Row("batch norm", "y", 2.5, "x (2, 3), element (0, 0)", 1.0, 30),
+        Row("batch norm", "running_mean", 5.5, "x (9, 3), element (2,)", 1.0, 30),
+    )
+    halves = Pattern("whole blocks", 8, {"eps outside the root": "0-7", "inside": "8"})
+    made = Audit(
+        framework, version, device, "a machine", "the command", "2026-01-01", (1, 2), rows,
+        {"stock RMSProp": halves},
+    )  # fmt: skip
+    save_audit(made, folder)
+
+
+def operators_of(environment, folder):
+    return Page(serialise(list(operators(environment, folder))))
+
+
+def test_operators_show_the_stored_audits_of_the_versions_there_are(tmp_path):
+    store_audit(tmp_path)
+    store_audit(tmp_path, version="2.9.0")
+    store_audit(tmp_path, "torch", "2.13.0")
+    page = operators_of({"mindspore": "2.10.0", "torch": "2.13.0+cpu"}, tmp_path)
+    both = "MindSpore 2.10.0, cpu PyTorch 2.13.0, cpu forward backward forward backward"
+    assert f"operator {both} sigmoid 74.9 inf 74.9 inf batch norm 5.5 5.5" in page.text
+    assert "2.9.0" not in page.text
+    pattern = "in whole blocks of 8: eps outside the root; behind them: inside"
+    assert f"stock RMSProp {pattern} {pattern}" in page.text
+    told = [cell["title"] for cell in cells_of(page)]
+    assert "batch norm\nMindSpore 2.10.0, cpu\nrunning_mean: 5.5 at x (9, 3), element (2,)" in told
+    # Folded, each of them has all that was measured.
+    assert page.text.count("All of") == 2
+    assert page.text.count("batch norm y 2.5 1 30 x (2, 3), element (0, 0)") == 2
+
+
+def test_operators_without_an_audit_say_how_to_make_it(tmp_path):
+    store_audit(tmp_path, version="2.9.0")
+    page = operators_of({"mindspore": "2.10.0", "torch": "not installed"}, tmp_path)
+    assert "No audit of MindSpore 2.10.0 is stored." in page.text
+    assert "python scripts/parity.py audit --framework mindspore" in page.text
+    assert "PyTorch" not in page.text
+    assert cells_of(page) == []
+    assert operators_of({"python": "3.11"}, tmp_path).tags == []
+
+
+def test_operators_of_two_machines_are_both_shown(tmp_path):
+    store_audit(tmp_path)
+    store_audit(tmp_path, version="2.9.0")
+    environment = {"mindspore": "2.10.0 | 2.9.0", "torch": "not installed | 2.13.0+cu130"}
+    text = operators_of(environment, tmp_path).text
+    assert "MindSpore 2.10.0, cpu MindSpore 2.9.0, cpu forward backward" in text
+    assert "No audit of PyTorch 2.13.0 is stored." in text
+
+
+def test_photographs_and_scores_stand_apart(tmp_path):
+    wrong = Evidence("ONNX Runtime", "top-1", 14.3, 1e-9, note="is 28.57 %, expected 42.86 %")
+    page = drawn(with_failures(passing_report(), "metrics", wrong), "metrics", tmp_path)
+    assert "Photograph mindspore pynative ONNX Runtime coffee.png espresso espresso" in page.text
+    assert "top-1 as expected is 28.57 %, expected 42.86 %" in page.text
+    assert "best top-1" not in page.text  # those who answered photographs
+    for where in ("ONNX Runtime mean loss", "ONNX Runtime, its loop mean loss of the average"):
+        assert f"ok metrics {where}" in page.text
+    assert page.of_class("plot") == []  # so few places are a table
+
+
+def test_a_rung_that_broke_off_is_shown(tmp_path):
+    broken = Evidence("", "?", math.inf, 0.0, kind="error", note="RuntimeError: no kernel")
+    rungs = (dataclasses.replace(layer_rung(), evidence=(broken,)),)
+    report = dataclasses.replace(passing_report(), rungs=rungs)
+    assert "RuntimeError: no kernel" in format_report(report)
+    assert "RuntimeError: no kernel" in page_of(report, tmp_path).text
+
+
+def test_text_is_escaped(tmp_path):
+    hostile = "<script>alert('&amp;')</script>"
+    item = Evidence(hostile, hostile, 1.0, 1e-6, noise=1e-7, note=hostile)
+    rung = dataclasses.replace(layer_rung(), title=hostile, evidence=(item, *layer_rung().evidence))
+    report = Report(hostile, hostile, hostile, (rung,), {hostile: hostile}, 1.0)
+    page = page_of(report, tmp_path)
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert page.text.count(hostile) > 8
+
+
+def test_document_is_strict_json_in_which_no_size_is_null(failing_report, tmp_path):
+    write_html(failing_report, tmp_path)
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    text = (tmp_path / "parity.json").read_text(encoding="utf-8")
+    document = json.loads(text, parse_constant=refuse)
+    assert document["passed"] is False
+    assert document["first_divergence"]["where"] == "blocks.0.0"
+    rungs = {rung["name"]: rung for rung in document["rungs"]}
+    assert [item["error"] for item in rungs["layers-chained"]["failures"]] == [0.00321, None]
+    assert rungs["trajectory"]["series"][0] == {
+        "label": "float64 judge", "values": [2.5, 2.25, 2.0], "first": 1
+    }  # fmt: skip
+
+
+def test_importing_the_report_loads_no_framework():
+    code = (
+        "import sys, parity.report.folder, parity.report.text; "
+        "print({'torch', 'mindspore', 'onnx'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,291 @@
+"""Samples nets at fixed costs, trains each briefly, and says what makes the better ones."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinynet.cli.command import Parser, natural, positive
+from tinynet.utils.processes import processors
+
+if TYPE_CHECKING:
+    from tinynet.search.worker import Work
+
+DESCRIPTION = """\
+Samples twists of a base that cost the same, trains each of them briefly by a recipe, and collects
+what they reached: a table, the front of nets that no other beats, rank correlations of accuracy
+with resolution, depth and width at fixed cost, and the nets that the tiny formula makes of the
+front.
+
+DIR gets plan.json, a file for each training in models/, and what is collected: table.csv,
+report.json, and frontier.json, which derive.py --frontier takes. Give any number of processes on
+any number of machines the same command and a DIR that they share: they claim trainings one by one,
+and each ends when all are done. Whoever is killed is started again with the same command: what is
+done stays done, and what was interrupted goes on. With more --models or --seeds a search goes on
+too.
+"""
+
+EXAMPLES = """\
+examples:
+  search.py --framework torch --output runs/search        digits, ten minutes on one core
+  search.py --output runs/search --collect                what there is by now
+  search.py --output runs/search --collect --figures figures
+  derive.py --frontier runs/search/frontier.json --macs 1M      a net by the curves that were found
+  search.py --framework torch --output shared/search --spec efficientnet_b0 --recipe imagenet100 \\
+            --data imagenet100.json --set epochs=30 --device cuda --workers 12 \\
+            --costs 0.06,0.12,0.25,0.5 --models 96 --seeds 1 --resolution 0.4,1.2 --depth 0.4,1.4
+                                                          the same on each GPU of a cluster
+
+A claim is stale when its process is on this machine and is no more, or when it was not renewed for
+ten minutes; whoever sees that goes on with its training. So clocks must agree to some minutes.
+
+A net whose loss is not finite any more has diverged. That is its result: it is told, it is not
+trained again, and the front and the ranks are those of the others.
+
+exit status: 0 when everything is trained, 128 + the signal when a signal ended it, 2 for a wrong
+argument or file, or a folder that holds another search.
+"""
+
+_BASE, _RECIPE = "search/efficientnet_b0_digits.json", "search/digits_search.json"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses the arguments, trains what is left and reports."""
+    options = _parse(argv)
+    # Imported here, so that --help answers at once.
+    from tinynet.formula.frontier import format_frontier
+    from tinynet.search.plan import load_plan, load_results
+    from tinynet.search.results import collect, format_table
+    from tinynet.training.run import check_output
+    from tinynet.utils.strict_json import write_atomically
+
+    folder = Path(options.output)
+    if options.collect:
+        plan = load_plan(folder)
+    else:
+        check_output(folder)
+        job = _job(folder, options)
+        plan = job.plan
+        stopped_by, left = _train(job, options)
+        if stopped_by:
+            print(f"not done, {left} left; the same command goes on", file=sys.stderr)
+            return 128 + stopped_by
+    found = collect(plan, load_results(folder))
+    from tinynet.search.reports import format_found, found_document
+
+    document = found_document(plan, found)
+    for name, text in (
+        ("table.csv", format_table(found)),
+        ("frontier.json", format_frontier(found.frontier)),
+        ("report.json", json.dumps(document, indent=2) + "\n"),
+    ):
+        write_atomically(folder / name, lambda to, text=text: to.write_text(text, encoding="utf-8"))
+    figures: list[str] = []
+    if options.figures:
+        from tinynet.search.figures import draw
+
+        figures = [str(path) for path in draw(Path(options.figures), found)]
+    document |= {"output": options.output, "figures": figures}
+    print(json.dumps(document) if options.json else format_found(plan, found))
+    return 0
+
+
+def _job(folder: Path, options: argparse.Namespace) -> Work:
+    from tinynet.backend import load_twin
+    from tinynet.data.open_data import open_data
+    from tinynet.data.sources import fingerprint
+    from tinynet.recipe import RECIPE_DIRECTORY, load_recipe
+    from tinynet.search.plan import Plan, SearchError, open_search, trainings
+    from tinynet.search.worker import Work
+    from tinynet.spec import SPEC_DIRECTORY, load_spec
+    from tinynet.training.run import Options
+
+    twin = load_twin(options.framework)
+    recipe = load_recipe(options.recipe or RECIPE_DIRECTORY / _RECIPE, options.set)
+    base = options.spec or SPEC_DIRECTORY / _BASE
+    data_name = options.data or recipe.data
+    if data_name is None:
+        raise SearchError(f"--data is not given, and the recipe {recipe.name} has no default")
+    data = open_data(data_name, load_spec(base), options.classes_from_data)
+    plan = Plan(
+        data.spec, options.seed, options.costs, options.resolution, options.depth,
+        options.width, options.tolerance, recipe, options.framework, options.precision,
+        options.micro_batch, len(data.train), fingerprint(data.train),
+    )  # fmt: skip
+    sampled = trainings(plan, options.models, options.seeds)
+    open_search(folder, plan)
+    how = Options(
+        output=folder,
+        device=options.device,
+        precision=options.precision,
+        compiled=twin.step.COMPILED if options.compile is None else options.compile,
+        micro_batch=options.micro_batch,
+        workers=options.workers,
+        save_every=options.save_every,
+        # At the end only: every so many epochs as there are none.
+        evaluate_every=math.ceil(recipe.epochs) + 1,
+    )
+    return Work(folder, plan, sampled, data, how)
+
+
+def _train(job: Work, options: argparse.Namespace) -> tuple[int, int]:
+    """Trains in processes of their own; gives what ended it, a signal or 0, and what is left."""
+    from tinynet.search.plan import SearchError, result_path
+    from tinynet.search.worker import work
+    from tinynet.utils.process_pool import process_pool, processor_shares
+
+    def left() -> int:
+        return sum(not result_path(job.folder, t).exists() for t in job.trainings)
+
+    before, began, stopped_by = left(), time.monotonic(), 0
+    total = len(job.trainings)
+    if not before:
+        return 0, 0
+    _tell(total, before)
+    with process_pool(processor_shares(min(options.jobs, before))) as pool:
+        working: set[Future[int]] = {
+            pool.submit(work, job) for _ in range(min(options.jobs, before))
+        }
+        last = before
+        while working:
+            done, working = wait(working, timeout=1, return_when=FIRST_COMPLETED)
+            now = left()
+            if now < last:
+                seconds = (time.monotonic() - began) / (before - now) * now
+                _tell(total, now, seconds)
+                last = now
+            for future in done:
+                try:
+                    stopped_by = stopped_by or future.result()
+                except BrokenProcessPool:
+                    raise SearchError(
+                        "a process of the search was ended from outside, perhaps for want of "
+                        "memory; the same command goes on"
+                    ) from None
+    return stopped_by, left()
+
+
+def _tell(total: int, left: int, seconds: float = 0.0) -> None:
+    minutes = math.ceil(seconds / 60)
+    when = f", about {minutes // 60} h {minutes % 60:02d} min" if minutes else ""
+    print(f"{total - left} of {total} trainings done, {left} left{when}", file=sys.stderr)
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(DESCRIPTION, EXAMPLES)
+    parser.add_argument("--output", required=True, metavar="DIR", help="the folder of the search")
+    parser.add_argument(
+        "--collect", action="store_true", help="train nothing, collect what is there"
+    )
+    parser.add_argument("--figures", metavar="DIR", help="draw what was found (matplotlib)")
+    parser.add_argument("--json", action="store_true", help="report as one JSON object")
+
+    nets = parser.add_argument_group("which nets")
+    nets.add_argument(
+        "--spec", help="the base: name or .json file (default: EfficientNet-B0 for digits)"
+    )
+    nets.add_argument(
+        "--costs", type=_costs, default="0.05,0.1,0.2", metavar="X,...",
+        help="budgets, as shares of the base's macs (default %(default)s)",
+    )  # fmt: skip
+    nets.add_argument(
+        "--models", type=positive, default=36, help="how many nets in all (default %(default)s)"
+    )
+    for name, usual in (("resolution", "0.5,1.5"), ("depth", "0.25,1"), ("width", "0.1,2")):
+        nets.add_argument(
+            f"--{name}", type=_range, default=usual, metavar="LOW,HIGH",
+            help="multipliers that are allowed (default %(default)s)",
+        )  # fmt: skip
+    nets.add_argument(
+        "--tolerance", type=_share, default=0.03, metavar="X",
+        help="how far from its budget a net may be, as a share (default %(default)s)",
+    )  # fmt: skip
+    nets.add_argument("--seed", type=natural, default=0, help="of nets and training (default: 0)")
+
+    what = parser.add_argument_group("how each is trained")
+    what.add_argument("--framework", choices=("torch", "mindspore"))
+    what.add_argument(
+        "--recipe", help="name or .json file (default: that of digits, with four epochs)"
+    )  # fmt: skip
+    what.add_argument("--data", help="as in train.py (default: the recipe's)")
+    what.add_argument(
+        "--seeds", type=positive, default=2, metavar="N",
+        help="trainings of each net, with seeds from --seed on; they tell the noise "
+        "(default %(default)s)",
+    )  # fmt: skip
+    what.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
+    )
+    what.add_argument(
+        "--classes-from-data", action="store_true", help="give the nets the classes of the data"
+    )
+    what.add_argument(
+        "--precision", default="float32", choices=("float32", "bfloat16", "float16"),
+        help="of convolutions and classifier (default: float32)",
+    )  # fmt: skip
+    what.add_argument(
+        "--micro-batch", type=positive, metavar="N", help="most images at once (default: all)"
+    )
+
+    how = parser.add_argument_group("how it is carried out")
+    how.add_argument("--device", default="cpu", help="as in train.py (default: cpu)")
+    how.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=None,
+        help="torch.compile, or MindSpore's graph mode (default: no for torch, yes for mindspore)",
+    )  # fmt: skip
+    how.add_argument(
+        "--jobs", type=positive, metavar="N",
+        help="nets to train at a time in this process (default: one for each processor, and one "
+        "where --device is no cpu)",
+    )  # fmt: skip
+    how.add_argument(
+        "--workers", type=natural, default=0, metavar="N",
+        help="processes that prepare the images of one net (default: none)",
+    )  # fmt: skip
+    how.add_argument(
+        "--save-every", type=positive, metavar="STEPS", help="checkpoints besides each epoch's"
+    )
+    options = parser.parse_args(argv)
+    if options.framework is None and not options.collect:
+        parser.error("--framework is missing, expected torch or mindspore")
+    if options.jobs is None:
+        options.jobs = processors() if options.device == "cpu" else 1
+    return options
+
+
+def _costs(text: str) -> tuple[float, ...]:
+    costs = tuple(_number(part) for part in text.split(","))
+    if len(set(costs)) < len(costs):
+        raise argparse.ArgumentTypeError(f"{text} names a cost twice")
+    return costs
+
+
+def _range(text: str) -> tuple[float, float]:
+    numbers = [_number(part) for part in text.split(",")]
+    if len(numbers) != 2 or numbers[0] > numbers[1]:
+        raise argparse.ArgumentTypeError(f"{text} is no range, expected LOW,HIGH such as 0.5,1.5")
+    return numbers[0], numbers[1]
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share, expected 0 to 1")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 64:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 0 to 64, above 0")
+    return value

@@ -1,0 +1,130 @@
+"""Counts a net: its layers, multiply-accumulates and parameters."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from tinynet.cli.command import Parser
+from tinynet.utils.tables import table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tinynet.spec import Spec
+
+DESCRIPTION = """\
+Prints the layers of a net with their multiply-accumulates (MACs, for one image) and parameters.
+Without SPEC: the nets that are shipped.
+
+MACs count convolutions and linear layers, squeeze-excite included, biases excluded; what papers
+call FLOPs is the same number.
+"""
+
+EXAMPLES = """\
+examples:
+  summary.py                      the shipped nets
+  summary.py tinynet_c            one of them
+  summary.py my_net.json --json   a spec of your own, for a machine
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the arguments, counts and prints."""
+    options = _parse(argv)
+    # Imported here, so that --help answers at once.
+    from tinynet.spec import list_specs, load_spec
+
+    if options.spec is None:
+        reports = [_report(load_spec(name), name) for name in list_specs()]
+        if options.json:
+            totals = ("name", "input_size", "macs", "params")
+            print(json.dumps({"specs": [{key: r[key] for key in totals} for r in reports]}))
+        else:
+            print(table(("name", "input", "MACs", "params"), map(_totals, reports)))
+        return
+    spec = load_spec(options.spec)
+    report = _report(spec, options.spec)
+    print(json.dumps(report) if options.json else _describe(spec, report))
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(DESCRIPTION, EXAMPLES)
+    parser.add_argument("spec", metavar="SPEC", nargs="?", help="name (tinynet_c) or .json file")
+    parser.add_argument("--json", action="store_true", help="report as one JSON object")
+    return parser.parse_args(argv)
+
+
+def _report(spec: Spec, source: str) -> dict[str, Any]:
+    from tinynet.net.complexity import count, layers
+    from tinynet.spec import SpecError, spec_document
+
+    counted, expected = count(spec), spec.expected
+    if expected is not None and expected != counted:
+        raise SpecError(
+            f"{source}: expected says {expected.macs} macs and {expected.params} params, its "
+            f"layers have {counted.macs} macs and {counted.params} params"
+        )
+    return {
+        "name": spec.name,
+        "input_size": spec.input_size,
+        "macs": counted.macs,
+        "params": counted.params,
+        "num_classes": spec.num_classes,
+        "derivation": spec_document(spec).get("derivation"),
+        "source": spec.source,
+        "sha256": spec.sha256,
+        "layers": [
+            {
+                "key": layer.key,
+                "op": layer.op,
+                "kernel_size": layer.kernel_size,
+                "groups": layer.groups,
+                "macs": layer.macs,
+                "params": layer.params,
+                "output_shape": layer.output_shape,
+            }
+            for layer in layers(spec)
+        ],
+    }
+
+
+def _describe(spec: Spec, report: dict[str, Any]) -> str:
+    rows = [
+        (layer["key"], _operation(layer), _by(layer["output_shape"]), *_counts(layer))
+        for layer in report["layers"]
+    ]
+    header = ("layer", "", "output", "MACs", "params")
+    lines = [table(header, [*rows, ("total", "", "", *_counts(report))]), ""]
+    lines.append(f"name        {spec.name}")
+    lines.append(f"input       {_by(spec.input_size)} (channels x height x width)")
+    lines.append(f"classes     {spec.num_classes}")
+    if spec.derivation:
+        twist = spec.derivation.twist
+        lines.append(
+            f"derivation  {spec.derivation.base}, resolution x {twist.resolution:g}, "
+            f"depth x {twist.depth:g}, width x {twist.width:g}"
+        )
+    if spec.source:
+        lines.append(f"source      {spec.source}")
+    return "\n".join(lines)
+
+
+def _operation(layer: dict[str, Any]) -> str:
+    if layer["op"] != "conv2d":
+        return layer["op"].replace("_", " ")
+    kind = "depthwise conv" if layer["groups"] > 1 else "conv"
+    return f"{kind} {layer['kernel_size']}x{layer['kernel_size']}"
+
+
+def _totals(report: dict[str, Any]) -> tuple[str, ...]:
+    return (report["name"], _by(report["input_size"]), *_counts(report))
+
+
+def _counts(counted: dict[str, Any]) -> tuple[str, str]:
+    return (f"{counted['macs']:,}", f"{counted['params']:,}")
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes))

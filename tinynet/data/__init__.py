@@ -1,0 +1,1 @@
+"""Images and labels: sources, archives, sampling, preprocessing, augmentation, the loader."""

@@ -1,0 +1,325 @@
+"""Where images and labels come from: index -> (input, label), the same for every framework."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple, NoReturn, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tinynet.data.labels import wordnet_ids
+from tinynet.data.preprocessing import ImageError, Pixels, load_image, load_input
+from tinynet.spec import Spec
+
+# Compared in lower case. A file with another ending is not an image and is passed over.
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+
+
+class DatasetError(ValueError):
+    """A folder that is not the data set it should be. The message is one line."""
+
+
+class ClassesError(DatasetError):
+    """Class folders that do not fit the classes of the net. The message is one line."""
+
+
+class Dataset(Protocol):
+    """What :func:`batches` needs: a length, and (input, label) by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Pixels, int]: ...
+
+
+class Batch(NamedTuple):
+    """Some images of a data set, in its order.
+
+    ``images`` is float32 (N, C, H, W); ``labels`` and ``indices``, the places in the data set, are
+    int32 (N,).
+    """
+
+    images: Pixels
+    labels: npt.NDArray[np.int32]
+    indices: npt.NDArray[np.int32]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageFolder:
+    """Labelled image files; indexing decodes one and gives (float32 (C, H, W), label).
+
+    ``samples`` holds (path, label) pairs in the order of the data set. ``classes`` are the names
+    that folders of the labels 0, 1, ... have. It is a :class:`tinynet.data.sources.Source`.
+    """
+
+    root: Path
+    spec: Spec
+    samples: tuple[tuple[str, int], ...]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, int]:
+        path, label = self.samples[index]
+        return load_input(path, self.spec), label
+
+    def image(self, index: int) -> Image.Image:
+        """Decodes one image; mode "RGB" or "L", as the spec's channels ask."""
+        return load_image(self.samples[index][0], self.spec.input_size[0])
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of one image's file.
+
+        Raises:
+            ImageError: it cannot be read, naming it.
+        """
+        path = self.samples[index][0]
+        try:
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path takes as long again
+                return file.read()
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
+
+    def label(self, index: int) -> int:
+        """The class of one image."""
+        return self.samples[index][1]
+
+    def name(self, index: int) -> str:
+        """The path of one image."""
+        return self.samples[index][0]
+
+    def identity(self, index: int) -> str:
+        """The path of one image below ``root``, with forward slashes, and its label."""
+        path, label = self.samples[index]
+        # Not relpath, which takes several times as long, for the million paths of ImageNet. The
+        # root "." stands in no path below it.
+        root = str(self.root)
+        start = 0 if root == "." else len(root) if root.endswith(os.sep) else len(root) + 1
+        return f"{path[start:].replace(os.sep, '/')} {label}"
+
+
+def find_images(root: str | os.PathLike[str], spec: Spec) -> ImageFolder:
+    """Finds the images of a folder in ImageNet's layout: ``root/class/image.jpg``.
+
+    Class folders are searched to any depth; samples are sorted by class folder, then by path.
+    Files count as images by ``IMAGE_EXTENSIONS``; other files, and all files and folders whose
+    name starts with a dot, are ignored.
+
+    The label of a folder is the place of its name in the spec's list of classes: the WordNet ids
+    for "imagenet1k", otherwise ``spec.labels`` itself. So a subset of the classes has the right
+    labels. If no folder is named so, there must be exactly ``num_classes`` folders and they are
+    numbered in sorted order.
+
+    Args:
+        root: the folder.
+        spec: the net the images are for.
+
+    Raises:
+        ClassesError: the folders do not fit the classes of the net.
+        DatasetError: naming the folder, what was found in it and what was expected.
+    """
+    root = Path(root)
+    folders = class_folders(root)
+    classes = class_names(root, folders, spec)
+    places = {name: place for place, name in enumerate(classes)}
+    samples: list[tuple[str, int]] = []
+    for folder in folders:
+        samples.extend((path, places[folder]) for path in images_below(root / folder))
+    return ImageFolder(root, spec, tuple(samples), classes)
+
+
+def class_folders(root: Path) -> list[str]:
+    """Names of the class folders in a folder, sorted.
+
+    Raises:
+        DatasetError: no such folder, none in it, or images beside them.
+    """
+    if not root.is_dir():
+        found = "not a folder" if root.exists() else "no such folder"
+        raise DatasetError(f"{root}: {found}, expected one with a folder of images for each class")
+    names = sorted(name for name in _listed(root) if not name.startswith("."))
+    refuse_images(root, [name for name in names if is_image(name) and (root / name).is_file()])
+    folders = [name for name in names if (root / name).is_dir()]
+    if not folders:
+        found = "no folders, only other files" if names else "empty folder"
+        raise DatasetError(f"{root}: {found}, expected a folder of images for each class")
+    return folders
+
+
+def images_below(folder: Path) -> list[str]:
+    """Paths of the images in a class folder, to any depth, sorted.
+
+    Raises:
+        DatasetError: there are none.
+    """
+    paths: list[str] = []
+    # Linked folders count, since large data sets are often arranged with links.
+    for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [
+            os.path.join(parent, name)  # noqa: PTH118 - a million Path objects are slow and large
+            for name in files
+            if is_image(name) and not name.startswith(".")
+        ]
+    if not paths:
+        raise without_images(folder)
+    return sorted(paths)
+
+
+def class_names(root: Path, folders: list[str], spec: Spec) -> tuple[str, ...]:
+    """Names that the folders of all classes have, in the order of their labels.
+
+    Args:
+        root: what the folders are in, for messages.
+        folders: names of the class folders that there are, sorted.
+        spec: the net the images are for.
+
+    Raises:
+        ClassesError: the folders do not fit the classes of the net.
+        DatasetError: one could be any of several classes.
+    """
+    if spec.labels == "imagenet1k":
+        known, kind = wordnet_ids(), "WordNet ids of ImageNet's 1000 classes"
+    elif isinstance(spec.labels, tuple):
+        known, kind = spec.labels, f"names in the labels of {spec.name}"
+    else:
+        known, kind = (), ""
+    unknown = sorted(set(folders) - set(known))
+    if not unknown:
+        twice = next((name for name in folders if known.count(name) > 1), None)
+        if twice is not None:
+            raise DatasetError(
+                f'{root}: the folder "{twice}" could be any of {known.count(twice)} classes of '
+                f"that name in the labels of {spec.name}"
+            )
+        return known
+    # Some names known and some not is a misspelt or foreign folder: numbering in sorted order
+    # would quietly give every image behind it a wrong label.
+    if len(unknown) < len(folders):
+        raise ClassesError(
+            f"{root}: {_count(len(unknown), 'class folder')} of {len(folders)} unknown (such as "
+            f'"{unknown[0]}"), expected {kind}'
+        )
+    if len(folders) != spec.num_classes:
+        cure = f", or folders named after {kind}" if kind else ""
+        raise ClassesError(
+            f'{root}: found {_count(len(folders), "class folder")} (such as "{folders[0]}"), '
+            f"expected {spec.num_classes}, one for each class of {spec.name}{cure}"
+        )
+    return tuple(folders)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file counts as an image, by ``IMAGE_EXTENSIONS``."""
+    return name.lower().endswith(IMAGE_EXTENSIONS)
+
+
+def refuse_images(root: Path, images: list[str]) -> None:
+    """Refuses images that lie beside the class folders.
+
+    Raises:
+        DatasetError: there are some.
+    """
+    if images:
+        raise DatasetError(
+            f"{root}: holds {_count(len(images), 'image')} outside of any class folder (such as "
+            f"{images[0]}), expected a folder of images for each class"
+        )
+
+
+def without_images(folder: Path) -> DatasetError:
+    """The error of a class folder that holds no images."""
+    return DatasetError(
+        f"{folder}: class folder without images (of type {', '.join(IMAGE_EXTENSIONS)})"
+    )
+
+
+def list_images(path: str | os.PathLike[str]) -> list[str]:
+    """The images that a path means: those right in a folder, sorted; a file is itself.
+
+    What a folder counts as an image is as in :func:`find_images`.
+
+    Raises:
+        DatasetError: no such file or folder, or a folder without images.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [str(path)]
+    images = [name for name in sorted(_listed(path)) if is_image(name) and name[0] != "."]
+    if not images:
+        raise DatasetError(f"{path}: folder without images (of type {', '.join(IMAGE_EXTENSIONS)})")
+    return [str(path / name) for name in images]
+
+
+def batches(dataset: Dataset, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    """Goes through a data set once, in order, every image exactly once.
+
+    Args:
+        dataset: the images.
+        batch_size: how many a batch has; the last one has what remains.
+        workers: threads that decode ahead, about one batch; 0 decodes in the caller's thread.
+            Threads suffice because Pillow lets go of the interpreter's lock.
+
+    Yields:
+        Batches. What indexing raises, such as an ``ImageError``, comes out here.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, expected a whole number from 1")
+    if workers < 0:
+        raise ValueError(f"workers is {workers}, expected a whole number from 0")
+    return _batches(dataset, batch_size, workers)
+
+
+def _batches(dataset: Dataset, batch_size: int, workers: int) -> Iterator[Batch]:
+    with closing(_decoded(dataset, workers, ahead=batch_size + workers)) as items:
+        for start in range(0, len(dataset), batch_size):
+            images, labels = zip(*itertools.islice(items, batch_size), strict=True)
+            indices = np.arange(start, start + len(labels), dtype=np.int32)
+            yield Batch(np.stack(images), np.array(labels, np.int32), indices)
+
+
+def _decoded(
+    dataset: Dataset, workers: int, ahead: int
+) -> Generator[tuple[Pixels, int], None, None]:
+    if workers == 0:
+        yield from map(dataset.__getitem__, range(len(dataset)))
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        indices = iter(range(len(dataset)))
+        pending: deque[Future[tuple[Pixels, int]]] = deque()
+        while True:
+            for index in itertools.islice(indices, ahead - len(pending)):
+                pending.append(pool.submit(dataset.__getitem__, index))
+            if not pending:
+                return
+            yield pending.popleft().result()
+    finally:
+        # Also when the consumer stops early: decode nothing that nobody will see.
+        pool.shutdown(cancel_futures=True)
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError as error:
+        _refuse(error)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DatasetError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,1 @@
+"""The tiny formula and compound scaling: from a budget of MACs to a spec."""

@@ -1,0 +1,1 @@
+"""What a spec amounts to: counts, names and shapes, initial weights, folding, twists."""

@@ -1,0 +1,1 @@
+"""A search: sampling and training candidates at a fixed cost, and what they show."""

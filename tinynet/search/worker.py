@@ -1,0 +1,131 @@
+"""What a process of a search does: it claims trainings, and trains them, until all are done."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any, cast
+
+from tinynet.backend import load_twin
+from tinynet.checkpoints.training_state import (
+    Best,
+    Progress,
+    TrainingState,
+    initial_training_state,
+    load_training_state,
+)
+from tinynet.data.open_data import Data
+from tinynet.net.complexity import count
+from tinynet.search.leases import claim, kept
+from tinynet.search.plan import Plan, Result, Training, result_path, save_result
+from tinynet.training.run import LAST, DivergedError, Options, last_step
+
+POLL_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Work:
+    """What all processes of a search share.
+
+    Attributes:
+        folder: of the search.
+        plan: the search.
+        trainings: all of them.
+        data: what to train on, with the plan's base.
+        how: options of each run, but for its output.
+    """
+
+    folder: Path
+    plan: Plan
+    trainings: Sequence[Training]
+    data: Data
+    how: Options
+
+
+def work(job: Work) -> int:
+    """Trains what nobody else does, until everything is done.
+
+    What others are training is waited for, since they may be killed, and their claims go stale.
+    A training that diverges is done: that it did is its result.
+
+    Returns:
+        0, or the signal that ended it.
+
+    Raises:
+        ValueError: a device, precision or batch that cannot be, or an image that cannot be read.
+    """
+    twin = load_twin(job.plan.framework)
+    while True:
+        left = [t for t in job.trainings if not _is_done(job.folder, t)]
+        if not left:
+            return 0
+        claimed = False
+        for training in left:
+            run = _run_folder(job.folder, training)
+            held = None if _is_done(job.folder, training) else claim(run)
+            if held is None:
+                continue
+            claimed = True
+            with kept(held):
+                stopped_by = _train(twin, job, training, run)
+            if stopped_by:
+                return stopped_by
+        if not claimed:
+            time.sleep(POLL_SECONDS)
+
+
+def _train(twin: Any, job: Work, training: Training, run: Path) -> int:
+    began = time.monotonic()
+    spec, plan = training.solution.spec, job.plan
+    # Somebody may have ended it between the look and the claim.
+    if not result_path(job.folder, training).exists():
+        options = dataclasses.replace(job.how, output=run)
+        last = run / LAST
+        state = (
+            load_training_state(last)
+            if last.exists()
+            else initial_training_state(
+                spec, plan.recipe, training.seed, plan.images, plan.data_sha256, None
+            )
+        )
+        try:
+            progress, stopped_by = _go_on(twin, state, job.data._replace(spec=spec), options)
+            if stopped_by:
+                return stopped_by
+            # The one evaluation is behind the last step, and the checkpoint behind that.
+            epochs, accuracy = progress.epoch, cast(Best, progress.best).value
+        except DivergedError as error:
+            epochs, accuracy = error.epoch, None
+        result = Result(
+            training.index, training.seed, spec.name, spec.sha256, training.solution.twist,
+            training.cost, count(spec).macs, count(spec).params, plan.framework, plan.recipe.name,
+            epochs, accuracy, round(time.monotonic() - began, 1),
+        )  # fmt: skip
+        save_result(job.folder, result, training)
+    shutil.rmtree(run, ignore_errors=True)  # somebody may just look into it
+    return 0
+
+
+def _go_on(twin: Any, state: TrainingState, data: Data, options: Options) -> tuple[Progress, int]:
+    """Trains what is left; gives how far it came, and the signal that ended it, or 0."""
+    if state.progress.step == last_step(state.progress, options):
+        return state.progress, 0
+    # Processes side by side would write their lines into each other's.
+    with redirect_stderr(io.StringIO()):
+        outcome = twin.train.train(state, data, options)
+    return outcome.progress, outcome.stopped_by
+
+
+def _is_done(folder: Path, training: Training) -> bool:
+    # A run that is left beside its result was killed before it was removed.
+    is_there = result_path(folder, training).exists()
+    return is_there and not _run_folder(folder, training).exists()
+
+
+def _run_folder(folder: Path, training: Training) -> Path:
+    return folder / "runs" / training.name

@@ -1,0 +1,1 @@
+"""A training run: the loop, the run's folder, log, schedule, evaluation."""

@@ -1,0 +1,13 @@
+"""Numbers for the axes of drawings."""
+
+from __future__ import annotations
+
+import math
+
+
+def round_numbers(low: float, high: float, most: int) -> list[float]:
+    """Round numbers from ``low`` to ``high``, evenly apart, at most so many and one."""
+    least = (high - low) / most
+    unit = 10.0 ** math.floor(math.log10(least))
+    size = next(unit * times for times in (1, 2, 5, 10) if unit * times >= least)
+    return [n * size for n in range(math.ceil(low / size), math.floor(high / size) + 1)]
