@@ -1,1 +1,1 @@
-"""Proof that the twins are the same. Compares arrays; reaches a twin only through load_twin."""
+"""Proof that the twins are the same. Compares arrays; reaches a twin only through load_backend."""

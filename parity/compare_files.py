@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tinynet.backend import FRAMEWORKS, JUDGE, TwinError, load_twin
+from tinynet.backend import FRAMEWORKS, JUDGE, BackendError, load_backend
 from tinynet.checkpoints.files import RawCheckpoint, different_fields, read_raw, resolve
 from tinynet.net.manifest import State, StateError
 from tinynet.spec import Spec
@@ -249,7 +249,7 @@ def _logits(one: _File, other: _File, calibrations: Path) -> Evidence:
     framework = _installed()[0]
     found = tested.predict or _predictor(framework, tested.spec, tested.state or {})
     if framework != JUDGE:
-        subject = Subject(framework, load_twin(framework).modes.MODES[0])
+        subject = Subject(framework, load_backend(framework).modes.MODES[0])
         bounds = [
             _bound(whole_quantity("logits", spec), subject.setting, spec, calibrations),
             _bound("onnx", subject.setting, spec, calibrations),
@@ -266,7 +266,7 @@ def _logits(one: _File, other: _File, calibrations: Path) -> Evidence:
 
 def _predictor(framework: str, spec: Spec, state: State) -> Predict:
     # In the first mode, which compiles nothing.
-    predict = load_twin(framework).predict
+    predict = load_backend(framework).predict
     return predict.Predictor(spec, state, mode=predict.MODES[0])
 
 
@@ -319,13 +319,13 @@ def _installed() -> list[str]:
     found: list[str] = []
     for name in sorted(FRAMEWORKS, key=lambda name: name != JUDGE):
         try:
-            load_twin(name)
-        except TwinError:
+            load_backend(name)
+        except BackendError:
             continue
         found.append(name)
     if not found:
         names = " or ".join(FRAMEWORKS.values())
-        raise TwinError(f"to answer, a checkpoint needs {names}, and neither is installed")
+        raise BackendError(f"to answer, a checkpoint needs {names}, and neither is installed")
     return found
 
 

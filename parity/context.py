@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.backend import JUDGE, Twin, load_twin
+from tinynet.backend import JUDGE, Backend, load_backend
 from tinynet.checkpoints.files import load_training, save_training
 from tinynet.checkpoints.training_state import TrainingState, initial_training_state
 from tinynet.data.sources import fingerprint
@@ -100,10 +100,10 @@ def subjects_of(
         precision: one of its probe's ``PRECISIONS`` but float64.
 
     Raises:
-        TwinError: no such framework, or it is not installed.
+        BackendError: no such framework, or it is not installed.
         ValueError: no such mode, device or precision.
     """
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     known: tuple[str, ...] = twin.modes.MODES
     if not set(modes) <= set(known):
         raise ValueError(f"modes are {', '.join(modes)}, expected some of {', '.join(known)}")
@@ -137,7 +137,7 @@ class Bench:
             that nobody calibrated.
 
     Raises:
-        TwinError: the framework of the subjects is not installed. PyTorch, the judge, is needed
+        BackendError: the framework of the subjects is not installed. PyTorch, the judge, is needed
             only for what it computes.
     """
 
@@ -157,7 +157,7 @@ class Bench:
         self.subjects = list(subjects)
         self.first = self.subjects[0]
         self.reference = REFERENCE
-        self.candidate = load_twin(self.first.framework)
+        self.candidate = load_backend(self.first.framework)
         # It tells one cause from all others, and in a coarser precision there are others.
         exact = dataclasses.replace(self.first, exact_gates=True)
         self.exact = [exact] if self.first.precision == "float32" else []
@@ -211,13 +211,13 @@ class Bench:
         return find_calibration(setting, self.calibrations) if self.calibrations else None
 
     @cached_property
-    def judge(self) -> Twin:
+    def judge(self) -> Backend:
         """The twin that is run in float64."""
-        return load_twin(JUDGE)
+        return load_backend(JUDGE)
 
-    def twin(self, subject: Subject) -> Twin:
+    def twin(self, subject: Subject) -> Backend:
         """The twin a subject runs in."""
-        return load_twin(subject.framework)
+        return load_backend(subject.framework)
 
     def build(self, subject: Subject) -> Any:
         """A fresh net of a subject."""
@@ -413,7 +413,7 @@ class Bench:
                 for factor in _GRADIENT_FACTORS
             ]
             start = inputs.training_state(self.spec, load_recipe(_OPTIMIZERS[kind]), self.state)
-            probe = load_twin(framework).probe
+            probe = load_backend(framework).probe
             return probe.update(start, gradients, _RATES, _DECAYS, precision, device)
 
         return self._once(("update", framework, kind, precision, device, sample), compute)

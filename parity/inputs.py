@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.checkpoints.training_state import TrainingState, initial_training_state
 from tinynet.data.preprocessing import image_mode
 from tinynet.net.folding import fold_batch_norm
@@ -125,7 +125,7 @@ def labels(spec: Spec, count: int, seed: int) -> NDArray[np.int64]:
 
 
 def sample_state(
-    spec: Spec, seed: int, twin: Twin, precision: str = "float64", device: str = "cpu"
+    spec: Spec, seed: int, twin: Backend, precision: str = "float64", device: str = "cpu"
 ) -> State:
     """A state with nothing trivial in it, for a spec that has no trained weights.
 

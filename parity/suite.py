@@ -141,7 +141,7 @@ def climb(
         progress: is given each rung when it is done.
 
     Raises:
-        TwinError: a framework is not installed.
+        BackendError: a framework is not installed.
         ValueError: no such level, or no level at all.
     """
     unknown = sorted(set(levels) - set(LEVELS))

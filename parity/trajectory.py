@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.backend import JUDGE, load_twin
+from tinynet.backend import JUDGE, load_backend
 from tinynet.checkpoints.training_state import TrainingState, load_training_state
 from tinynet.data.loader import load_batches
 from tinynet.data.open_data import Data
@@ -76,7 +76,7 @@ def follow(
         accumulation: parts of each step.
         settings: ``precision`` and ``compiled`` of the twin's ``TrainStep``.
     """
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     progress = start.progress
     recipe = progress.recipe
     step = twin.step.TrainStep(start, twin.distributed.join("cpu"), accumulation, **settings)
@@ -144,7 +144,7 @@ def train(
     )  # fmt: skip
     data = Data(source, validation or source, start.progress.spec)
     with redirect_stderr(io.StringIO()):  # the loop tells people what it does
-        outcome = load_twin(framework).train.train(start, data, options)
+        outcome = load_backend(framework).train.train(start, data, options)
     if outcome.stopped_by:
         raise KeyboardInterrupt
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()

@@ -12,16 +12,16 @@ FRAMEWORKS = {"torch": "PyTorch", "mindspore": "MindSpore"}
 JUDGE = "torch"
 
 
-class TwinError(ValueError):
+class BackendError(ValueError):
     """A twin that does not exist, or whose framework is not there. The message is one line."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Twin:
+class Backend:
     """A twin's modules as attributes, each imported when it is first asked for.
 
     Example:
-        >>> load_twin("torch").state.read_state(net)
+        >>> load_backend("torch").state.read_state(net)
     """
 
     name: str
@@ -32,19 +32,19 @@ class Twin:
         return importlib.import_module(f"{self.name}_impl.{module}")
 
 
-def load_twin(name: str) -> Twin:
+def load_backend(name: str) -> Backend:
     """The twin of that name: ``torch`` or ``mindspore``.
 
     Raises:
-        TwinError: no such twin, or its framework is not installed.
+        BackendError: no such twin, or its framework is not installed.
     """
     if name not in FRAMEWORKS:
-        raise TwinError(f"{name}: no such twin, expected one of {', '.join(FRAMEWORKS)}")
+        raise BackendError(f"{name}: no such twin, expected one of {', '.join(FRAMEWORKS)}")
     try:
         importlib.import_module(name)
     except ImportError as error:
-        raise TwinError(
+        raise BackendError(
             f"{FRAMEWORKS[name]} is needed here and cannot be imported ({error}): "
             f"pip install -e '.[{name}]'"
         ) from None
-    return Twin(name)
+    return Backend(name)

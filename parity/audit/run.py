@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.utils.environment import environment, version
 
 from parity.audit.formulas import Pattern, find_pattern
@@ -53,7 +53,7 @@ def audit(
 
     Raises:
         AuditError: an operator that there is not, or a size that is none.
-        TwinError: no such twin, or its framework is not installed.
+        BackendError: no such twin, or its framework is not installed.
         ValueError: no such device here.
     """
     operators = list(operators)
@@ -64,7 +64,7 @@ def audit(
         )
     if not sizes or min(sizes) < 1:
         raise AuditError(f"sizes are {', '.join(map(str, sizes))}, expected some from 1")
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     twin.predict.set_device(device)
     rows: list[Row] = []
     patterns: dict[str, Pattern] = {}

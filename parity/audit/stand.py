@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -49,7 +49,7 @@ class Comparison:
 class Stand(NamedTuple):
     """Where operators are audited: a twin on a device, sizes to try, and random numbers."""
 
-    twin: Twin
+    twin: Backend
     device: str
     sizes: Sequence[int]
     generator: np.random.Generator

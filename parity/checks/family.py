@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.data.augment import augment
 from tinynet.data.loader import TrainingBatch
 from tinynet.data.masks import draw_masks
@@ -150,7 +150,7 @@ def _fed(framework: str) -> Iterator[Evidence]:
         "dropout": factors,
         "drop_path": 2 * factors,
     }
-    found = load_twin(framework).probe.fed(batch, settings)
+    found = load_backend(framework).probe.fed(batch, settings)
     for name, truth in truths.items():
         given = found.get(name)
         if given is not None:

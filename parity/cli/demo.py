@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 def _photographs(output: Path) -> bool:
     import numpy as np
 
-    from tinynet.backend import load_twin
+    from tinynet.backend import load_backend
     from tinynet.checkpoints.conversion import convert
     from tinynet.checkpoints.files import load_checkpoint
     from tinynet.data.labels import class_names
@@ -85,8 +85,8 @@ def _photographs(output: Path) -> bool:
 
     print("\n2. Photographs: what each runtime says (top five; probability of the first)")
     runtimes = {
-        "PyTorch": load_twin("torch").predict.Predictor(spec, checkpoint.state),
-        "MindSpore": load_twin("mindspore").predict.Predictor(spec, from_ckpt.state),
+        "PyTorch": load_backend("torch").predict.Predictor(spec, checkpoint.state),
+        "MindSpore": load_backend("mindspore").predict.Predictor(spec, from_ckpt.state),
         "ONNX Runtime": OnnxPredictor(onnx),
     }
     paths = photographs()
@@ -114,7 +114,7 @@ def _photographs(output: Path) -> bool:
 
 
 def _training(output: Path) -> tuple[Figure, bool]:
-    from tinynet.backend import FRAMEWORKS, load_twin
+    from tinynet.backend import FRAMEWORKS, load_backend
     from tinynet.checkpoints.training_state import (
         TrainingState,
         initial_training_state,
@@ -140,7 +140,7 @@ def _training(output: Path) -> tuple[Figure, bool]:
     def train(
         name: str, framework: str, state: TrainingState, stop_after: int | None
     ) -> tuple[Path, float]:
-        twin = load_twin(framework)
+        twin = load_backend(framework)
         options = Options(
             output / name, "cpu", "float32", twin.step.COMPILED, log_every=1,
             evaluate_every=EPOCHS, stop_after=stop_after, command="python scripts/demo.py",

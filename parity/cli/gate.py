@@ -124,14 +124,14 @@ def _climb_apart(
 def _climb(
     name: str, spec: Spec, options: argparse.Namespace, known: Sequence[KnownDifference]
 ) -> Report:
-    from tinynet.backend import JUDGE, load_twin
+    from tinynet.backend import JUDGE, load_backend
 
     from parity.report.folder import write_html
     from parity.report.text import format_rung
     from parity.suite import climb
 
     chosen = subjects(options)
-    load_twin(JUDGE)
+    load_backend(JUDGE)
     # The frameworks stay: the collector need not walk them at each of its rounds, a fiftieth of
     # the time that a climb takes.
     gc.collect()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
 
@@ -17,7 +17,7 @@ GROUP = Group("average")
 
 
 @GROUP.fault("ema", "bn1.running_mean", "optim", "Average", BOTH)
-def statistics_not_averaged(twin: Twin) -> Injection:
+def statistics_not_averaged(twin: Backend) -> Injection:
     """The average has the weights only and leaves batch-norm statistics as they were."""
 
     def faulty(right: Any, layer: Any, tensors: Any) -> None:
@@ -30,7 +30,7 @@ def statistics_not_averaged(twin: Twin) -> Injection:
 
 
 @GROUP.fault("ema", "conv_stem.weight", "optim", "Average", ("torch",))
-def share_and_decay_confused(twin: Twin) -> Injection:
+def share_and_decay_confused(twin: Backend) -> Injection:
     """The average takes the weight of the old for that of the new."""
     return replaced(
         twin.optim.Average, forward(twin), lambda right, layer, share: right(layer, 1.0 - share)
@@ -38,7 +38,7 @@ def share_and_decay_confused(twin: Twin) -> Injection:
 
 
 @GROUP.fault("trajectory", "averaged weights", "step", "TrainStep", ("mindspore",), official=True)
-def averaged_once_an_epoch(twin: Twin) -> Injection:
+def averaged_once_an_epoch(twin: Backend) -> Injection:
     """The average is updated once an epoch instead of once a step."""
     done: dict[int, int] = {}
 
@@ -51,7 +51,7 @@ def averaged_once_an_epoch(twin: Twin) -> Injection:
 
 
 @GROUP.fault("metrics", "mean loss with averaged weights", "step", "TrainStep", ("torch",))
-def raw_weights_judged_as_averaged(twin: Twin) -> Injection:
+def raw_weights_judged_as_averaged(twin: Backend) -> Injection:
     """Training judges its raw weights twice and never the averaged ones."""
     return replaced(
         twin.step.TrainStep, "predictor", lambda right, step, ema: right(step, ema=False)
@@ -59,7 +59,7 @@ def raw_weights_judged_as_averaged(twin: Twin) -> Injection:
 
 
 @GROUP.fault("resume", "ema.conv_stem.weight", "step", "TrainStep", BOTH, official=True)
-def average_lost_on_resuming(twin: Twin) -> Injection:
+def average_lost_on_resuming(twin: Backend) -> Injection:
     """The average lives outside of the checkpoint: a resumed run starts it from its weights."""
 
     def faulty(right: Any, step: Any, state: Any, *args: Any, **settings: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.net import manifest
 
 from parity.faults.planting import BOTH, Group, Injection, replaced
@@ -32,7 +32,7 @@ def swapped_batch_norm_leaves() -> Injection:
 
 
 @GROUP.fault("parameters", "classifier.weight", "state", "write_state", BOTH)
-def transposed_classifier(twin: Twin) -> Injection:
+def transposed_classifier(twin: Backend) -> Injection:
     """The classifier's weights are written in the order of their transpose."""
 
     def faulty(right: Any, net: Any, state: Any) -> None:
@@ -45,7 +45,7 @@ def transposed_classifier(twin: Twin) -> Injection:
 @GROUP.fault(
     "parameters", "blocks.0.0.se.conv_reduce.bias", "state", "write_state", BOTH, official=True
 )
-def loading_is_not_strict(twin: Twin) -> Injection:
+def loading_is_not_strict(twin: Backend) -> Injection:
     """Tensors that go by another name are passed over in silence: biases of squeeze-excites."""
 
     def faulty(right: Any, net: Any, state: Any) -> None:
@@ -58,7 +58,7 @@ def loading_is_not_strict(twin: Twin) -> Injection:
 
 
 @GROUP.fault("checkpoints", "whole file", "state", "save_native", ("mindspore",))
-def half_precision_in_the_file(twin: Twin) -> Injection:
+def half_precision_in_the_file(twin: Backend) -> Injection:
     """A file of weights holds them in half precision."""
 
     def faulty(right: Any, path: Any, state: Any, *args: Any) -> None:
@@ -70,7 +70,7 @@ def half_precision_in_the_file(twin: Twin) -> Injection:
 
 
 @GROUP.fault("checkpoints", "whole file", "state", "load_native", ("torch",))
-def statistics_not_loaded(twin: Twin) -> Injection:
+def statistics_not_loaded(twin: Backend) -> Injection:
     """Reading a file of weights leaves batch-norm statistics as a new net has them."""
 
     def faulty(right: Any, path: Any) -> Any:

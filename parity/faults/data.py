@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import ImageChops
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.data import augment, image_folder, masks, preprocessing, sampling, sources
 from tinynet.net import initialise
 
@@ -75,7 +75,7 @@ def no_crops() -> Injection:
 
 
 @GROUP.fault("pixels", "pixels of a batch", "data", "Normalise", BOTH)
-def not_divided_by_the_deviation(twin: Twin) -> Injection:
+def not_divided_by_the_deviation(twin: Backend) -> Injection:
     """Pixels to train on are not divided by the standard deviation."""
 
     def faulty(right: Any, layer: Any, brightness: Any) -> Any:
@@ -85,7 +85,7 @@ def not_divided_by_the_deviation(twin: Twin) -> Injection:
 
 
 @GROUP.fault("pixels", "labels of a batch", "data", "to_device", ("mindspore",))
-def labels_of_the_next_image(twin: Twin) -> Injection:
+def labels_of_the_next_image(twin: Backend) -> Injection:
     """Each image to train on has the label of the one before it."""
 
     def faulty(right: Any, batch: Any, device: Any) -> Any:
@@ -191,7 +191,7 @@ class _Nothing:
 
 
 @GROUP.fault("metrics", "number of images", "train", "evaluate", ("mindspore",), official=True)
-def validation_on_a_subset(twin: Twin) -> Injection:
+def validation_on_a_subset(twin: Backend) -> Injection:
     """Training judges, and finds its best weights, on a part of the validation set."""
 
     def faulty(right: Any, dataset: Any, rank: int, ranks: int) -> Any:

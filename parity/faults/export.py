@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.training import evaluation
 
 from parity.faults.planting import Group, Injection, replaced
@@ -19,19 +19,19 @@ GROUP = Group("export")
 
 
 @GROUP.fault("onnx", "classifier", "export", "", ("mindspore",), spec="uneven")
-def padding_in_mindspores_order(twin: Twin) -> Injection:
+def padding_in_mindspores_order(twin: Backend) -> Injection:
     """ONNX files have the padding in MindSpore's order of sides, as its exporter writes it."""
     return replaced(twin.export, "_reorder_pads", lambda right, model: None)
 
 
 @GROUP.fault("metrics", "*.jpg", "export", "export_onnx", ("torch",))
-def first_weights_exported(twin: Twin) -> Injection:
+def first_weights_exported(twin: Backend) -> Injection:
     """An ONNX file holds weights of a new net instead of those given."""
     return replaced(twin.export, "make_net", lambda right, spec, state: right(spec), here=True)
 
 
 @GROUP.fault("onnx", "classifier", "export", "export_onnx", ("mindspore",))
-def statistics_not_exported(twin: Twin) -> Injection:
+def statistics_not_exported(twin: Backend) -> Injection:
     """An ONNX file holds batch-norm statistics of a new net instead of those given."""
 
     def faulty(right: Any, spec: Any, state: Any) -> Any:
@@ -57,7 +57,7 @@ def four_counted_as_five() -> Injection:
 
 
 @GROUP.fault("metrics", "rocket.jpg", "predict", "Predictor", ("mindspore",))
-def padding_answered(twin: Twin) -> Injection:
+def padding_answered(twin: Backend) -> Injection:
     """Of a batch that was filled up, the filling is answered instead of the images."""
 
     def faulty(right: Any, predictor: Any, images: Any) -> Any:
@@ -69,7 +69,7 @@ def padding_answered(twin: Twin) -> Injection:
 
 
 @GROUP.fault("metrics", "*.jpg", "predict", "Predictor", ("mindspore",))
-def answers_in_training_mode(twin: Twin) -> Injection:
+def answers_in_training_mode(twin: Backend) -> Injection:
     """A net that answers normalises by its batch and not by its statistics."""
 
     def faulty(right: Any, predictor: Any, spec: Any, state: Any, *args: Any, **more: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.training import evaluation
 
 from parity.faults.planting import BOTH, Group, Injection, replaced
@@ -17,7 +17,7 @@ GROUP = Group("loss")
 
 
 @GROUP.fault("loss", "loss", "loss", "cross_entropy", BOTH, official=True)
-def smoothing_over_the_other_classes(twin: Twin) -> Injection:
+def smoothing_over_the_other_classes(twin: Backend) -> Injection:
     """Smoothing gives the wrong classes s / (K - 1) each and the right one 1 - s."""
 
     def faulty(right: Any, logits: Any, labels: Any, label_smoothing: float = 0.0) -> Any:
@@ -29,7 +29,7 @@ def smoothing_over_the_other_classes(twin: Twin) -> Injection:
 
 
 @GROUP.fault("loss", "loss", "loss", "cross_entropy", ("mindspore",))
-def smoothing_left_out(twin: Twin) -> Injection:
+def smoothing_left_out(twin: Backend) -> Injection:
     """Labels are not smoothed."""
     return replaced(
         twin.loss, "cross_entropy", lambda right, logits, labels, smoothing: right(logits, labels)
@@ -37,7 +37,7 @@ def smoothing_left_out(twin: Twin) -> Injection:
 
 
 @GROUP.fault("loss", "loss", "loss", "cross_entropy", ("torch",))
-def loss_summed(twin: Twin) -> Injection:
+def loss_summed(twin: Backend) -> Injection:
     """The loss is the sum over a batch instead of the mean."""
     return replaced(
         twin.loss, "cross_entropy", lambda right, logits, *args: len(logits) * right(logits, *args)

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from typing import Any
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.net import complexity, rounding
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
@@ -19,7 +19,7 @@ GROUP = Group("model")
 
 
 @GROUP.fault("layers-isolated", "bn1", "blocks", "batch_norm", BOTH)
-def wrong_eps(twin: Twin) -> Injection:
+def wrong_eps(twin: Backend) -> Injection:
     """Batch norm adds another eps to the variance, 1e-3 for 1e-5."""
 
     def faulty(right: Any, channels: int, settings: Any) -> Any:
@@ -29,7 +29,7 @@ def wrong_eps(twin: Twin) -> Injection:
 
 
 @GROUP.fault("statistics", "bn1.running_mean", "blocks", "batch_norm", ("mindspore",))
-def inverted_momentum(twin: Twin) -> Injection:
+def inverted_momentum(twin: Backend) -> Injection:
     """Batch norm's momentum is taken for the weight of the old statistics."""
 
     def faulty(right: Any, channels: int, settings: Any) -> Any:
@@ -39,13 +39,13 @@ def inverted_momentum(twin: Twin) -> Injection:
 
 
 @GROUP.fault("layers-isolated", "act1", "blocks", "activation", BOTH)
-def relu_for_silu(twin: Twin) -> Injection:
+def relu_for_silu(twin: Backend) -> Injection:
     """The activation is ReLU where the spec says SiLU."""
     return replaced(twin.blocks, "activation", lambda right, name: twin.blocks.nn.ReLU())
 
 
 @GROUP.fault("layers-isolated", "blocks.0.0.se.gate", "blocks", "SqueezeExcite", BOTH)
-def hard_gate(twin: Twin) -> Injection:
+def hard_gate(twin: Backend) -> Injection:
     """Squeeze-excite's gate is a piecewise linear sigmoid."""
     kinds = {"torch": "Hardsigmoid", "mindspore": "HSigmoid"}
 
@@ -59,7 +59,7 @@ def hard_gate(twin: Twin) -> Injection:
 # The judge is held against the definition as a whole net: the first layer that is given something
 # else is named. MindSpore's blocks are held against the judge's one by one.
 @GROUP.fault("layers-isolated", "blocks.0.0.se.conv_reduce", "blocks", "SqueezeExcite", ("torch",))
-def squeeze_by_maximum(twin: Twin) -> Injection:
+def squeeze_by_maximum(twin: Backend) -> Injection:
     """Squeeze-excite computes its gates from the largest values instead of the means."""
 
     def faulty(right: Any, layer: Any, x: Any) -> Any:
@@ -70,18 +70,18 @@ def squeeze_by_maximum(twin: Twin) -> Injection:
 
 
 @GROUP.fault("layers-isolated", "blocks.1.1", "blocks", "InvertedResidual", BOTH)
-def missing_skip(twin: Twin) -> Injection:
+def missing_skip(twin: Backend) -> Injection:
     """An inverted residual does not add its input."""
     return _with_block(twin, has_skip=False)
 
 
 @GROUP.fault("layers-isolated", "blocks.1.0.conv_dw", "blocks", "InvertedResidual", ("torch",))
-def missing_stride(twin: Twin) -> Injection:
+def missing_stride(twin: Backend) -> Injection:
     """An inverted residual does not stride."""
     return _with_block(twin, stride=1)
 
 
-def _with_block(twin: Twin, **changes: Any) -> Injection:
+def _with_block(twin: Backend, **changes: Any) -> Injection:
     def faulty(right: Any, layer: Any, block: Any, *args: Any) -> None:
         right(layer, dataclasses.replace(block, **changes), *args)
 
@@ -89,7 +89,7 @@ def _with_block(twin: Twin, **changes: Any) -> Injection:
 
 
 @GROUP.fault("layers-isolated", "conv_stem", "blocks", "conv2d", ("mindspore",))
-def default_padding(twin: Twin) -> Injection:
+def default_padding(twin: Backend) -> Injection:
     """Convolutions pad as MindSpore does when it is not told how."""
 
     def faulty(
@@ -102,7 +102,7 @@ def default_padding(twin: Twin) -> Injection:
 
 
 @GROUP.fault("layers-isolated", "conv_stem", "blocks", "conv2d", ("torch",), spec="uneven")
-def padding_on_the_other_side(twin: Twin) -> Injection:
+def padding_on_the_other_side(twin: Backend) -> Injection:
     """Where one side is padded more, it is top and left instead of bottom and right."""
 
     def faulty(right: Any, *args: Any, **settings: Any) -> Any:
@@ -115,7 +115,7 @@ def padding_on_the_other_side(twin: Twin) -> Injection:
 
 
 @GROUP.fault("parameters", "blocks.1.0.se.conv_reduce.weight", "blocks", "squeeze_excite", BOTH)
-def squeeze_from_expanded_channels(twin: Twin) -> Injection:
+def squeeze_from_expanded_channels(twin: Backend) -> Injection:
     """Squeeze-excite squeezes to a share of the expanded channels, not of the block's input."""
 
     def faulty(right: Any, block: Any, activation_name: str) -> Any:
@@ -129,7 +129,7 @@ def squeeze_from_expanded_channels(twin: Twin) -> Injection:
     "parameters", "blocks.0.0.se.conv_reduce.weight", "blocks", "squeeze_excite", ("mindspore",),
     official=True,
 )  # fmt: skip
-def second_net_fails(twin: Twin) -> Injection:
+def second_net_fails(twin: Backend) -> Injection:
     """Building a net uses up a global configuration, so that a second one in the process fails."""
     left: set[str] = {"blocks.0.0", "blocks.1.0", "blocks.1.1"}
 
@@ -143,7 +143,7 @@ def second_net_fails(twin: Twin) -> Injection:
 
 
 @GROUP.fault("parameters", "blocks.1.1.conv_pw.weight", "blocks", "", ("mindspore",))
-def missing_block(twin: Twin) -> Injection:
+def missing_block(twin: Backend) -> Injection:
     """A repeated block is left out."""
 
     def faulty(right: Any, block: Any, *args: Any) -> Any:
@@ -156,7 +156,7 @@ def missing_block(twin: Twin) -> Injection:
     "layers-isolated", {"torch": "blocks.1.0.act2", "mindspore": "blocks.1.0"},
     "blocks", "InvertedResidual", BOTH,
 )  # fmt: skip
-def squeeze_before_activation(twin: Twin) -> Injection:
+def squeeze_before_activation(twin: Backend) -> Injection:
     """Squeeze-excite stands in front of the activation instead of behind it."""
 
     def faulty(right: Any, block: Any, x: Any, factors: Any = None) -> Any:
@@ -169,7 +169,7 @@ def squeeze_before_activation(twin: Twin) -> Injection:
 
 
 @GROUP.fault("layers-isolated", "blocks.0.0", "blocks", "DepthwiseSeparable", ("mindspore",))
-def activation_behind_projection(twin: Twin) -> Injection:
+def activation_behind_projection(twin: Backend) -> Injection:
     """A depthwise separable block has an activation behind its last batch norm."""
 
     def faulty(right: Any, block: Any, x: Any, factors: Any = None) -> Any:
@@ -183,7 +183,7 @@ def activation_behind_projection(twin: Twin) -> Injection:
 @GROUP.fault(
     {"mindspore": "layers-chained", "torch": "layers-isolated"}, "act2", "model", "TinyNet", BOTH
 )
-def head_without_activation(twin: Twin) -> Injection:
+def head_without_activation(twin: Backend) -> Injection:
     """The head's activation is built, as it should be, and never used."""
 
     def faulty(right: Any, net: Any, x: Any) -> Any:
@@ -193,7 +193,7 @@ def head_without_activation(twin: Twin) -> Injection:
 
 
 @GROUP.fault("layers-isolated", "global_pool", "blocks", "GlobalAveragePool", ("mindspore",))
-def pooling_by_maximum(twin: Twin) -> Injection:
+def pooling_by_maximum(twin: Backend) -> Injection:
     """The last feature map is pooled by its largest values instead of its means."""
     return replaced(
         twin.blocks.GlobalAveragePool, forward(twin), lambda right, layer, x: x.amax((2, 3))
@@ -201,7 +201,7 @@ def pooling_by_maximum(twin: Twin) -> Injection:
 
 
 @GROUP.fault("pixels", "input of conv_stem", "model", "TinyNet", ("mindspore",))
-def net_swaps_channels(twin: Twin) -> Injection:
+def net_swaps_channels(twin: Backend) -> Injection:
     """The net takes its pixels for blue, green, red."""
     return replaced(twin.model.TinyNet, "_stem", lambda right, net, x: right(net, x.flip((1,))))
 
@@ -209,7 +209,7 @@ def net_swaps_channels(twin: Twin) -> Injection:
 @GROUP.fault(
     "gradients-isolated", "blocks.1.1.se.conv_expand.bias", "blocks", "SqueezeExcite", BOTH
 )
-def gradient_cut_at_the_gates(twin: Twin) -> Injection:
+def gradient_cut_at_the_gates(twin: Backend) -> Injection:
     """No gradient flows through squeeze-excite's gates, forward all is right."""
 
     def cut(gates: Any) -> Any:
@@ -224,13 +224,13 @@ def gradient_cut_at_the_gates(twin: Twin) -> Injection:
 
 
 @GROUP.fault("trajectory", "loss of step 1", "blocks", "drop_path", ("mindspore",))
-def drop_path_left_out(twin: Twin) -> Injection:
+def drop_path_left_out(twin: Backend) -> Injection:
     """Residual branches are never left out of a training step."""
     return replaced(twin.blocks, "drop_path", lambda right, y, factors: y)
 
 
 @GROUP.fault("trajectory", "loss of step 1", "model", "TinyNet", ("mindspore",))
-def dropout_left_out(twin: Twin) -> Injection:
+def dropout_left_out(twin: Backend) -> Injection:
     """No pooled feature is ever left out of a training step."""
 
     def faulty(right: Any, net: Any, x: Any, dropout: Any = None, drop_path: Any = None) -> Any:

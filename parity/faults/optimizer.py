@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinynet import recipe
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.checkpoints import training_state
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
@@ -21,7 +21,7 @@ GROUP = Group("optimizer")
 
 
 @GROUP.fault("optimizer", "mean_square of conv_stem.weight", "optim", "RMSProp", BOTH)
-def squares_decay_too_slowly(twin: Twin) -> Injection:
+def squares_decay_too_slowly(twin: Backend) -> Injection:
     """RMSProp's mean squares decay by 0.99, PyTorch's default, where the recipe says 0.9."""
 
     def faulty(right: Any, layer: Any, parameters: Any, decayed: Any, settings: Any) -> None:
@@ -31,7 +31,7 @@ def squares_decay_too_slowly(twin: Twin) -> Injection:
 
 
 @GROUP.fault("optimizer", "momentum of conv_stem.weight", "optim", "RMSProp", ("mindspore",))
-def eps_outside_the_root(twin: Twin) -> Injection:
+def eps_outside_the_root(twin: Backend) -> Injection:
     """Eps is added to the root in full blocks of eight numbers, as in MindSpore's own RMSProp."""
 
     def faulty(right: Any, layer: Any, gradients: Any, learning_rate: Any) -> None:
@@ -65,7 +65,7 @@ class _Operations:
 
 
 @GROUP.fault("optimizer", "momentum of conv_stem.weight", "optim", "RMSProp", ("torch",))
-def learning_rate_outside_the_momentum(twin: Twin) -> Injection:
+def learning_rate_outside_the_momentum(twin: Backend) -> Injection:
     """RMSProp multiplies by the learning rate behind the momentum, as torch.optim.RMSprop does."""
 
     def faulty(right: Any, layer: Any, gradients: Any, learning_rate: float) -> None:
@@ -79,18 +79,18 @@ def learning_rate_outside_the_momentum(twin: Twin) -> Injection:
 
 
 @GROUP.fault("optimizer", "mean_square of *bn?.weight", "step", "TrainStep", ("mindspore",))
-def everything_decays(twin: Twin) -> Injection:
+def everything_decays(twin: Backend) -> Injection:
     """Weight decay applies to batch norm and biases too."""
     return _decayed(twin, every=True)
 
 
 @GROUP.fault("optimizer", "momentum of conv_stem.weight", "step", "TrainStep", ("torch",))
-def nothing_decays(twin: Twin) -> Injection:
+def nothing_decays(twin: Backend) -> Injection:
     """Weight decay is left out."""
     return _decayed(twin, every=False)
 
 
-def _decayed(twin: Twin, every: bool) -> Injection:
+def _decayed(twin: Backend, every: bool) -> Injection:
     def faulty(right: Any, layer: Any, parameters: Any, decayed: Any, settings: Any) -> None:
         right(layer, parameters, [every] * len(decayed), settings)
 
@@ -98,7 +98,7 @@ def _decayed(twin: Twin, every: bool) -> Injection:
 
 
 @GROUP.fault("optimizer", "momentum of conv_stem.weight", "optim", "SGD", ("mindspore",))
-def dampened_gradients(twin: Twin) -> Injection:
+def dampened_gradients(twin: Backend) -> Injection:
     """SGD dampens gradients by the momentum."""
 
     def faulty(right: Any, layer: Any, gradients: Any, learning_rate: Any) -> None:
@@ -131,13 +131,13 @@ def statistics_decay_too_fast() -> Injection:
 
 
 @GROUP.fault("trajectory", "statistics", "step", "TrainStep", BOTH, official=True)
-def recipes_statistics_ignored(twin: Twin) -> Injection:
+def recipes_statistics_ignored(twin: Backend) -> Injection:
     """One twin trains with the net's own batch-norm momentum and not with the recipe's."""
     return replaced(twin.step, "training_spec", lambda right, spec, recipe: spec, here=True)
 
 
 @GROUP.fault("trajectory", "loss of step *", "step", "TrainStep", ("mindspore",))
-def first_learning_rate_for_ever(twin: Twin) -> Injection:
+def first_learning_rate_for_ever(twin: Backend) -> Injection:
     """The learning rate is taken once and built into the step."""
     first: dict[int, float] = {}
 

@@ -13,7 +13,7 @@ from operator import getitem, setitem
 from types import ModuleType
 from typing import Any
 
-from tinynet.backend import FRAMEWORKS, Twin, load_twin
+from tinynet.backend import FRAMEWORKS, Backend, load_backend
 from tinynet.spec import SPEC_DIRECTORY, Head, Spec, Stage, Stem, load_spec
 
 from parity.tracing.sources import Source, in_twin
@@ -176,7 +176,7 @@ def replaced(
         _exchange(wrong, right)
 
 
-def forward(twin: Twin) -> str:
+def forward(twin: Backend) -> str:
     """What a twin calls a layer's method that computes."""
     return {"torch": "forward", "mindspore": "construct"}[twin.name]
 
@@ -184,12 +184,12 @@ def forward(twin: Twin) -> str:
 def _planted(plant: Callable[..., Injection], twin: str) -> Injection:
     for name in (twin,) if twin else FRAMEWORKS:
         _import_all(name)
-    return plant(load_twin(twin)) if twin else plant()
+    return plant(load_backend(twin)) if twin else plant()
 
 
 def _import_all(twin: str) -> None:
     # A module that is imported later would import what was planted, and keep it.
-    load_twin(twin)
+    load_backend(twin)
     package = importlib.import_module(f"{twin}_impl")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")

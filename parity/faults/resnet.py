@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.training import schedule
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
@@ -20,7 +20,7 @@ GROUP = Group("resnet")
     "layers-isolated", {"torch": "layer1.0.act2", "mindspore": "layer1.0"},
     "blocks", "BasicBlock", BOTH, spec="basic",
 )  # fmt: skip
-def sum_without_activation(twin: Twin) -> Injection:
+def sum_without_activation(twin: Backend) -> Injection:
     """A basic block has no activation behind its sum."""
 
     def faulty(right: Any, block: Any, x: Any, factors: Any = None) -> Any:
@@ -34,7 +34,7 @@ def sum_without_activation(twin: Twin) -> Injection:
     "layers-isolated", {"torch": "layer1.0.bn2", "mindspore": "layer1.0"},
     "blocks", "BasicBlock", BOTH, spec="basic",
 )  # fmt: skip
-def sum_before_batch_norm(twin: Twin) -> Injection:
+def sum_before_batch_norm(twin: Backend) -> Injection:
     """A basic block adds its input in front of the last batch norm instead of behind it."""
 
     def faulty(right: Any, block: Any, x: Any, factors: Any = None) -> Any:
@@ -45,7 +45,7 @@ def sum_before_batch_norm(twin: Twin) -> Injection:
 
 
 @GROUP.fault("layers-isolated", "layer2.0.conv1", "blocks", "Bottleneck", BOTH, spec="bottleneck")
-def stride_on_the_first_convolution(twin: Twin) -> Injection:
+def stride_on_the_first_convolution(twin: Backend) -> Injection:
     """A bottleneck strides in its first convolution, as in the paper, and not in its second."""
 
     def faulty(right: Any, layer: Any, block: Any, *args: Any) -> None:
@@ -61,7 +61,7 @@ def stride_on_the_first_convolution(twin: Twin) -> Injection:
     "layers-isolated", {"torch": "layer1.0.downsample.1", "mindspore": "layer1.0.downsample"},
     "blocks", "Downsample", BOTH, spec="bottleneck",
 )  # fmt: skip
-def projection_without_batch_norm(twin: Twin) -> Injection:
+def projection_without_batch_norm(twin: Backend) -> Injection:
     """A projection's batch norm is built, as it should be, and never used."""
     return replaced(twin.blocks.Downsample, forward(twin), lambda right, layer, x: layer[0](x))
 
@@ -70,7 +70,7 @@ def projection_without_batch_norm(twin: Twin) -> Injection:
     "layers-isolated", {"torch": "layer1.0.act2", "mindspore": "layer1.0.downsample"},
     "blocks", "downsample", BOTH, spec="basic",
 )  # fmt: skip
-def projection_in_every_stage(twin: Twin) -> Injection:
+def projection_in_every_stage(twin: Backend) -> Injection:
     """The first block of a stage projects its input even where the shape stays the same."""
 
     def faulty(right: Any, block: Any, settings: Any) -> Any:
@@ -81,7 +81,7 @@ def projection_in_every_stage(twin: Twin) -> Injection:
 
 
 @GROUP.fault("layers-isolated", "maxpool", "blocks", "max_pool", BOTH, spec="basic")
-def pool_padded_behind(twin: Twin) -> Injection:
+def pool_padded_behind(twin: Backend) -> Injection:
     """The max pool pads below and to the right only, MindSpore's and TensorFlow's "same"."""
 
     def faulty(right: Any, pool: Any) -> Any:
@@ -93,7 +93,7 @@ def pool_padded_behind(twin: Twin) -> Injection:
 
 
 @GROUP.fault("layers-isolated", "maxpool", "blocks", "max_pool", BOTH, spec="bottleneck")
-def pool_by_mean(twin: Twin) -> Injection:
+def pool_by_mean(twin: Backend) -> Injection:
     """The stem's pool takes the means of its windows instead of their largest values."""
 
     def faulty(right: Any, pool: Any) -> Any:
@@ -108,7 +108,7 @@ def pool_by_mean(twin: Twin) -> Injection:
 @GROUP.fault(
     "gradients-isolated", "layer2.1 input", "blocks", "Bottleneck", BOTH, spec="bottleneck"
 )
-def gradient_cut_at_the_shortcut(twin: Twin) -> Injection:
+def gradient_cut_at_the_shortcut(twin: Backend) -> Injection:
     """No gradient flows back past a bottleneck's branch, forward all is right."""
 
     def cut(x: Any) -> Any:
@@ -123,7 +123,7 @@ def gradient_cut_at_the_shortcut(twin: Twin) -> Injection:
 
 
 @GROUP.fault("trajectory", "loss of step 1", "blocks", "BasicBlock", ("mindspore",), spec="basic")
-def shortcut_dropped_for_the_branch(twin: Twin) -> Injection:
+def shortcut_dropped_for_the_branch(twin: Backend) -> Injection:
     """Drop-path leaves out what a basic block adds its branch to, instead of the branch."""
 
     def faulty(right: Any, block: Any, x: Any, factors: Any = None) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.checkpoints import training_state
 
 from parity.faults.planting import BOTH, Group, Injection, replaced
@@ -20,7 +20,7 @@ GROUP = Group("resume")
 
 
 @GROUP.fault("resume", "conv_stem.weight", "step", "TrainStep", BOTH, official=True)
-def weights_only(twin: Twin) -> Injection:
+def weights_only(twin: Backend) -> Injection:
     """A resumed run has its weights only; what the optimizer kept and the average are lost."""
 
     def fresh(state: Any) -> Any:
@@ -34,7 +34,7 @@ def weights_only(twin: Twin) -> Injection:
 
 
 @GROUP.fault("resume", "bn1.running_mean", "step", "TrainStep", ("mindspore",))
-def statistics_lost(twin: Twin) -> Injection:
+def statistics_lost(twin: Backend) -> Injection:
     """A resumed run starts its batch-norm statistics anew."""
 
     def fresh(state: Any) -> Any:
@@ -47,7 +47,7 @@ def statistics_lost(twin: Twin) -> Injection:
     return _resumed(twin, fresh)
 
 
-def _resumed(twin: Twin, fresh: Any) -> Injection:
+def _resumed(twin: Backend, fresh: Any) -> Injection:
     def faulty(right: Any, step: Any, state: Any, *args: Any, **settings: Any) -> None:
         right(step, fresh(state) if state.progress.step > 0 else state, *args, **settings)
 
@@ -55,7 +55,7 @@ def _resumed(twin: Twin, fresh: Any) -> Injection:
 
 
 @GROUP.fault("resume", "conv_stem.weight", "train", "train", ("torch",))
-def samples_from_the_beginning(twin: Twin) -> Injection:
+def samples_from_the_beginning(twin: Backend) -> Injection:
     """A resumed run begins with the first samples again."""
 
     def faulty(right: Any, *args: Any, first_step: int, last_step: int, **settings: Any) -> Any:
@@ -77,7 +77,7 @@ def progress_lost() -> Injection:
 
 
 @GROUP.fault("resume", "loss of step *", "state", "save_training", BOTH)
-def momentum_not_moved(twin: Twin) -> Injection:
+def momentum_not_moved(twin: Backend) -> Injection:
     """A run that moves to the other framework leaves the optimizer's momentum behind."""
 
     def faulty(right: Any, path: Any, state: Any) -> None:

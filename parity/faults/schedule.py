@@ -10,7 +10,7 @@ import dataclasses
 import math
 from typing import Any
 
-from tinynet.backend import Twin
+from tinynet.backend import Backend
 from tinynet.training import schedule
 
 from parity.faults.planting import BOTH, Group, Injection, replaced
@@ -92,7 +92,7 @@ def all_blocks_drop_alike() -> Injection:
 
 
 @GROUP.fault("schedule", "rate of step 2", "train", "train", BOTH)
-def rates_a_step_late(twin: Twin) -> Injection:
+def rates_a_step_late(twin: Backend) -> Injection:
     """Each step of the loop takes the learning rate of the one before it."""
 
     def faulty(right: Any, recipe: Any, step: int, images: int) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.backend import JUDGE, load_twin
+from tinynet.backend import JUDGE, load_backend
 from tinynet.checkpoints.training_state import TrainingState
 from tinynet.net.manifest import TRAINED_ROLES, State, manifest
 from tinynet.recipe import Recipe
@@ -55,7 +55,7 @@ def record(
     """
     progress("inputs")
     if state is None and subject.framework != JUDGE:
-        twin, device = load_twin(subject.framework), subject.device
+        twin, device = load_backend(subject.framework), subject.device
         state = inputs.sample_state(spec, seed, twin, "float32", device)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(spec, state, seed, [subject], Path(folder), None)

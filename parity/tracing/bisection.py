@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tinynet.backend import Twin, load_twin
+from tinynet.backend import Backend, load_backend
 from tinynet.net.manifest import TRAINED_ROLES, manifest
 
 from parity.context import LABEL_SMOOTHING, Bench, Subject
@@ -94,7 +94,7 @@ def backward(bench: Bench, subject: Subject) -> Culprit | None:
 def _in_training(bench: Bench, subject: Subject) -> tuple[_Witness, _Witness]:
     definition = Definition(bench.spec, bench.state)
 
-    def flow(twin: Twin, net: Any, mode: str) -> Any:
+    def flow(twin: Backend, net: Any, mode: str) -> Any:
         images, labels = bench.training_pixels, bench.labels
         return twin.probe.flow(net, images, labels, LABEL_SMOOTHING, mode)
 
@@ -153,7 +153,7 @@ class _Witness:
 
     def alone(self, name: str) -> tuple[Array, Array]:
         """The gradient for a layer's input when the layer runs alone, and what it must be."""
-        twin, item = load_twin(self.framework), self.layers[name]
+        twin, item = load_backend(self.framework), self.layers[name]
         subject = self.subject or dataclasses.replace(self.bench.reference, precision="float64")
         net = self.bench.build(subject)
         found = twin.probe.backward(net, {name: (item.input, item.gradient)}, subject.mode)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tinynet.backend import FRAMEWORKS, JUDGE, load_twin
+from tinynet.backend import FRAMEWORKS, JUDGE, load_backend
 from tinynet.checkpoints.files import (
     Checkpoint,
     load_checkpoint,
@@ -180,7 +180,7 @@ def _parameters(bench: Bench, rung: Rung) -> Culprit:
 def _computes_with(bench: Bench, framework: str, layer: str) -> bool:
     definition = Definition(bench.spec, bench.state)
     item = definition.run(NET, bench.pixels).layers[layer]
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     net = twin.probe.build(bench.spec, bench.state)
     given = item.input.astype(np.float32)
     found = twin.probe.isolated(net, {layer: given})[layer]

@@ -53,7 +53,7 @@ sys.path.insert(0, {root!r})
 def _net(bench: Bench) -> str:
     return f"""\
 spec = {_spec(bench.spec)}
-state = inputs.sample_state(spec, {bench.seed}, load_twin({JUDGE!r}))
+state = inputs.sample_state(spec, {bench.seed}, load_backend({JUDGE!r}))
 """
 
 
@@ -80,7 +80,7 @@ from tinynet.spec import load_spec, parse_spec
 from parity import inputs
 from parity.distances import relative_error
 from parity.reference.net import Definition
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 
 {_net(bench)}
 definition = Definition(spec, state)
@@ -88,7 +88,7 @@ x = {given}.astype(np.float32)
 truth = definition.run({name!r}, x).output
 off = False
 for framework, mode in {_runs(bench)}:
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     net = twin.probe.build(spec, state)
     found = {found}
     error = relative_error(found, truth) if found.shape == truth.shape else np.inf
@@ -110,7 +110,7 @@ from parity import inputs
 from parity.reference import operations
 from parity.distances import norm, relative_error
 from parity.reference.net import Definition
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 
 {_net(bench)}
 definition = Definition(spec, state)
@@ -128,7 +128,7 @@ run = definition.run({name!r}, x, lambda _: dy, training=True)
 truths = {{"input": run.input, **run.parameters, **run.statistics}}
 off = False
 for framework, mode in {_runs(bench)}:
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     net = twin.probe.build(spec, state)
     back = twin.probe.backward(net, {{{name!r}: (x, dy)}}, mode)[{name!r}]
     found = {{"input": back.input, **back.parameters}}
@@ -158,7 +158,7 @@ from tinynet.spec import load_spec, parse_spec
 from parity import inputs
 from parity.reference import training as defined_training
 from parity.distances import relative_error
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 
 {_net(bench)}
 start = inputs.training_state(spec, load_recipe({training_trace.RECIPES[kind]!r}), state)
@@ -169,7 +169,7 @@ rates, decays = [{training_trace.RATE}], [{training_trace.DECAY}]
 truths = defined_training.update(start, gradients, rates, decays).tensors
 off = False
 for framework in {bench.frameworks}:
-    found = load_twin(framework).probe.update(start, gradients, rates, decays).tensors
+    found = load_backend(framework).probe.update(start, gradients, rates, decays).tensors
     for key, truth in truths.items():
         error = relative_error(found[key], truth)
         if not error <= {_limit(culprit)}:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynet.backend import JUDGE, load_twin
+from tinynet.backend import JUDGE, load_backend
 from tinynet.checkpoints.training_state import EMA_PREFIX, TrainingState
 from tinynet.data.loader import TrainingBatch, load_batches
 from tinynet.net.folding import deployed
@@ -100,12 +100,12 @@ def given_gradients(bench: Bench) -> State:
 
 
 def _updated(witness: _Witness, start: TrainingState, gradients: State) -> TrainingState:
-    probe = load_twin(witness.framework).probe
+    probe = load_backend(witness.framework).probe
     return probe.update(start, [gradients], [RATE], [DECAY], witness.precision, witness.device)
 
 
 def _step(witness: _Witness, start: TrainingState) -> Any:
-    twin = load_twin(witness.framework)
+    twin = load_backend(witness.framework)
     group = twin.distributed.join(witness.device)
     settings = {"precision": witness.precision, "compiled": witness.compiled}
     return twin.step.TrainStep(start, group, **settings)
@@ -136,7 +136,7 @@ def judged(framework: str, start: TrainingState) -> Culprit | None:
     """What a net that a step evaluates has not as the training state has it."""
     witness = _Witness(framework, "float32")
     step = _step(witness, start)
-    read_state = load_twin(framework).state.read_state
+    read_state = load_backend(framework).state.read_state
     for ema, state in ((False, start.weights), (True, start.ema or {})):
         found = read_state(step.predictor(ema).net)
         for name, truth in deployed(start.progress.spec, state)[1].items():

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from tinynet.backend import Twin, TwinError, load_twin
+from tinynet.backend import Backend, BackendError, load_backend
 
 from benchmarks.harness import Job, UnavailableError
 
@@ -28,15 +28,15 @@ def peer(module: str) -> Any:
         ) from None
 
 
-def twin(name: str) -> Twin:
+def twin(name: str) -> Backend:
     """A twin, if its framework is there.
 
     Raises:
         UnavailableError: it is not.
     """
     try:
-        return load_twin(name)
-    except TwinError as error:
+        return load_backend(name)
+    except BackendError as error:
         raise UnavailableError(str(error)) from None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinynet.backend import FRAMEWORKS, load_twin
+from tinynet.backend import FRAMEWORKS, load_backend
 from tinynet.checkpoints.files import Checkpoint, load_checkpoint, save_checkpoint
 from tinynet.deploy import onnx_file
 from tinynet.net.folding import fold_batch_norm, fold_exactly, folded_spec
@@ -31,7 +31,7 @@ FORWARD = ("spec", "parameters", "pixels", "layers-isolated", "layers-chained", 
 def logits(spec, state, pixels, precision="float32"):
     """Of the PyTorch twin; a state in float64 is not rounded."""
     single = {key: array.astype(np.float32) for key, array in state.items()}
-    net = load_twin("torch").probe.build(spec, single, precision).eval()
+    net = load_backend("torch").probe.build(spec, single, precision).eval()
     exact = {key: torch.from_numpy(array) for key, array in state.items()}
     net.load_state_dict(exact, strict=False)
     with torch.no_grad():
@@ -44,7 +44,7 @@ def bound(setting, quantity, spec):
 
 def assert_the_same(spec, modes):
     """Folds a net and holds what it answers everywhere against the net, in float64."""
-    torch_twin, mindspore_twin = load_twin("torch"), load_twin("mindspore")
+    torch_twin, mindspore_twin = load_backend("torch"), load_backend("mindspore")
     state = inputs.sample_state(spec, 0, torch_twin)
     pixels = inputs.pixels(spec, 2, 0)
     truth = logits(spec, state, pixels, "float64")
@@ -79,15 +79,15 @@ def test_shipped_nets(spec):
     assert_the_same(spec, ("pynative",))
 
 
-MODES = [(name, mode) for name in FRAMEWORKS for mode in load_twin(name).modes.MODES]
+MODES = [(name, mode) for name in FRAMEWORKS for mode in load_backend(name).modes.MODES]
 
 
 @pytest.mark.parametrize("spec", SMALL_NETS, ids=lambda spec: spec.name)
 @pytest.mark.parametrize(("framework", "mode"), MODES)
 def test_a_predictor_folds_what_it_is_given_and_what_is_written_into_it(framework, mode, spec):
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     pixels = inputs.pixels(spec, 3, 0)
-    states = [inputs.sample_state(spec, seed, load_twin("torch")) for seed in (0, 1)]
+    states = [inputs.sample_state(spec, seed, load_backend("torch")) for seed in (0, 1)]
     predict = twin.predict.Predictor(spec, states[0], mode=mode)
     for state in states:
         predict.write(state)
@@ -131,7 +131,7 @@ def test_what_has_no_batch_norm_is_not_trained():
 
 
 def test_both_exporters_write_it(tmp_path):
-    spec, state = fold_batch_norm(SMALL, inputs.sample_state(SMALL, 0, load_twin("torch")))
+    spec, state = fold_batch_norm(SMALL, inputs.sample_state(SMALL, 0, load_backend("torch")))
     for framework in ("torch", "mindspore"):
         path = tmp_path / f"{framework}.onnx"
         assert onnx_file.export_checked(framework, spec, state, path) < 1e-4
@@ -144,7 +144,7 @@ def test_both_exporters_write_it(tmp_path):
 @pytest.fixture
 def source(tmp_path):
     path = tmp_path / "source.safetensors"
-    save_checkpoint(path, Checkpoint(inputs.sample_state(SMALL, 0, load_twin("torch")), SMALL))
+    save_checkpoint(path, Checkpoint(inputs.sample_state(SMALL, 0, load_backend("torch")), SMALL))
     return path
 
 

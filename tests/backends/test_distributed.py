@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.checkpoints.training_state import initial_training_state
 from tinynet.data.loader import load_batches
 from tinynet.data.open_data import open_data
@@ -79,7 +79,7 @@ def files(tmp_path, monkeypatch):
 
 def judge(steps):
     """The state after so many steps of one process with two parts, in PyTorch's float64."""
-    twin, data = load_twin("torch"), open_data(QUICK[1], SPEC)
+    twin, data = load_backend("torch"), open_data(QUICK[1], SPEC)
     state = initial_training_state(SPEC, RECIPE, 0, IMAGES, fingerprint(data.train))
     step = twin.step.TrainStep(state, twin.distributed.join("cpu"), 2, "float64")
     batches = load_batches(

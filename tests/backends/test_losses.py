@@ -5,14 +5,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tinynet.backend import FRAMEWORKS, load_twin
+from tinynet.backend import FRAMEWORKS, load_backend
 
 both = pytest.mark.parametrize("framework", FRAMEWORKS)
 EPS = np.finfo(np.float32).eps
 
 
 def loss_and_gradient(framework, logits, labels, smoothing, dtype="float32"):
-    cross_entropy = load_twin(framework).loss.cross_entropy
+    cross_entropy = load_backend(framework).loss.cross_entropy
     if framework == "torch":
         x = torch.tensor(logits, dtype=getattr(torch, dtype), requires_grad=True)
         loss = cross_entropy(x, torch.tensor(labels), smoothing)
@@ -81,4 +81,4 @@ def test_by_hand(framework):
 def test_torch_takes_labels_of_any_integer_type():
     logits = torch.zeros(2, 3)
     for dtype in (torch.int32, torch.int64, torch.uint8):
-        load_twin("torch").loss.cross_entropy(logits, torch.tensor([0, 2], dtype=dtype))
+        load_backend("torch").loss.cross_entropy(logits, torch.tensor([0, 2], dtype=dtype))

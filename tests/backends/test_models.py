@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tinynet.backend import FRAMEWORKS, load_twin
+from tinynet.backend import FRAMEWORKS, load_backend
 from tinynet.net.complexity import count, layers
 from tinynet.net.manifest import (
     TRAINED_ROLES,
@@ -37,20 +37,20 @@ FLOAT32_BOUND = {"torch": 1e-5, "mindspore": 6e-5}
 
 @functools.cache
 def built(framework, spec):
-    return load_twin(framework).probe.build(spec, golden_state(spec))
+    return load_backend(framework).probe.build(spec, golden_state(spec))
 
 
 def answer(framework, spec, images, net=None, mode=None):
     """Logits in evaluation mode, as the predictors compute them."""
     net = built(framework, spec) if net is None else net
-    modes = load_twin(framework).modes
+    modes = load_backend(framework).modes
     return call(framework, net, images, mode or modes.MODES[0])
 
 
 def call(framework, function, images, mode):
     """A net, or one of its methods, from NumPy to NumPy in evaluation mode."""
     net = getattr(function, "__self__", function)
-    with load_twin(framework).modes.running(mode):
+    with load_backend(framework).modes.running(mode):
         if framework == "torch":
             import torch
 
@@ -65,7 +65,7 @@ def call(framework, function, images, mode):
 
 def exact(spec, images):
     """The judge: the PyTorch twin in float64."""
-    net = load_twin("torch").probe.build(spec, golden_state(spec), precision="float64")
+    net = load_backend("torch").probe.build(spec, golden_state(spec), precision="float64")
     return answer("torch", spec, images, net)
 
 
@@ -111,7 +111,7 @@ def test_mindspore_differs_in_the_leaves_of_batch_norm_only(name):
 @pytest.mark.parametrize("name", list_specs())
 def test_the_twins_trace_the_same_layers(name):
     spec = load_spec(name)
-    torch, mindspore = (load_twin(f).probe.layer_names(built(f, spec)) for f in FRAMEWORKS)
+    torch, mindspore = (load_backend(f).probe.layer_names(built(f, spec)) for f in FRAMEWORKS)
     assert torch == mindspore
     assert {layer.key for layer in layers(spec)} < set(torch)
 
@@ -126,7 +126,7 @@ def test_counted_by_pytorch(name):
 
     spec = load_spec(name)
     # On the meta device, where nothing is computed: a counter that shares no code with ours.
-    net = load_twin("torch").model.make_net(spec, golden_state(spec)).eval().to("meta")
+    net = load_backend("torch").model.make_net(spec, golden_state(spec)).eval().to("meta")
     with FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, *spec.input_size, device="meta"))
     assert counter.get_total_flops() == 2 * count(spec).macs
@@ -168,7 +168,7 @@ def test_mindspore_answers_as_timm(name):
 @given(nets())
 def test_every_layer_has_the_shape_that_was_counted(spec):
     for framework in FRAMEWORKS:
-        trace = load_twin(framework).probe.trace(built(framework, spec), batch(spec))
+        trace = load_backend(framework).probe.trace(built(framework, spec), batch(spec))
         for layer in layers(spec):
             assert trace[layer.key].output.shape == (4, *layer.output_shape), layer.key
 
@@ -191,7 +191,7 @@ def test_running_statistics_move_towards_the_batch_by_the_momentum(framework, mo
     spec = dataclasses.replace(
         SMALL, batch_norm=dataclasses.replace(SMALL.batch_norm, momentum=momentum)
     )
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     net = twin.probe.build(spec, golden_state(spec))
     images = batch(spec)
     moved = twin.probe.gradients(net, images, np.zeros(4, np.int64)).statistics
@@ -226,7 +226,7 @@ both = pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("spec", [SMALL, SAME], ids=["symmetric", "same"])
 def test_features_are_what_the_classifier_sees(framework, spec):
     net = built(framework, spec)
-    features = call(framework, net.features, batch(spec), load_twin(framework).modes.MODES[0])
+    features = call(framework, net.features, batch(spec), load_backend(framework).modes.MODES[0])
     assert features.shape == (4, spec.head.out_channels, *spec.blocks()[-1].out_size)
     state = golden_state(spec)
     logits = features.mean((2, 3)) @ state["classifier.weight"].T + state["classifier.bias"]
@@ -235,7 +235,7 @@ def test_features_are_what_the_classifier_sees(framework, spec):
 
 @both
 def test_another_number_of_classes_needs_a_classifier_dropped_on_request(framework):
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     thousand = SMALL.with_classes(1000)
     ten = SMALL.with_classes(10)
     net = twin.model.TinyNet(ten)
@@ -270,7 +270,9 @@ def test_another_number_of_classes_needs_a_classifier_dropped_on_request(framewo
     assert answer(framework, ten, batch(ten), net).shape == (4, 10)
 
 
-MODES = [(framework, mode) for framework in FRAMEWORKS for mode in load_twin(framework).modes.MODES]
+MODES = [
+    (framework, mode) for framework in FRAMEWORKS for mode in load_backend(framework).modes.MODES
+]
 
 
 @pytest.mark.parametrize(("framework", "mode"), MODES)
@@ -296,6 +298,6 @@ def test_symmetric_padding_takes_any_input_size(framework):
 
 @pytest.mark.parametrize("twin", FRAMEWORKS)
 def test_the_mode_must_be_known(twin):
-    running = load_twin(twin).modes.running
+    running = load_backend(twin).modes.running
     with pytest.raises(ValueError, match="mode is 'fast', expected one of"), running("fast"):
         pass

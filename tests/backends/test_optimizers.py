@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.checkpoints.training_state import initial_training_state
 from tinynet.net.manifest import TRAINED_ROLES, manifest
 from tinynet.recipe import Optimizer, load_recipe
@@ -38,7 +38,7 @@ class Held:
 
     def __init__(self, framework, mode, kind, parameters, decayed, settings):
         self.framework, self.mode = framework, mode
-        self.twin = load_twin(framework)
+        self.twin = load_backend(framework)
         if framework == "torch":
             self.parameters = [torch.tensor(array) for array in parameters]
         else:
@@ -68,7 +68,7 @@ def take_step(framework, mode, optimizer, gradients, rate):
     import mindspore as ms
 
     tensors = ms.mutable(tuple(ms.Tensor(gradient) for gradient in gradients))
-    with load_twin(framework).modes.running(mode):
+    with load_backend(framework).modes.running(mode):
         optimizer(tensors, ms.Tensor(rate, ms.float32))
 
 
@@ -235,7 +235,7 @@ def test_nothing_decays(framework, mode, kind):
     ],
 )
 def test_a_whole_net(name, framework, mode, kind):
-    spec, twin = load_spec(name), load_twin(framework)
+    spec, twin = load_spec(name), load_backend(framework)
     recipe = load_recipe("digits", [f"optimizer.kind={kind}", "optimizer.weight_decay=0.1"])
     state = initial_training_state(spec, recipe, 0, 100, "")
     step = twin.step.TrainStep(state, twin.distributed.join("cpu"))
@@ -274,7 +274,7 @@ def some_gradients(step):
 
 def averaging(framework, mode, arrays):
     """The tensors, and a function that takes steps and gives the averages."""
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     first = twin.modes.MODES[0]
     held = Held(framework, first, "sgd", arrays, [False] * len(arrays), settings(0.0, "sgd"))
     average = twin.optim.Average(held.parameters)

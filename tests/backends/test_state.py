@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinynet.backend import FRAMEWORKS, load_twin
+from tinynet.backend import FRAMEWORKS, load_backend
 from tinynet.net.initialise import initial_state
 from tinynet.net.manifest import StateError, manifest
 from tinynet.spec import load_spec
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.parametrize("name", FRAMEWORKS)
 
 @pytest.fixture
 def twin(name):
-    return load_twin(name)
+    return load_backend(name)
 
 
 def random_state(spec, seed=0):

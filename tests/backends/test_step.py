@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from tinynet.backend import FRAMEWORKS, load_twin
+from tinynet.backend import FRAMEWORKS, load_backend
 from tinynet.checkpoints.training_state import initial_training_state
 from tinynet.data.loader import TrainingBatch
 from tinynet.data.masks import draw_masks
@@ -72,7 +72,7 @@ def started(recipe=RECIPE):
 
 def train_step(framework, state=None, parts=1, **settings):
     """A step in PyNative mode unless asked for the graph: compiling takes seconds."""
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     if framework == "mindspore":
         settings = {"compiled": False} | settings
     state = started() if state is None else state
@@ -132,7 +132,7 @@ class ByHand:
         settings = BatchNorm(SPEC.batch_norm.eps, recipe.batch_norm_momentum)
         spec = dataclasses.replace(SPEC, batch_norm=settings)
         state = started(recipe)
-        self.net = load_twin("torch").model.TinyNet(spec, state.weights).double().train()
+        self.net = load_backend("torch").model.TinyNet(spec, state.weights).double().train()
         self.tensors = self.net.state_dict(keep_vars=True)
         self.statistics = [key for key in manifest(SPEC) if key not in TRAINED]
         self.mean_square = {key: torch.ones_like(self.tensors[key]) for key in TRAINED}
@@ -291,7 +291,7 @@ def scaled(place, factor):
 
 
 def logits(framework, state, pixels, dropout=None, drop_path=None):
-    net = load_twin(framework).model.TinyNet(SPEC, state)
+    net = load_backend(framework).model.TinyNet(SPEC, state)
     arrays = (pixels, dropout, drop_path)
     if framework == "torch":
         with torch.no_grad():
@@ -548,16 +548,18 @@ def test_the_wish_to_stop_comes_back(framework, parts):
 @both
 def test_the_predictor_has_the_weights_of_now(framework):
     step = train_step(framework)
-    predictor = load_twin(framework).predict.Predictor
+    predictor = load_backend(framework).predict.Predictor
     for number in (0, 1):
         take(step, [number])
         state = step.read(started().progress)
         for ema, weights in ((False, state.weights), (True, state.ema)):
-            expected = predictor(SPEC, weights, "cpu", load_twin(framework).modes.MODES[0])(PIXELS)
+            expected = predictor(SPEC, weights, "cpu", load_backend(framework).modes.MODES[0])(
+                PIXELS
+            )
             found = step.predictor(ema)(PIXELS)
             np.testing.assert_array_equal(found, expected)
             # The function is that of the net with its batch norms, which the predictor folds.
-            judge = load_twin("torch").probe
+            judge = load_backend("torch").probe
             net = judge.build(SPEC, weights, precision="float64")
             truth = judge.isolated(net, {"": PIXELS})[""]
             assert np.linalg.norm(found - truth) < 1e-5 * np.linalg.norm(truth)
@@ -610,7 +612,7 @@ def test_mindspore_has_no_bfloat16_on_a_cpu():
         ValueError, match=r"^precision is 'bfloat16', expected one of float32, float16$"
     ):
         train_step("mindspore", precision="bfloat16")
-    check = load_twin("mindspore").step.check_precision
+    check = load_backend("mindspore").step.check_precision
     check("bfloat16", "ascend")
     with pytest.raises(ValueError, match=r"expected one of float32, bfloat16, float16$"):
         check("float64", "ascend")
@@ -634,7 +636,7 @@ def test_normalising_on_the_device_gives_the_bits_of_the_pixel_path(framework, c
     )
     picture = Image.fromarray(images if channels == 3 else images[:, :, 0])
     expected = preprocess(picture, spec)
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     batch = TrainingBatch(images[None], np.zeros(1, np.int32), None, None, ())
     for mode in twin.modes.MODES:
         with twin.modes.running(mode):
@@ -647,7 +649,7 @@ def test_normalising_on_the_device_gives_the_bits_of_the_pixel_path(framework, c
 
 @both
 def test_a_batch_on_the_device_is_the_batch(framework):
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     batch = part(RECIPE, 0)
     tensors = twin.data.to_device(batch, twin.distributed.join("cpu").device)
     for ours, theirs in zip(batch[:4], tensors, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.checkpoints.files import load_checkpoint
 from tinynet.spec import load_spec
 
@@ -46,7 +46,7 @@ def loaded(tmp_path_factory):
 
 
 def first_logits(framework, spec, state, **how):
-    twin = load_twin(framework)
+    twin = load_backend(framework)
     net = twin.probe.build(spec, state, **how)
     trace = twin.probe.trace(net, MAKER["golden_images"](spec))
     return trace["fc"].output[0]
@@ -79,7 +79,7 @@ def test_float32_is_within_the_calibrated_bound_of_torchvision(name, subject, lo
 
 def test_graph_mode_answers_as_torchvision(loaded):
     spec, golden = load_spec("resnet18"), GOLDEN["resnet18"]
-    twin = load_twin(GRAPH.framework)
+    twin = load_backend(GRAPH.framework)
     predict = twin.predict.Predictor(spec, loaded("resnet18"), mode=GRAPH.mode)
     logits = predict(MAKER["golden_images"](spec))[0].astype(np.float64)
     assert np.abs(logits[: len(golden["first"])] - golden["first"]).max() < 1e-5 * golden["rms"]

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.checkpoints.files import Checkpoint, save_checkpoint, save_training
 from tinynet.deploy import onnx_file
 from tinynet.net.initialise import initial_state
@@ -25,7 +25,7 @@ FRAMEWORKS = ("torch", "mindspore")
 def files(tmp_path_factory):
     """A folder with one model in every format, and one of which a tensor is off by a hundredth."""
     folder = tmp_path_factory.mktemp("models")
-    state = sample_state(SMALL, 0, load_twin("torch"))
+    state = sample_state(SMALL, 0, load_backend("torch"))
     models = {"right": state, "wrong": {**state, KEY: state[KEY] * np.float32(1.01)}}
     for name, weights in models.items():
         for suffix in SUFFIXES:
@@ -127,7 +127,7 @@ def test_other_preprocessing_is_another_model(files, tmp_path, compare):
     preprocessing = dataclasses.replace(SMALL.preprocessing, mean=(0.5, 0.5, 0.5))
     spec = dataclasses.replace(SMALL, preprocessing=preprocessing)
     path = tmp_path / "other.safetensors"
-    save_checkpoint(path, Checkpoint(sample_state(SMALL, 0, load_twin("torch")), spec))
+    save_checkpoint(path, Checkpoint(sample_state(SMALL, 0, load_backend("torch")), spec))
     status, found = compare(path, files / "right.ckpt")
     assert (status, failed(found)) == (1, {"spec": "preprocessing"})
 
@@ -135,7 +135,7 @@ def test_other_preprocessing_is_another_model(files, tmp_path, compare):
 def test_a_file_that_does_not_say_what_it_is(files, tmp_path, compare):
     import torch
 
-    state = sample_state(SMALL, 0, load_twin("torch"))
+    state = sample_state(SMALL, 0, load_backend("torch"))
     path = tmp_path / "plain.pth"
     torch.save({key: torch.from_numpy(array) for key, array in state.items()}, path)
     assert compare(path, files / "right.safetensors")[0] == 0

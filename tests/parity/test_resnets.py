@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.checkpoints.files import load_checkpoint
 from tinynet.spec import load_spec
 
@@ -22,7 +22,7 @@ CHEAP = ("spec", "parameters", "layers-isolated", "layers-chained", "logits", "o
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_definition_is_pytorchs_float64(kind):
-    spec, twin = small_resnet(kind), load_twin("torch")
+    spec, twin = small_resnet(kind), load_backend("torch")
     state = inputs.sample_state(spec, 0, twin)
     x, labels = inputs.pixels(spec, 4, 0), inputs.labels(spec, 4, 0)
     flow = twin.probe.flow(twin.probe.build(spec, state, precision="float64"), x, labels)
@@ -104,7 +104,7 @@ def test_resnet18_passes_the_rungs_of_inference():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_projection_that_is_scaled_is_found(kind, monkeypatch):
-    blocks = load_twin("mindspore").blocks
+    blocks = load_backend("mindspore").blocks
     right = blocks.Downsample.construct
     monkeypatch.setattr(blocks.Downsample, "construct", lambda net, x: 1.01 * right(net, x))
     subjects = subjects_of(modes=("pynative",))
@@ -121,7 +121,7 @@ def test_a_state_dict_of_torchvision_loads(tmp_path):
     import torch
 
     spec = small_resnet("basic")
-    net = load_twin("torch").model.make_net(spec)
+    net = load_backend("torch").model.make_net(spec)
     state_dict = net.state_dict()
     assert "bn1.num_batches_tracked" in state_dict
     torch.save(state_dict, tmp_path / "net.pth")

@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _job(folder: Path, options: argparse.Namespace) -> Work:
-    from tinynet.backend import load_twin
+    from tinynet.backend import load_backend
     from tinynet.data.open_data import open_data
     from tinynet.data.sources import fingerprint
     from tinynet.recipe import RECIPE_DIRECTORY, load_recipe
@@ -107,7 +107,7 @@ def _job(folder: Path, options: argparse.Namespace) -> Work:
     from tinynet.spec import SPEC_DIRECTORY, load_spec
     from tinynet.training.run import Options
 
-    twin = load_twin(options.framework)
+    twin = load_backend(options.framework)
     recipe = load_recipe(options.recipe or RECIPE_DIRECTORY / _RECIPE, options.set)
     base = options.spec or SPEC_DIRECTORY / _BASE
     data_name = options.data or recipe.data

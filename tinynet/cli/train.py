@@ -58,9 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     options = _parse(argv)
     # Imported here, so that --help answers at once.
-    from tinynet.backend import load_twin
+    from tinynet.backend import load_backend
 
-    twin = load_twin(options.framework)
+    twin = load_backend(options.framework)
     from tinynet.data.open_data import open_data
     from tinynet.recipe import load_recipe
     from tinynet.spec import load_spec

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.data.labels import class_names
 from tinynet.net.manifest import State
 from tinynet.spec import Spec, format_spec, parse_spec
@@ -47,7 +47,7 @@ def export(framework: str, spec: Spec, state: State, path: str | os.PathLike[str
     ("tinynet_spec", JSON; "class_names", a JSON list).
 
     Raises:
-        TwinError: the framework is not there.
+        BackendError: the framework is not there.
         OnnxError: the exporter wrote a file that does not pass ONNX's checker.
         DocumentError: the file cannot be placed there.
     """
@@ -55,7 +55,7 @@ def export(framework: str, spec: Spec, state: State, path: str | os.PathLike[str
     import onnx
     from onnx import version_converter
 
-    twin = load_twin(framework)
+    twin = load_backend(framework)
 
     def write(temporary: Path) -> None:
         twin.export.export_onnx(spec, state, temporary)
@@ -89,7 +89,7 @@ def export_checked(framework: str, spec: Spec, state: State, path: str | os.Path
         fixed noise, in standard deviations of the logits; at most :data:`LARGEST_DIFFERENCE`.
 
     Raises:
-        TwinError: the framework is not there.
+        BackendError: the framework is not there.
         OnnxError: the exporter wrote a file that is invalid or answers differently.
         DocumentError: the file cannot be placed there.
     """
@@ -99,7 +99,7 @@ def export_checked(framework: str, spec: Spec, state: State, path: str | os.Path
 
     def write(temporary: Path) -> None:
         export(framework, spec, state, temporary)
-        predict = load_twin(framework).predict
+        predict = load_backend(framework).predict
         # The first mode, which compiles nothing.
         logits = predict.Predictor(spec, state, mode=predict.MODES[0])(images)
         scale = logits.std() or 1.0  # a classifier of zeros gives equal logits

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from tinynet.backend import FRAMEWORKS, load_twin
+from tinynet.backend import FRAMEWORKS, load_backend
 from tinynet.checkpoints.files import FORMATS, load_checkpoint
 from tinynet.spec import Spec
 from tinynet.training.evaluation import Predict
@@ -68,7 +68,7 @@ def open_runtime(
         predictor = load_onnx_file().OnnxPredictor(weights, spec)
         return Runtime(name, predictor.spec, predictor)
     checkpoint = load_checkpoint(weights, spec, ema)
-    predict = load_twin(name).predict
+    predict = load_backend(name).predict
     mode = predict.MODES[-1 if compiled else 0]
     predictor = predict.Predictor(checkpoint.spec, checkpoint.state, device, mode)
     return Runtime(name, checkpoint.spec, predictor)

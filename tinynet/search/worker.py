@@ -11,7 +11,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, cast
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.checkpoints.training_state import (
     Best,
     Progress,
@@ -59,7 +59,7 @@ def work(job: Work) -> int:
     Raises:
         ValueError: a device, precision or batch that cannot be, or an image that cannot be read.
     """
-    twin = load_twin(job.plan.framework)
+    twin = load_backend(job.plan.framework)
     while True:
         left = [t for t in job.trainings if not _is_done(job.folder, t)]
         if not left:

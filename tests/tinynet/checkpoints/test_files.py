@@ -12,7 +12,7 @@ import safetensors
 import safetensors.numpy
 
 import tinynet
-from tinynet.backend import TwinError, load_twin
+from tinynet.backend import BackendError, load_backend
 from tinynet.checkpoints.conversion import convert, inspect
 from tinynet.checkpoints.files import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from tinynet.checkpoints.safetensors_file import SafetensorsFileError
@@ -137,10 +137,12 @@ def test_importing_loads_no_framework():
 def test_a_missing_framework_is_named_with_its_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "mindspore", None)
     (tmp_path / "a.ckpt").write_bytes(b"")
-    with pytest.raises(TwinError, match=r"MindSpore is needed .*pip install -e '\.\[mindspore\]'"):
+    with pytest.raises(
+        BackendError, match=r"MindSpore is needed .*pip install -e '\.\[mindspore\]'"
+    ):
         load_checkpoint(tmp_path / "a.ckpt")
-    with pytest.raises(TwinError, match="jax: no such twin, expected one of torch, mindspore"):
-        load_twin("jax")
+    with pytest.raises(BackendError, match="jax: no such twin, expected one of torch, mindspore"):
+        load_backend("jax")
 
 
 # Which spec

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.checkpoints.conversion import convert
 from tinynet.checkpoints.files import (
     Checkpoint,
@@ -111,8 +111,8 @@ def test_a_ckpt_has_mindspores_names(written, averaged):
 
 
 def test_mindspore_loads_a_ckpt_into_net_optimizer_and_average(written, averaged):
-    net = load_twin("mindspore").model.TinyNet(SMALL)
-    optim = load_twin("mindspore").optim
+    net = load_backend("mindspore").model.TinyNet(SMALL)
+    optim = load_backend("mindspore").optim
     trained = net.trainable_params()
     parts = {
         "net": net,
@@ -135,8 +135,8 @@ def test_mindspore_loads_a_ckpt_into_net_optimizer_and_average(written, averaged
 def test_a_run_begun_in_pytorch_goes_on_from_a_ckpt(tmp_path, averaged):
     save_training(tmp_path / "last.pth", averaged)
     convert(tmp_path / "last.pth", tmp_path / "last.ckpt")
-    native = load_twin("mindspore").state.load_native(tmp_path / "last.ckpt")
-    named = load_twin("mindspore").state.training_tensors(native.content)
+    native = load_backend("mindspore").state.load_native(tmp_path / "last.ckpt")
+    named = load_backend("mindspore").state.training_tensors(native.content)
     assert_bits(named, averaged.tensors)
     assert native.metadata["training"] == pack_training(averaged).metadata["training"]
 

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.checkpoints.files import Checkpoint, load_checkpoint, save_checkpoint
 from tinynet.checkpoints.training_state import initial_training_state, save_training_state
 from tinynet.data.labels import class_names, wordnet_ids
@@ -167,7 +167,7 @@ def test_the_batch_size_changes_nothing(run_script, runtime, weights, crops, tmp
         orders.append([line["top5"] for line in lines])
         losses.append(json.loads(out)["loss"])
     # The files are read here once more, one by one, by another path.
-    predict = load_twin("torch").predict.Predictor(TINY, TINY_STATE)
+    predict = load_backend("torch").predict.Predictor(TINY, TINY_STATE)
     pixels = np.stack([load_input(crops / line["file"], TINY) for line in lines])
     assert orders == [top_classes(predict(pixels)).classes.tolist()] * 4
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
@@ -260,7 +260,10 @@ def test_export(run_script, framework, weights, tmp_path):
     assert json.loads(metadata["class_names"]) == list(TINY.labels)
     # Unevenly padded, or the comparison below could not tell one side from the other.
     assert any(block.padding[0] != block.padding[1] for block in TINY.blocks())
-    predict, expected = OnnxPredictor(file), load_twin("torch").predict.Predictor(TINY, TINY_STATE)
+    predict, expected = (
+        OnnxPredictor(file),
+        load_backend("torch").predict.Predictor(TINY, TINY_STATE),
+    )
     for images in (1, 2, 5):
         pixels = normal((images, *TINY.input_size), "test").astype(np.float32)
         logits = expected(pixels)

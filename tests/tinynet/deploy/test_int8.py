@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tinynet.backend import load_twin
+from tinynet.backend import load_backend
 from tinynet.checkpoints.files import Checkpoint, save_checkpoint
 from tinynet.data.open_data import open_calibration, open_data
 from tinynet.data.sources import Prepared
@@ -33,7 +33,7 @@ DIGITS = dataclasses.replace(
 
 
 def drawn(spec):
-    return inputs.sample_state(spec, 0, load_twin("torch"))
+    return inputs.sample_state(spec, 0, load_backend("torch"))
 
 
 def correlation(before, after, pixels):
@@ -64,7 +64,7 @@ def digits(tmp_path_factory):
 def _features(spec, state, images):
     import torch
 
-    net = load_twin("torch").model.make_net(spec, state).eval()
+    net = load_backend("torch").model.make_net(spec, state).eval()
     with torch.no_grad():
         return net.global_pool(net.features(torch.from_numpy(images))).double().numpy()
 
