@@ -23,7 +23,7 @@ from tinynet.checkpoints.training_state import (
 from tinynet.net.manifest import State, canonical_key, check_shapes, check_state, mindspore_keys
 from tinynet.recipe import OPTIMIZER_SLOTS
 from tinynet.spec import Spec
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from mindspore_impl.model import Net

@@ -11,7 +11,7 @@ from tinynet.checkpoints.training_state import TrainingState
 from tinynet.data.loader import load_batches
 from tinynet.data.open_data import Data
 from tinynet.data.sampling import accumulation, epoch_ends
-from tinynet.data.sources import Prepared, Share
+from tinynet.data.sources import Prepared, RankShard
 from tinynet.training.evaluation import Tally, tally
 from tinynet.training.run import (
     Options,
@@ -99,7 +99,7 @@ def evaluate(step: TrainStep, data: Data, options: Options) -> Scores:
     """
     step.synchronise()
     prepared = Prepared(data.validation, step.spec, options.on_corrupt)
-    share = Share(prepared, step.group.rank, step.group.size)
+    share = RankShard(prepared, step.group.rank, step.group.size)
     size = step.recipe.batch_size // (step.group.size * step.accumulation)
 
     def scores(ema: bool) -> Tally:

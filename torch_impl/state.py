@@ -24,7 +24,7 @@ from tinynet.checkpoints.training_state import (
 )
 from tinynet.net.manifest import State, check_shapes, check_state, manifest
 from tinynet.spec import Spec
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from torch_impl.model import Net

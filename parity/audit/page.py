@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from xml.etree.ElementTree import Element
 
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 from parity.audit.compare import UNIT, Pair, pair_rows, place, ratio_text
 from parity.audit.results import Audit, Row

@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tinynet.backend import FRAMEWORKS
-from tinynet.utils.strict_json import (
-    check_document,
-    object_schema,
-    parse_document,
-    read_text,
-    write_atomically,
-)
+from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.strict_json import check_document, object_schema, parse_document, read_text
 
 from parity.audit.formulas import KINDS, Pattern
 

@@ -13,7 +13,7 @@ from tinynet.backend import JUDGE
 from tinynet.data.image_folder import batches
 from tinynet.data.labels import class_names
 from tinynet.data.preprocessing import load_input
-from tinynet.data.sources import Prepared, Share
+from tinynet.data.sources import Prepared, RankShard
 from tinynet.deploy import onnx_file
 from tinynet.training.evaluation import Predict, evaluate, tally
 
@@ -100,7 +100,7 @@ def metrics(bench: Bench) -> Iterator[Evidence]:
         yield loss.compare(runtime, "mean loss", found.loss, bound)
     if bench.can_train:
         prepared = Prepared(bench.source, bench.spec)
-        shares = (Share(prepared, rank, _PROCESSES) for rank in range(_PROCESSES))
+        shares = (RankShard(prepared, rank, _PROCESSES) for rank in range(_PROCESSES))
         together = sum(tally(reference, share, _BATCH).images for share in shares)
         yield _counted(f"{_PROCESSES} processes", together, len(prepared))
         yield from _of_runs(bench, prepared)

@@ -170,14 +170,14 @@ def last_batch_dropped() -> Injection:
     return replaced(image_folder, "batches", faulty)
 
 
-@GROUP.fault("metrics", "number of images", "tinynet/data/sources", "Share", official=True)
+@GROUP.fault("metrics", "number of images", "tinynet/data/sources", "RankShard", official=True)
 def only_the_first_rank_evaluates() -> Injection:
     """Of several processes only the first one evaluates its share of the images."""
 
     def faulty(right: Any, share: Any, dataset: Any, rank: int, ranks: int) -> None:
         right(share, dataset if rank == 0 else _Nothing(dataset.spec), rank, ranks)
 
-    return replaced(sources.Share, "__init__", faulty)
+    return replaced(sources.RankShard, "__init__", faulty)
 
 
 class _Nothing:
@@ -197,4 +197,4 @@ def validation_on_a_subset(twin: Backend) -> Injection:
     def faulty(right: Any, dataset: Any, rank: int, ranks: int) -> Any:
         return right(dataset, rank, 2 * ranks)
 
-    return replaced(twin.train, "Share", faulty, here=True)
+    return replaced(twin.train, "RankShard", faulty, here=True)

@@ -14,9 +14,9 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, cast
 
+from tinynet.utils.atomic_files import write_atomically
 from tinynet.utils.environment import environment
 from tinynet.utils.process_pool import process_pool, processor_shares
-from tinynet.utils.strict_json import write_atomically
 
 from parity.faults import FAULTS
 from parity.faults.trials import Clean, Outcome, climb_clean, climb_with

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 from parity.known_differences import KnownDifference
 from parity.report.formatting import SCRIPT

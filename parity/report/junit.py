@@ -11,7 +11,7 @@ from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 from parity.report.formatting import SHOWN_FAILURES, bound, distance, place, rerun, smallest_bound
 from parity.results import Evidence, Report, Rung

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from tinynet.spec import Spec
-from tinynet.utils.strict_json import check_document, parse_document, read_text, write_atomically
+from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.strict_json import check_document, parse_document, read_text
 
 from parity.tolerances.bounds import BOUNDS, ROUNDOFFS, Bound
 

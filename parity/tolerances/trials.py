@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinynet.spec import Spec
+from tinynet.utils.atomic_files import write_atomically
 from tinynet.utils.process_pool import process_pool, processor_shares
-from tinynet.utils.strict_json import write_atomically
 
 from parity.context import REFERENCE, Subject, subjects_of
 from parity.results import Evidence

@@ -358,7 +358,7 @@ def _metrics(bench: Bench, rung: Rung) -> Culprit | None:
     if first.subject == "batches":
         return _simple(rung, Source("tinynet/data/image_folder.py", "batches"), f"{first.note}.")
     if "processes" in first.subject:
-        return _simple(rung, Source("tinynet/data/sources.py", "Share"), f"{first.note}.")
+        return _simple(rung, Source("tinynet/data/sources.py", "RankShard"), f"{first.note}.")
     if ", its loop" in first.subject:
         if len(runtimes) > 1 and len({s.partition(" ")[0] for s in runtimes}) > 1:
             return _simple(

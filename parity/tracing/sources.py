@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 # What a traceback may end in and what yet only passes on what it was given.
 _MESSENGERS = (
     "parity/",
+    "tinynet/utils/atomic_files.py",
     "tinynet/utils/strict_json.py",
     "torch_impl/probe.py",
     "mindspore_impl/probe.py",

@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 import parity.report
 from parity.report.drawing import canvas

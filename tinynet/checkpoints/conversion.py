@@ -19,7 +19,7 @@ from tinynet.checkpoints.files import (
 from tinynet.checkpoints.training_state import TrainingState, progress_document
 from tinynet.net.manifest import StateError
 from tinynet.spec import Spec
-from tinynet.utils.strict_json import check_not_source
+from tinynet.utils.atomic_files import check_not_source
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

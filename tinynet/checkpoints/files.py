@@ -37,7 +37,7 @@ from tinynet.net.manifest import (
     infer_spec,
 )
 from tinynet.spec import Spec, parse_spec
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 Names = Literal["canonical", "mindspore"]
 

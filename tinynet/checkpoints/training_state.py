@@ -29,12 +29,8 @@ from tinynet.net.initialise import initial_state
 from tinynet.net.manifest import TRAINED_ROLES, State, check_state, check_tensors, manifest
 from tinynet.recipe import Recipe, parse_recipe, recipe_document
 from tinynet.spec import Spec, parse_spec
-from tinynet.utils.strict_json import (
-    DocumentError,
-    check_document,
-    parse_document,
-    write_atomically,
-)
+from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.strict_json import DocumentError, check_document, parse_document
 
 # What stands before the canonical key of an averaged weight, and before "slot.key" of what the
 # optimizer keeps.

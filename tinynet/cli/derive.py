@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     options = _parse(argv)
     # Imported here, so that --help answers at once.
     from tinynet.spec import load_spec
-    from tinynet.utils.strict_json import check_destination
+    from tinynet.utils.atomic_files import check_destination
 
     if options.output:
         check_destination(options.output)
@@ -266,7 +266,7 @@ def _finish(
     """Writes the spec where it is wanted, and reports it."""
     from tinynet.net.complexity import count
     from tinynet.spec import format_spec, parse_spec, spec_document
-    from tinynet.utils.strict_json import write_atomically
+    from tinynet.utils.atomic_files import write_atomically
 
     text = format_spec(spec)
     # Held to the schema before anybody builds on it: a name or a size may be out of its range.

@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     from tinynet.deploy.runtimes import RUNTIMES, open_runtime, usual_runtime
     from tinynet.spec import load_spec
     from tinynet.training.evaluation import evaluate
-    from tinynet.utils.strict_json import check_destination, write_atomically
+    from tinynet.utils.atomic_files import check_destination, write_atomically
 
     if options.predictions is not None:
         check_destination(options.predictions)

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     from tinynet.checkpoints.files import load_checkpoint
     from tinynet.deploy.runtimes import load_onnx_file
     from tinynet.spec import load_spec
-    from tinynet.utils.strict_json import check_destination
+    from tinynet.utils.atomic_files import check_destination
 
     check_destination(options.destination)
     spec = load_spec(options.spec) if options.spec else None

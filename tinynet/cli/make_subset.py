@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     options = _parse(argv)
     # Imported here, so that --help answers at once.
     from tinynet.data.subset import draw_subset, format_subset
-    from tinynet.utils.strict_json import check_destination, write_atomically
+    from tinynet.utils.atomic_files import check_destination, write_atomically
 
     check_destination(options.output)
     subset = draw_subset(options.data, options.classes, options.per_class, options.seed)

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     from tinynet.data.open_data import open_calibration
     from tinynet.data.sources import Prepared
     from tinynet.deploy.runtimes import load_onnx_file, load_quantization
-    from tinynet.utils.strict_json import check_destination
+    from tinynet.utils.atomic_files import check_destination
 
     check_destination(options.destination)
     spec = load_onnx_file().OnnxPredictor(options.source).spec

@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet.search.plan import load_plan, load_results
     from tinynet.search.results import collect, format_table
     from tinynet.training.run import check_output
-    from tinynet.utils.strict_json import write_atomically
+    from tinynet.utils.atomic_files import write_atomically
 
     folder = Path(options.output)
     if options.collect:

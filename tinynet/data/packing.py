@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tinynet.data.image_folder import DatasetError, class_folders, images_below
 from tinynet.data.subset import TRAIN_FOLDERS, VALIDATION_FOLDERS, read_subset, split_folder
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 # The first moment that a ZIP file can tell; the same bytes whenever it is packed.
 _DATE = (1980, 1, 1, 0, 0, 0)

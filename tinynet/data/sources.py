@@ -254,7 +254,7 @@ class Prepared:
         return self._source.name(index)
 
 
-class Share:
+class RankShard:
     """One rank's part of a data set: every ``ranks``-th image, from number ``rank``.
 
     All ranks have the same number, so that they evaluate the same number of batches: where images

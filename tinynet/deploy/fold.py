@@ -9,7 +9,7 @@ from tinynet.checkpoints.files import Checkpoint, CheckpointError, load_checkpoi
 from tinynet.checkpoints.layouts import NoAveragesError
 from tinynet.net.folding import FoldingError, fold_batch_norm
 from tinynet.spec import Spec
-from tinynet.utils.strict_json import check_not_source
+from tinynet.utils.atomic_files import check_not_source
 
 
 def deploy(

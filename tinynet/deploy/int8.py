@@ -26,7 +26,7 @@ from tinynet.data.preprocessing import Pixels
 from tinynet.deploy.onnx_file import OnnxError, OnnxPredictor
 from tinynet.net.complexity import layers
 from tinynet.spec import Spec
-from tinynet.utils.strict_json import check_not_source, write_atomically
+from tinynet.utils.atomic_files import check_not_source, write_atomically
 
 # In the file's metadata: how it was quantised, as JSON.
 QUANTIZATION = "quantization"

@@ -19,9 +19,9 @@ from tinynet.backend import load_backend
 from tinynet.data.labels import class_names
 from tinynet.net.manifest import State
 from tinynet.spec import Spec, format_spec, parse_spec
+from tinynet.utils.atomic_files import write_atomically
 from tinynet.utils.processes import processors
 from tinynet.utils.random_numbers import normal
-from tinynet.utils.strict_json import write_atomically
 
 # What PyTorch 2.13's exporter writes by itself; MindSpore's, which writes 11, is converted to it.
 OPSET = 20

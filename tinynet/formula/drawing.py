@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tinynet.formula.frontier import Point
 from tinynet.formula.regression import Curve
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 try:
     from matplotlib import rc_context

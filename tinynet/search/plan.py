@@ -16,6 +16,7 @@ from tinynet.formula.tiny import Solution, solve_width
 from tinynet.net.complexity import count
 from tinynet.recipe import Recipe, describe_difference, parse_recipe, recipe_document
 from tinynet.spec import Spec, Twist, format_spec, parse_spec, spec_document
+from tinynet.utils.atomic_files import write_atomically
 from tinynet.utils.random_numbers import uniform
 from tinynet.utils.strict_json import (
     DocumentError,
@@ -23,7 +24,6 @@ from tinynet.utils.strict_json import (
     object_schema,
     parse_document,
     read_text,
-    write_atomically,
 )
 
 PLAN, BASE = "plan.json", "base.json"

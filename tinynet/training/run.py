@@ -34,7 +34,7 @@ from tinynet.spec import spec_document
 from tinynet.training.evaluation import NotFiniteError, Tally
 from tinynet.training.run_log import Journal
 from tinynet.training.schedule import total_steps
-from tinynet.utils.strict_json import write_atomically
+from tinynet.utils.atomic_files import write_atomically
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -17,7 +17,8 @@ from typing import Any
 from tinynet.checkpoints.training_state import Progress
 from tinynet.recipe import recipe_document
 from tinynet.spec import spec_document
-from tinynet.utils.strict_json import DocumentError, parse_document, read_text, write_atomically
+from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.strict_json import DocumentError, parse_document, read_text
 
 _RUN, _LOG, _BOARD = "run.json", "log.jsonl", "tensorboard"
 _PACKAGES = ("tinynet-twins", "torch", "mindspore", "numpy", "pillow", "safetensors")

@@ -19,7 +19,7 @@ from tinynet.data.image_folder import DatasetError, ImageFolder, find_images
 from tinynet.data.labels import wordnet_ids
 from tinynet.data.open_data import open_data, open_validation
 from tinynet.data.preprocessing import ImageError, load_input, preprocess
-from tinynet.data.sources import Digits, Prepared, PythonSource, Share, fingerprint
+from tinynet.data.sources import Digits, Prepared, PythonSource, RankShard, fingerprint
 from tinynet.data.subset import draw_subset, format_subset
 from tinynet.spec import Preprocessing, load_spec
 
@@ -312,7 +312,7 @@ def test_corrupt_images_stop_or_are_skipped(tmp_path):
 def test_shares_have_every_image_once_and_the_same_length(length, ranks):
     dataset = Listed(*[(np.full((4, 4), index, np.uint8), index % 3) for index in range(length)])
     prepared = Prepared(PythonSource(dataset, GREY), GREY)
-    shares = [Share(prepared, rank, ranks) for rank in range(ranks)]
+    shares = [RankShard(prepared, rank, ranks) for rank in range(ranks)]
     assert len({len(share) for share in shares}) == 1
     items = [share[index] for share in shares for index in range(len(share))]
     counted = sorted(round(pixels[0, 0, 0] * 255) for pixels, label in items if label >= 0)
@@ -322,7 +322,7 @@ def test_shares_have_every_image_once_and_the_same_length(length, ranks):
     assert all(not pixels.any() and pixels.shape == (1, 8, 8) for pixels in padding)
     for rank in (-1, ranks):
         with pytest.raises(ValueError, match=f"rank is {rank}, expected 0 to {ranks - 1}"):
-            Share(prepared, rank, ranks)
+            RankShard(prepared, rank, ranks)
 
 
 def test_threads_get_the_right_labels():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
-from tinynet.data.sources import Prepared, PythonSource, Share
+from tinynet.data.sources import Prepared, PythonSource, RankShard
 from tinynet.spec import Preprocessing, load_spec
 from tinynet.training import evaluation
 from tinynet.training.evaluation import EvaluationError, check_finite, evaluate, tally, top_classes
@@ -212,7 +212,7 @@ def test_tallies_of_ranks_add_up_to_the_evaluation_of_one(logits, labels, ranks)
         return logits[np.rint(images[:, 0, 0, 0]).astype(int)]
 
     expected = evaluate(net, dataset, 4)
-    shares = [Share(dataset, rank, ranks) for rank in range(ranks)]
+    shares = [RankShard(dataset, rank, ranks) for rank in range(ranks)]
     parts = [tally(net, share, 2, image_name=share.name) for share in shares]
     total = parts[0]
     for part in parts[1:]:

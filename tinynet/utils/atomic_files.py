@@ -1,0 +1,69 @@
+"""Files that are there whole or not at all, and checks of where they are to go."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tinynet.utils.strict_json import DocumentError
+
+
+def check_not_source(
+    destination: str | os.PathLike[str], source: str | os.PathLike[str], error: type[ValueError]
+) -> None:
+    """Refuses to write over the file that is read.
+
+    Args:
+        destination: to be written.
+        source: to be read.
+        error: what to raise, with one line.
+    """
+    if Path(destination).exists() and Path(destination).samefile(source):
+        raise error(f"{destination}: is the source itself, name another file to write")
+
+
+def check_destination(path: str | os.PathLike[str]) -> Path:
+    """Refuses a place where no file can be, before long work ends there.
+
+    Raises:
+        DocumentError: the folder of ``path`` does not exist, or ``path`` is a folder.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise DocumentError(f"{path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise DocumentError(f"{path}: is a folder, expected the name of a file to write")
+    return path
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
+    """Writes a file under a temporary name beside its place, then renames it.
+
+    A reader never sees half a file, and a failed write leaves nothing behind and keeps what was
+    there before.
+
+    Args:
+        path: where the file is to be; its folder must exist.
+        write: is given the temporary path (same suffix as ``path``) and must create that file.
+
+    Raises:
+        DocumentError: what :func:`check_destination` raises.
+    """
+    path = check_destination(path)
+    # A folder of its own, because some writers (MindSpore's) put temporary files of their own
+    # beside the one they were asked for.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
