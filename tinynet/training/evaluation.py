@@ -189,7 +189,7 @@ def tally(
     on_batch: Callable[[int], object] | None = None,
     image_name: Callable[[int], str] = "image {}".format,
 ) -> Tally:
-    """Like :func:`evaluate`, for one rank's :class:`tinynet.data.sources.RankShard`; sums to be added.
+    """Like :func:`evaluate`, but returns sums to add up, of one rank's data (``RankShard``).
 
     Raises:
         EvaluationError: a label without a class, or logits that are of another shape than (N, K)
