@@ -45,6 +45,6 @@ def load_backend(name: str) -> Backend:
     except ImportError as error:
         raise BackendError(
             f"{FRAMEWORKS[name]} is needed here and cannot be imported ({error}): "
-            f"pip install -e '.[{name}]'"
+            f"pip install 'tinynet-twins[{name}]'"
         ) from None
     return Backend(name)

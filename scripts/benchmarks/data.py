@@ -111,7 +111,7 @@ def photographs() -> Path:
     if len(_SIZES) * len(found) < _IMAGES:
         missing = ", ".join(inputs.PHOTOGRAPHS)
         raise ValueError(
-            f"of the photographs of {missing} some are missing: pip install -e '.[demo]'"
+            f"of the photographs of {missing} some are missing: pip install 'tinynet-twins[demo]'"
         )
     _KEPT.append(tempfile.TemporaryDirectory(prefix="photographs"))
     root = Path(_KEPT[-1].name)

@@ -242,5 +242,5 @@ def _installed(module: str) -> Any:
     except ImportError as error:
         raise EngineError(
             'augmentation.engine is "fast", for which a package is missing '
-            f"({error}): pip install -e '.[fast]', or --set augmentation.engine=pillow"
+            f"({error}): pip install 'tinynet-twins[fast]', or --set augmentation.engine=pillow"
         ) from None

@@ -108,5 +108,6 @@ def _need_onnx() -> None:
     missing = [package for package in _ONNX_PACKAGES if find_spec(package) is None]
     if missing:
         raise RuntimeMissingError(
-            f"ONNX files need {', '.join(missing)}, not installed here: pip install -e '.[onnx]'"
+            f"ONNX files need {', '.join(missing)}, not installed here: "
+            "pip install 'tinynet-twins[onnx]'"
         )

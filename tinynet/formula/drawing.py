@@ -18,7 +18,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 except ImportError:
-    raise ValueError("drawing needs matplotlib: pip install -e '.[figures]'") from None
+    raise ValueError("drawing needs matplotlib: pip install 'tinynet-twins[figures]'") from None
 
 MEASURED, COMPUTED, CONTRAST = "black", "tab:blue", "tab:red"
 

@@ -138,7 +138,7 @@ def test_a_missing_framework_is_named_with_its_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "mindspore", None)
     (tmp_path / "a.ckpt").write_bytes(b"")
     with pytest.raises(
-        BackendError, match=r"MindSpore is needed .*pip install -e '\.\[mindspore\]'"
+        BackendError, match=r"MindSpore is needed .*pip install 'tinynet-twins\[mindspore\]'"
     ):
         load_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(BackendError, match="jax: no such twin, expected one of torch, mindspore"):

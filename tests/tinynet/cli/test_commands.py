@@ -457,7 +457,7 @@ def test_a_missing_runtime_is_named_with_its_cure(run_script, weights, crops, mo
     monkeypatch.setattr("tinynet.deploy.runtimes.find_spec", lambda name: None)
     status, out, err = run_script("classify", crops / "b", "--weights", weights["onnx"])
     assert (status, out) == (2, "")
-    assert re.fullmatch(r"error: .*onnxruntime.*pip install -e '\.\[onnx\]'\n", err)
+    assert re.fullmatch(r"error: .*onnxruntime.*pip install 'tinynet-twins\[onnx\]'\n", err)
 
 
 def test_a_training_checkpoint_is_evaluated_raw_or_averaged(run_script, tmp_path):

@@ -344,4 +344,4 @@ def test_an_engine_that_is_not_installed(folder, package, monkeypatch):
         batches(folder(photograph(60, 50)), 0)
     assert "\n" not in str(refusal.value)
     assert package in str(refusal.value)
-    assert "pip install -e '.[fast]'" in str(refusal.value)
+    assert "pip install 'tinynet-twins[fast]'" in str(refusal.value)
