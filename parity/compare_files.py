@@ -1,6 +1,6 @@
 """Whether two files hold the same model: checkpoints by their tensors, ONNX files by their answers.
 
-What is found is a report like the ladder's, with a rung for the spec, one for the tensors and,
+What is found is a report like the suite's, with a check for the spec, one for the tensors and,
 where one of the files is ONNX, one for the logits.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tinynet.backend import FRAMEWORKS, JUDGE, BackendError, load_backend
+from tinynet.backend import FRAMEWORKS, REFERENCE, BackendError, load_backend
 from tinynet.checkpoints.files import RawCheckpoint, different_fields, read_raw, resolve
 from tinynet.net.manifest import State, StateError
 from tinynet.spec import Spec
@@ -25,7 +25,7 @@ from tinynet.utils.environment import environment
 
 from parity.distances import Array, compare_bits, compare_values, compare_within, relative_error
 from parity.report import formatting
-from parity.results import Evidence, Report, Rung
+from parity.results import CheckResult, Comparison, Report
 from parity.tolerances.bounds import BOUNDS, Bound
 from parity.tolerances.calibration import Setting, find_calibration, scaled
 from parity.tolerances.quantities import whole_quantity
@@ -34,7 +34,7 @@ from parity.tolerances.quantities import whole_quantity
 if TYPE_CHECKING:
     from tinynet.training.evaluation import Predict
 
-# So many of the ladder's images.
+# So many of the suite's images.
 _IMAGES, _SEED = 2, 0
 
 
@@ -43,7 +43,7 @@ class Answer:
     """Whether two files hold the same model, in a sentence, and what that stands on."""
 
     same: bool
-    verdict: str
+    outcome: str
     notes: tuple[str, ...]
     report: Report
 
@@ -71,7 +71,7 @@ def compare_files(
 
     Two checkpoints are the same if all their tensors are, number by number; two of training runs
     are compared with all that they hold. A checkpoint and an ONNX file, or two ONNX files, are the
-    same if on the ladder's pixels their logits are, within the calibrated bound; and so are a
+    same if on the suite's pixels their logits are, within the calibrated bound; and so are a
     checkpoint and one whose batch norms are folded.
 
     Args:
@@ -90,29 +90,29 @@ def compare_files(
     """
     start = time.perf_counter()
     one, other = _open((os.fspath(first), os.fspath(second)), spec, ema)
-    rungs = [_specs(one, other)]
+    checks = [_specs(one, other)]
     if not _different_fields(one, other):
         whole = not (ema or weights_only)
-        rungs += _checkpoints(one, other, whole) or _answers(one, other, calibrations)
+        checks += _checkpoints(one, other, whole) or _answers(one, other, calibrations)
     report = Report(
         spec=one.spec.name,
         weights=f"{one.path} and {other.path}",
         command=command,
-        rungs=tuple(rungs),
+        checks=tuple(checks),
         environment=environment(),
         seconds=time.perf_counter() - start,
     )
-    return Answer(report.passed, _verdict(report, one, other), one.notes + other.notes, report)
+    return Answer(report.passed, _outcome(report, one, other), one.notes + other.notes, report)
 
 
 def format_answer(answer: Answer) -> str:
     """The verdict, what the files say of themselves, and what differs most."""
-    lines = [answer.verdict, *answer.notes]
-    for rung in answer.report.rungs:
-        failures = rung.failures
+    lines = [answer.outcome, *answer.notes]
+    for check in answer.report.checks:
+        failures = check.failures
         if failures:
             lines.append(
-                f"{rung.name}: {len(failures)} of {len(rung.evidence)} differ ({rung.unit})"
+                f"{check.name}: {len(failures)} of {len(check.comparisons)} differ ({check.unit})"
             )
             shown = failures[: formatting.SHOWN_FAILURES]
             width = max(len(item.where) for item in shown)
@@ -166,15 +166,15 @@ def _open_checkpoint(raw: RawCheckpoint, spec: Spec | None, known: Spec | None) 
     return _File(raw.path, checkpoint.spec, checkpoint.state, run, notes=notes)
 
 
-def _specs(one: _File, other: _File) -> Rung:
+def _specs(one: _File, other: _File) -> CheckResult:
     start = time.perf_counter()
     fields = _different_fields(one, other)
     others = ("input_size", "num_classes", "preprocessing")
     fields += [name for name in others if getattr(one.spec, name) != getattr(other.spec, name)]
-    evidence = [Evidence("", name, math.inf, 0.0, kind="bits") for name in fields]
-    evidence = evidence or [Evidence("", "every field", 0.0, 0.0, kind="bits")]
-    return _rung("spec", "The same net", "relative difference", "a net is what its spec says",
-                 evidence, start)  # fmt: skip
+    comparisons = [Comparison("", name, math.inf, 0.0, kind="bits") for name in fields]
+    comparisons = comparisons or [Comparison("", "every field", 0.0, 0.0, kind="bits")]
+    return _check("spec", "The same net", "relative difference", "a net is what its spec says",
+                 comparisons, start)  # fmt: skip
 
 
 def _different_fields(one: _File, other: _File) -> list[str]:
@@ -187,29 +187,29 @@ def _is_folded(file: _File) -> bool:
     return file.spec.batch_norm is None
 
 
-def _checkpoints(one: _File, other: _File, whole: bool) -> list[Rung]:
+def _checkpoints(one: _File, other: _File, whole: bool) -> list[CheckResult]:
     start = time.perf_counter()
     if one.state is None or other.state is None or _is_folded(one) != _is_folded(other):
         return []
     if whole and one.run is not None and other.run is not None:
-        evidence = _tensors(one.run, other.run)
+        comparison = _tensors(one.run, other.run)
     else:
-        evidence = _tensors(one.state, other.state)
+        comparison = _tensors(one.state, other.state)
     reason = "a copy has no rounding: identical numbers"
-    return [_rung("tensors", "The same tensors", "relative rms error", reason, evidence, start)]
+    return [_check("tensors", "The same tensors", "relative rms error", reason, comparison, start)]
 
 
-def _tensors(ones: Mapping[str, Array], others: Mapping[str, Array]) -> list[Evidence]:
+def _tensors(ones: Mapping[str, Array], others: Mapping[str, Array]) -> list[Comparison]:
     # What differs most comes first.
     found = [_tensor(key, ones.get(key), others.get(key)) for key in {**ones, **others}]
     return sorted(found, key=lambda item: -item.error)
 
 
-def _tensor(key: str, one: Array | None, other: Array | None) -> Evidence:
+def _tensor(key: str, one: Array | None, other: Array | None) -> Comparison:
     if one is None or other is None:
         note = f"only in the {'second' if one is None else 'first'} file"
         kind = "unexpected" if one is None else "missing"
-        return Evidence("", key, math.inf, 0.0, kind=kind, note=note)
+        return Comparison("", key, math.inf, 0.0, kind=kind, note=note)
     found = compare_bits("", key, other, one)
     if found.passed or not math.isfinite(found.error):
         return found
@@ -218,29 +218,31 @@ def _tensor(key: str, one: Array | None, other: Array | None) -> Evidence:
     return dataclasses.replace(found, error=relative_error(other, one), note=note)
 
 
-def _answers(one: _File, other: _File, calibrations: Path) -> list[Rung]:
+def _answers(one: _File, other: _File, calibrations: Path) -> list[CheckResult]:
     start = time.perf_counter()
-    evidence = _logits(one, other, calibrations)
-    rung = _rung("logits", "The same logits", "relative rms error", BOUNDS["onnx"].reason,
-                 [evidence], start)  # fmt: skip
-    if evidence.passed:
-        return [rung]
+    comparison = _logits(one, other, calibrations)
+    check = _check("logits", "The same logits", "relative rms error", BOUNDS["onnx"].reason,
+                 [comparison], start)  # fmt: skip
+    if comparison.passed:
+        return [check]
     start = time.perf_counter()
     if one.state is not None and other.state is not None:
-        return [rung]  # one folded, one not: of their tensors nearly all differ
+        return [check]  # one folded, one not: of their tensors nearly all differ
     with tempfile.TemporaryDirectory() as folder:
         constants = _constants(one, other, Path(folder))
     reason = "constants of the same names, of files by the same exporter: identical numbers"
-    tensors = _rung("tensors", "The same constants", "relative rms error", reason, constants, start)
+    tensors = _check(
+        "tensors", "The same constants", "relative rms error", reason, constants, start
+    )
     # Behind the logits, which decide: another version of an exporter may round otherwise.
-    return [rung, tensors] if constants else [rung]
+    return [check, tensors] if constants else [check]
 
 
-def _logits(one: _File, other: _File, calibrations: Path) -> Evidence:
-    from parity.context import REFERENCE, Bench, Subject
+def _logits(one: _File, other: _File, calibrations: Path) -> Comparison:
+    from parity.context import BASELINE, Candidate, Context
 
     if one.predict is not None and other.predict is not None:
-        bounds = [_bound("onnx", REFERENCE.setting, one.spec, calibrations)] * 2
+        bounds = [_bound("onnx", BASELINE.setting, one.spec, calibrations)] * 2
         return _compare_predictors(one.predict, other.predict, one.spec, bounds)
     # A checkpoint is right rather than an ONNX file, and one with its batch norms rather than one
     # in which they are folded, as ONNX Runtime folds them.
@@ -248,19 +250,19 @@ def _logits(one: _File, other: _File, calibrations: Path) -> Evidence:
     spec, state = right.spec, right.state or {}
     framework = _installed()[0]
     found = tested.predict or _predictor(framework, tested.spec, tested.state or {})
-    if framework != JUDGE:
-        subject = Subject(framework, load_backend(framework).modes.MODES[0])
+    if framework != REFERENCE:
+        candidate = Candidate(framework, load_backend(framework).modes.MODES[0])
         bounds = [
-            _bound(whole_quantity("logits", spec), subject.setting, spec, calibrations),
-            _bound("onnx", subject.setting, spec, calibrations),
+            _bound(whole_quantity("logits", spec), candidate.setting, spec, calibrations),
+            _bound("onnx", candidate.setting, spec, calibrations),
         ]
         return _compare_predictors(_predictor(framework, spec, state), found, spec, bounds)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(spec, state, _SEED, [REFERENCE], Path(folder), calibrations)
+        context = Context(spec, state, _SEED, [BASELINE], Path(folder), calibrations)
         return compare_values(
             "ONNX Runtime" if tested.predict else f"{framework}, folded",
-            spec.names.classifier, found(bench.pixels), bench.judge_logits,
-            bench.reference_logits, bench.bound("onnx"),
+            spec.names.classifier, found(context.pixels), context.reference_logits,
+            context.baseline_logits, context.bound("onnx"),
         )  # fmt: skip
 
 
@@ -272,11 +274,11 @@ def _predictor(framework: str, spec: Spec, state: State) -> Predict:
 
 def _compare_predictors(
     first: Predict, second: Predict, spec: Spec, bounds: list[Bound]
-) -> Evidence:
+) -> Comparison:
     from parity import inputs
     from parity.context import NOISE_SAMPLES
 
-    # Without the judge the noise is what a rounding of the pixels does to one of the two, and
+    # Without the reference the noise is what a rounding of the pixels does to one of the two, and
     # each may be off by its own bound.
     pixels = inputs.pixels(spec, _IMAGES, _SEED)
     logits = first(pixels)
@@ -290,7 +292,7 @@ def _compare_predictors(
     )
 
 
-def _constants(one: _File, other: _File, folder: Path) -> list[Evidence]:
+def _constants(one: _File, other: _File, folder: Path) -> list[Comparison]:
     from tinynet.deploy.onnx_file import export, initializers
 
     # Two ONNX files by their constants; for a checkpoint, of the files that the twins export from
@@ -315,9 +317,9 @@ def _bound(quantity: str, setting: Setting, spec: Spec, calibrations: Path) -> B
 
 
 def _installed() -> list[str]:
-    # The twins whose frameworks are here, the judge's first.
+    # The twins whose frameworks are here, the reference's first.
     found: list[str] = []
-    for name in sorted(FRAMEWORKS, key=lambda name: name != JUDGE):
+    for name in sorted(FRAMEWORKS, key=lambda name: name != REFERENCE):
         try:
             load_backend(name)
         except BackendError:
@@ -329,21 +331,21 @@ def _installed() -> list[str]:
     return found
 
 
-def _rung(
-    name: str, title: str, unit: str, reason: str, evidence: list[Evidence], start: float
-) -> Rung:
-    return Rung(name, title, unit, reason, tuple(evidence), time.perf_counter() - start)
+def _check(
+    name: str, title: str, unit: str, reason: str, comparisons: list[Comparison], start: float
+) -> CheckResult:
+    return CheckResult(name, title, unit, reason, tuple(comparisons), time.perf_counter() - start)
 
 
-def _verdict(report: Report, one: _File, other: _File) -> str:
-    rungs = {rung.name: rung for rung in report.rungs}
-    if not rungs["spec"].passed:
-        fields = ", ".join(item.where for item in rungs["spec"].failures)
+def _outcome(report: Report, one: _File, other: _File) -> str:
+    checks = {check.name: check for check in report.checks}
+    if not checks["spec"].passed:
+        fields = ", ".join(item.where for item in checks["spec"].failures)
         return f"not the same model: {one.spec.name} and {other.spec.name} differ in {fields}"
-    tensors, logits = rungs.get("tensors"), rungs.get("logits")
+    tensors, logits = checks.get("tensors"), checks.get("logits")
     worst = _most_different(tensors)
     if logits is not None:
-        item = logits.evidence[0]
+        item = logits.comparisons[0]
         said = (
             f"logits differ by {formatting.distance(item)}, the bound is {formatting.bound(item)}"
         )
@@ -351,7 +353,7 @@ def _verdict(report: Report, one: _File, other: _File) -> str:
             return f"the same model: {said}"
         return f"not the same model: {said}" + (f"; most different is {worst}" if worst else "")
     assert tensors is not None
-    count = len(tensors.evidence)
+    count = len(tensors.comparisons)
     if tensors.passed:
         return f"the same model: all {count} tensors are identical"
     weights = [item for item in tensors.failures if item.where in (one.state or {})]
@@ -359,6 +361,6 @@ def _verdict(report: Report, one: _File, other: _File) -> str:
     return f"not the same {what}: {len(tensors.failures)} of {count} tensors differ, most {worst}"
 
 
-def _most_different(tensors: Rung | None) -> str:
+def _most_different(tensors: CheckResult | None) -> str:
     failures = tensors.failures if tensors else []
     return f"{failures[0].where} ({formatting.distance(failures[0])})" if failures else ""

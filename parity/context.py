@@ -1,4 +1,4 @@
-"""The bench the ladder stands on: nets, inputs and all they compute, each piece made once."""
+"""The bench the suite stands on: nets, inputs and all they compute, each piece made once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.backend import JUDGE, Backend, load_backend
+from tinynet.backend import REFERENCE, Backend, load_backend
 from tinynet.checkpoints.files import load_training, save_training
 from tinynet.checkpoints.training_state import TrainingState, initial_training_state
 from tinynet.data.sources import fingerprint
@@ -25,7 +25,7 @@ from parity import inputs
 from parity.distances import Array
 from parity.tolerances.bounds import Bound
 from parity.tolerances.calibration import Calibration, Setting, find_calibration, scaled
-from parity.tolerances.quantities import is_kinked, layer_quantity
+from parity.tolerances.quantities import is_non_smooth, layer_quantity
 from parity.trajectory import Course, Trajectory, envelope, follow, train
 
 # The paper's recipe trains with it, so the loss is proved with it.
@@ -35,8 +35,8 @@ LABEL_SMOOTHING = 0.1
 NOISE_SAMPLES = 4
 # The stretch of training: so many steps on so many images, in batches that do not divide them.
 STEPS, IMAGES, BATCH = 8, 10, 4
-# Where runs part, each step multiplies what rounding did: all of three were close to the judge by
-# luck in one of 130 seeds, and an honest run was 13 times as far from it.
+# Where runs part, each step multiplies what rounding did: all of three were close to the reference
+# by luck in one of 130 seeds, and an honest run was 13 times as far from it.
 ENVELOPE_SAMPLES = 6
 # What makes a recipe visible in a few steps, so large a batch taken away: the warm-up ends and two
 # stairs come within them, and the average and the weight decay move things by more than roundings.
@@ -45,7 +45,7 @@ _CHANGES = (
     "schedule.warmup_epochs=0.8", "schedule.decay_epochs=0.8", "optimizer.weight_decay=0.001",
 )  # fmt: skip
 _EMA_CHANGE = "ema.decay=0.9"
-# Optimizer -> the recipe that has it; the first one's average is what the rung ema looks at.
+# Optimizer -> the recipe that has it; the first one's average is what the check ema looks at.
 _OPTIMIZERS = {"rmsprop": "imagenet", "sgd": "imagenet_resnet"}
 # Of the steps on gradients that are given.
 _RATES, _DECAYS = (0.01, 0.02, 0.005), (0.9, 0.5, 0.99)
@@ -57,7 +57,7 @@ NATIVE_SUFFIX = {"torch": ".pth", "mindspore": ".ckpt"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Subject:
+class Candidate:
     """One way to run the net: a twin, a mode, a device, a precision, and whether its gates are
     computed in float64.
     """
@@ -82,15 +82,15 @@ class Subject:
 
 
 # Whose float32 errors are the noise that every bound is a multiple of.
-REFERENCE = Subject(JUDGE, "eager")
+BASELINE = Candidate(REFERENCE, "eager")
 
 
-def subjects_of(
+def candidates_of(
     framework: str = "mindspore",
     modes: Sequence[str] = (),
     device: str = "cpu",
     precision: str = "float32",
-) -> list[Subject]:
+) -> list[Candidate]:
     """The ways to run a framework that are to be proven.
 
     Args:
@@ -111,7 +111,7 @@ def subjects_of(
     if precision not in precisions:
         raise ValueError(f"precision is {precision!r}, expected one of {', '.join(precisions)}")
     twin.predict.set_device(device)
-    return [Subject(framework, mode, device, precision) for mode in modes or known]
+    return [Candidate(framework, mode, device, precision) for mode in modes or known]
 
 
 def stretch_recipe(name_or_path: str = "imagenet_drop_path") -> Recipe:
@@ -124,21 +124,21 @@ def stretch_recipe(name_or_path: str = "imagenet_drop_path") -> Recipe:
     return load_recipe(name_or_path, (*_CHANGES, *[_EMA_CHANGE] * averages))
 
 
-class Bench:
-    """Everything the rungs compare, each piece computed when it is first asked for.
+class Context:
+    """Everything the checks compare, each piece computed when it is first asked for.
 
     Args:
         spec: the net.
         state: canonical state, by default one made from ``seed``.
         seed: of pixels, labels and state.
-        subjects: what is to be proven; all of one framework, device and precision.
+        candidates: what is to be proven; all of one framework, device and precision.
         folder: for the files that are written on the way.
         calibrations: the folder of the calibrations that bounds are taken from, None for bounds
             that nobody calibrated.
 
     Raises:
-        BackendError: the framework of the subjects is not installed. PyTorch, the judge, is needed
-            only for what it computes.
+        BackendError: the framework of the candidates is not installed. PyTorch, the reference, is
+            needed only for what it computes.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Bench:
         spec: Spec,
         state: State | None,
         seed: int,
-        subjects: Sequence[Subject],
+        candidates: Sequence[Candidate],
         folder: Path,
         calibrations: Path | None,
     ):
@@ -154,15 +154,15 @@ class Bench:
         self.seed = seed
         self.folder = folder
         self.calibrations = calibrations
-        self.subjects = list(subjects)
-        self.first = self.subjects[0]
-        self.reference = REFERENCE
+        self.candidates = list(candidates)
+        self.first = self.candidates[0]
+        self.baseline = BASELINE
         self.candidate = load_backend(self.first.framework)
         # It tells one cause from all others, and in a coarser precision there are others.
         exact = dataclasses.replace(self.first, exact_gates=True)
         self.exact = [exact] if self.first.precision == "float32" else []
-        self.frameworks = tuple(dict.fromkeys((JUDGE, self.candidate.name)))
-        self.kinked = is_kinked(spec)
+        self.frameworks = tuple(dict.fromkeys((REFERENCE, self.candidate.name)))
+        self.non_smooth = is_non_smooth(spec)
         self.can_train = spec.input_size[0] in (1, 3) and spec.batch_norm is not None
         self.steps = STEPS
         self.optimizers = tuple(_OPTIMIZERS)
@@ -177,29 +177,29 @@ class Bench:
         """Canonical state: the one that was given, or one made from the seed."""
         if self._state is not None:
             return self._state
-        return inputs.sample_state(self.spec, self.seed, self.judge)
+        return inputs.sample_state(self.spec, self.seed, self.reference)
 
-    def bound(self, quantity: str, subject: Subject | None = None) -> Bound:
-        """The bound of a quantity for a subject, by default for the first one."""
-        setting = (subject or self.first).setting
+    def bound(self, quantity: str, candidate: Candidate | None = None) -> Bound:
+        """The bound of a quantity for a candidate, by default for the first one."""
+        setting = (candidate or self.first).setting
         found = self._calibration(setting)
         return found.bound(quantity, self.spec) if found else scaled(quantity, setting.precision)
 
-    def on_another_batch(self, number: int) -> Bench:
+    def on_another_batch(self, number: int) -> Context:
         """The same nets on other pixels and labels.
 
         Args:
             number: from 1, which batch.
         """
         seed = self.seed + number * _SEEDS_APART
-        return Bench(self.spec, self.state, seed, self.subjects, self.folder, self.calibrations)
+        return Context(self.spec, self.state, seed, self.candidates, self.folder, self.calibrations)
 
     def origin_of_bounds(self) -> dict[str, str]:
         """Subject -> where its bounds are from."""
         origins: dict[str, str] = {}
-        for subject in self.subjects:
-            found = self._calibration(subject.setting)
-            origins[f"bounds of {subject}"] = (
+        for candidate in self.candidates:
+            found = self._calibration(candidate.setting)
+            origins[f"bounds of {candidate}"] = (
                 f"calibrated on {found.measured_on} on {found.machine}, "
                 f"{sum(found.seeds.values())} climbs"
                 if found
@@ -211,72 +211,72 @@ class Bench:
         return find_calibration(setting, self.calibrations) if self.calibrations else None
 
     @cached_property
-    def judge(self) -> Backend:
+    def reference(self) -> Backend:
         """The twin that is run in float64."""
-        return load_backend(JUDGE)
+        return load_backend(REFERENCE)
 
-    def twin(self, subject: Subject) -> Backend:
-        """The twin a subject runs in."""
-        return load_backend(subject.framework)
+    def twin(self, candidate: Candidate) -> Backend:
+        """The twin a candidate runs in."""
+        return load_backend(candidate.framework)
 
-    def build(self, subject: Subject) -> Any:
-        """A fresh net of a subject."""
-        return self.twin(subject).probe.build(
-            self.spec, self.state, subject.precision, subject.exact_gates, subject.device
+    def build(self, candidate: Candidate) -> Any:
+        """A fresh net of a candidate."""
+        return self.twin(candidate).probe.build(
+            self.spec, self.state, candidate.precision, candidate.exact_gates, candidate.device
         )
 
     @cached_property
-    def judge_net(self) -> Any:
-        """The judge, in float64."""
-        return self.judge.probe.build(self.spec, self.state, precision="float64")
-
-    @cached_property
     def reference_net(self) -> Any:
-        """The same net in float32, whose errors are the noise."""
-        return self.judge.probe.build(self.spec, self.state)
+        """The reference, in float64."""
+        return self.reference.probe.build(self.spec, self.state, precision="float64")
 
     @cached_property
-    def judge_trace(self) -> dict[str, Any]:
-        """Every named layer's activation, in float64."""
-        return self.judge.probe.trace(self.judge_net, self.pixels)
+    def baseline_net(self) -> Any:
+        """The same net in float32, whose errors are the noise."""
+        return self.reference.probe.build(self.spec, self.state)
 
     @cached_property
     def reference_trace(self) -> dict[str, Any]:
-        """Every named layer's activation, in float32."""
-        return self.judge.probe.trace(self.reference_net, self.pixels)
+        """Every named layer's activation, in float64."""
+        return self.reference.probe.trace(self.reference_net, self.pixels)
 
     @cached_property
-    def reference_outputs(self) -> dict[str, list[Array]]:
+    def baseline_trace(self) -> dict[str, Any]:
+        """Every named layer's activation, in float32."""
+        return self.reference.probe.trace(self.baseline_net, self.pixels)
+
+    @cached_property
+    def baseline_outputs(self) -> dict[str, list[Array]]:
         """Every named layer's output in float32: several samples of the noise."""
-        found = {name: [item.output] for name, item in self.reference_trace.items()}
+        found = {name: [item.output] for name, item in self.baseline_trace.items()}
         for sample in range(1, NOISE_SAMPLES):
             jitter = inputs.jitter(self.pixels, sample, self.seed)
-            for name, item in self.judge.probe.trace(self.reference_net, jitter).items():
+            for name, item in self.reference.probe.trace(self.baseline_net, jitter).items():
                 found[name].append(item.output)
         return found
 
     @cached_property
-    def judge_logits(self) -> Array:
+    def reference_logits(self) -> Array:
         """What the whole net returns, in float64."""
-        return self.judge_trace[self.spec.names.classifier].output
+        return self.reference_trace[self.spec.names.classifier].output
 
     @cached_property
-    def reference_logits(self) -> list[Array]:
+    def baseline_logits(self) -> list[Array]:
         """The same in float32: several samples of the noise."""
-        return self.reference_outputs[self.spec.names.classifier]
+        return self.baseline_outputs[self.spec.names.classifier]
 
     @cached_property
     def layer_inputs(self) -> dict[str, Array]:
-        """What each layer is given alone: the judge's own input, rounded to float32."""
-        return {name: item.input.astype(np.float32) for name, item in self.judge_trace.items()}
+        """What each layer is given alone: the reference's own input, rounded to float32."""
+        return {name: item.input.astype(np.float32) for name, item in self.reference_trace.items()}
 
     @cached_property
-    def judge_layers(self) -> dict[str, Array]:
+    def reference_layers(self) -> dict[str, Array]:
         """Each layer alone, in float64."""
-        return self.judge.probe.isolated(self.judge_net, self.layer_inputs)
+        return self.reference.probe.isolated(self.reference_net, self.layer_inputs)
 
     @cached_property
-    def reference_layers(self) -> list[dict[str, Array]]:
+    def baseline_layers(self) -> list[dict[str, Array]]:
         """Each layer alone, in float32: several samples of the noise."""
         found: list[dict[str, Array]] = []
         for sample in range(NOISE_SAMPLES):
@@ -284,86 +284,91 @@ class Bench:
                 name: inputs.jitter(values, sample, self.seed)
                 for name, values in self.layer_inputs.items()
             }
-            found.append(self.judge.probe.isolated(self.reference_net, given))
+            found.append(self.reference.probe.isolated(self.baseline_net, given))
         return found
 
     @cached_property
-    def judge_gradients(self) -> Any:
+    def reference_gradients(self) -> Any:
         """One training step in float64."""
-        net = self.judge.probe.build(self.spec, self.state, precision="float64")
-        return self.judge.probe.gradients(net, self.training_pixels, self.labels, LABEL_SMOOTHING)
+        net = self.reference.probe.build(self.spec, self.state, precision="float64")
+        return self.reference.probe.gradients(
+            net, self.training_pixels, self.labels, LABEL_SMOOTHING
+        )
 
     @cached_property
-    def reference_gradients(self) -> list[Any]:
+    def baseline_gradients(self) -> list[Any]:
         """The same step in float32: several samples of the noise."""
         found: list[Any] = []
         for sample in range(NOISE_SAMPLES):
             jitter = inputs.jitter(self.training_pixels, sample, self.seed)
-            net = self.judge.probe.build(self.spec, self.state)
-            found.append(self.judge.probe.gradients(net, jitter, self.labels, LABEL_SMOOTHING))
+            net = self.reference.probe.build(self.spec, self.state)
+            found.append(self.reference.probe.gradients(net, jitter, self.labels, LABEL_SMOOTHING))
         return found
 
-    def trace(self, subject: Subject) -> dict[str, Any]:
-        """Every named layer's activation in a subject."""
+    def trace(self, candidate: Candidate) -> dict[str, Any]:
+        """Every named layer's activation in a candidate."""
         return self._once(
-            ("trace", subject),
-            lambda: self.twin(subject).probe.trace(self.build(subject), self.pixels, subject.mode),
+            ("trace", candidate),
+            lambda: self.twin(candidate).probe.trace(
+                self.build(candidate), self.pixels, candidate.mode
+            ),
         )
 
-    def layers(self, subject: Subject) -> tuple[dict[str, Array], list[str]]:
-        """Each layer alone in a subject, as far as both have it, and the subject's other layers.
+    def layers(self, candidate: Candidate) -> tuple[dict[str, Array], list[str]]:
+        """Each layer alone in a candidate, as far as both have it, and the candidate's other
+        layers.
 
         With exact gates only those layers that have gates: the others are what they are without.
         """
-        probe, net = self.twin(subject).probe, self.build(subject)
+        probe, net = self.twin(candidate).probe, self.build(candidate)
         names = probe.layer_names(net)
-        if subject.exact_gates:
+        if candidate.exact_gates:
             names = [name for name in names if layer_quantity(name, self.spec) == "gate layer"]
         given = {name: self.layer_inputs[name] for name in names if name in self.layer_inputs}
-        found = probe.isolated(net, given, subject.mode)
+        found = probe.isolated(net, given, candidate.mode)
         return found, [name for name in names if name not in given]
 
-    def gradients(self, subject: Subject) -> Any:
-        """One training step in a subject."""
+    def gradients(self, candidate: Candidate) -> Any:
+        """One training step in a candidate."""
         return self._once(
-            ("gradients", subject),
-            lambda: self.twin(subject).probe.gradients(
-                self.build(subject),
+            ("gradients", candidate),
+            lambda: self.twin(candidate).probe.gradients(
+                self.build(candidate),
                 self.training_pixels,
                 self.labels,
                 LABEL_SMOOTHING,
-                subject.mode,
+                candidate.mode,
             ),
         )
 
     @cached_property
-    def judge_flow(self) -> dict[str, Any]:
+    def reference_flow(self) -> dict[str, Any]:
         """What each layer was given and returned in training, and its gradient, in float64."""
-        net = self.judge.probe.build(self.spec, self.state, precision="float64")
-        return self.judge.probe.flow(net, self.training_pixels, self.labels, LABEL_SMOOTHING)
+        net = self.reference.probe.build(self.spec, self.state, precision="float64")
+        return self.reference.probe.flow(net, self.training_pixels, self.labels, LABEL_SMOOTHING)
 
     @cached_property
     def backward_inputs(self) -> dict[str, tuple[Array, Array]]:
-        """What each block, and each layer beside the blocks, is given alone: the judge's own input
-        and gradient, rounded to float32.
+        """What each block, and each layer beside the blocks, is given alone: the reference's own
+        input and gradient, rounded to float32.
         """
         blocks = {block.key for block in self.spec.blocks()}
         found = {
             name: (flow.input.astype(np.float32), flow.gradient.astype(np.float32))
-            for name, flow in self.judge_flow.items()
+            for name, flow in self.reference_flow.items()
             if name in blocks or "." not in name
         }
         self.release("judge_flow")  # gigabytes, of which little is needed
         return found
 
     @cached_property
-    def judge_backward(self) -> dict[str, Any]:
+    def reference_backward(self) -> dict[str, Any]:
         """Gradients of each block alone, in float64."""
-        net = self.judge.probe.build(self.spec, self.state, precision="float64")
-        return self.judge.probe.backward(net, self.backward_inputs)
+        net = self.reference.probe.build(self.spec, self.state, precision="float64")
+        return self.reference.probe.backward(net, self.backward_inputs)
 
     @cached_property
-    def reference_backward(self) -> list[dict[str, Any]]:
+    def baseline_backward(self) -> list[dict[str, Any]]:
         """The same in float32: several samples of the noise."""
         found: list[dict[str, Any]] = []
         for sample in range(NOISE_SAMPLES):
@@ -371,30 +376,30 @@ class Bench:
                 name: (inputs.jitter(values, sample, self.seed), gradient)
                 for name, (values, gradient) in self.backward_inputs.items()
             }
-            net = self.judge.probe.build(self.spec, self.state)
-            found.append(self.judge.probe.backward(net, given))
+            net = self.reference.probe.build(self.spec, self.state)
+            found.append(self.reference.probe.backward(net, given))
         return found
 
-    def backward(self, subject: Subject) -> dict[str, Any]:
-        """Gradients of each block alone in a subject."""
-        net = self.build(subject)
-        names = set(self.twin(subject).probe.layer_names(net))
+    def backward(self, candidate: Candidate) -> dict[str, Any]:
+        """Gradients of each block alone in a candidate."""
+        net = self.build(candidate)
+        names = set(self.twin(candidate).probe.layer_names(net))
         given = {name: pair for name, pair in self.backward_inputs.items() if name in names}
-        return self.twin(subject).probe.backward(net, given, subject.mode)
+        return self.twin(candidate).probe.backward(net, given, candidate.mode)
 
     @cached_property
     def given_gradients(self) -> State:
-        """What the optimizers are given: the judge's gradients, rounded to float32."""
-        found = self.judge_gradients.parameters
+        """What the optimizers are given: the reference's gradients, rounded to float32."""
+        found = self.reference_gradients.parameters
         return {key: value.astype(np.float32) for key, value in found.items()}
 
-    def judge_update(self, kind: str) -> TrainingState:
+    def reference_update(self, kind: str) -> TrainingState:
         """Steps of an optimizer on gradients that are given, in float64."""
-        return self._update(JUDGE, kind, "float64")
+        return self._update(REFERENCE, kind, "float64")
 
-    def reference_updates(self, kind: str) -> list[TrainingState]:
+    def baseline_updates(self, kind: str) -> list[TrainingState]:
         """The same in float32, several times: samples of the noise."""
-        return [self._update(JUDGE, kind, "float32", sample=n) for n in range(NOISE_SAMPLES)]
+        return [self._update(REFERENCE, kind, "float32", sample=n) for n in range(NOISE_SAMPLES)]
 
     def update(self, kind: str) -> TrainingState:
         """The same in the candidate; weights and slots are float32 in every precision."""
@@ -437,38 +442,38 @@ class Bench:
         )  # fmt: skip
 
     @cached_property
-    def judge_course(self) -> Trajectory:
+    def reference_course(self) -> Trajectory:
         """The stretch of training in float64."""
-        return follow(JUDGE, self.start, self.source, STEPS, precision="float64")
+        return follow(REFERENCE, self.start, self.source, STEPS, precision="float64")
 
     @cached_property
     def envelope(self) -> list[Trajectory]:
         """The same in float32, from several starts: what rounding may do."""
         return envelope(self.start, self.source, STEPS, ENVELOPE_SAMPLES)
 
-    def course(self, subject: Subject) -> Course:
-        """The stretch of training by a subject's own loop."""
+    def course(self, candidate: Candidate) -> Course:
+        """The stretch of training by a candidate's own loop."""
         return self._once(
-            ("course", subject),
+            ("course", candidate),
             lambda: train(
-                subject.framework, self.start, self.source,
-                self._folder("course"), compiled=subject.mode == "graph",
-                device=subject.device, precision=subject.precision,
+                candidate.framework, self.start, self.source,
+                self._folder("course"), compiled=candidate.mode == "graph",
+                device=candidate.device, precision=candidate.precision,
             ),
         )  # fmt: skip
 
-    def resumed(self, before: Subject, after: Subject) -> Course:
-        """The second half by a subject's own loop, from a checkpoint of another's first half.
+    def resumed(self, before: Candidate, after: Candidate) -> Course:
+        """The second half by a candidate's own loop, from a checkpoint of another's first half.
 
         Its trajectory has the losses of both halves.
         """
 
-        def run(subject: Subject, start: TrainingState, stop_after: int | None) -> Course:
+        def run(candidate: Candidate, start: TrainingState, stop_after: int | None) -> Course:
             # Nobody looks at their evaluations.
             return train(
-                subject.framework, start, self.source, self._folder("part"), stop_after,
-                compiled=subject.mode == "graph",
-                device=subject.device, precision=subject.precision,
+                candidate.framework, start, self.source, self._folder("part"), stop_after,
+                compiled=candidate.mode == "graph",
+                device=candidate.device, precision=candidate.precision,
                 validation=inputs.TrainingImages(self.spec, 1, self.seed),
             )  # fmt: skip
 
@@ -487,7 +492,7 @@ class Bench:
         """Drops pieces by the names of their attributes; each is made again if it is asked for.
 
         What holds the activations of every layer, or all weights many times over, is a gigabyte
-        and more for a large net, so the rung that is the last to need it lets it go.
+        and more for a large net, so the check that is the last to need it lets it go.
         """
         for piece in pieces:
             self.__dict__.pop(piece, None)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.results import Evidence, Kind
+from parity.results import Comparison, Kind
 from parity.tolerances.bounds import Bound
 
 Array = NDArray[Any]
@@ -34,34 +34,34 @@ def relative_error(found: Array, truth: Array, scale: float | None = None) -> fl
 
 
 def compare_values(
-    subject: str,
+    candidate: str,
     where: str,
     found: Array | None,
     truth: Array,
-    references: list[Array],
+    baselines: list[Array],
     bound: Bound,
     scale: float | None = None,
-) -> Evidence:
-    """Holds an array against the judge's, bounded by rounding noise.
+) -> Comparison:
+    """Holds an array against the reference's, bounded by rounding noise.
 
     Args:
-        subject: what ``found`` came from.
+        candidate: what ``found`` came from.
         where: the layer or key.
         found: the array under test, None where there is none.
-        truth: the judge's, float64.
-        references: float32 results of the reference for the same quantity; the largest of their
+        truth: the reference's, float64.
+        baselines: float32 results of the baseline for the same quantity; the largest of their
             errors is the noise.
         bound: the factor and floor.
         scale: what errors are relative to; by default the norm of ``truth``.
     """
-    measured = max(relative_error(reference, truth, scale) for reference in references)
+    measured = max(relative_error(baseline, truth, scale) for baseline in baselines)
     noise = bound.noise(measured, where)
     limit = bound.factor * noise
-    return compare_within(subject, where, found, truth, noise, limit, bound.quantity, scale)
+    return compare_within(candidate, where, found, truth, noise, limit, bound.quantity, scale)
 
 
 def compare_within(
-    subject: str,
+    candidate: str,
     where: str,
     found: Array | None,
     truth: Array,
@@ -69,11 +69,11 @@ def compare_within(
     limit: float,
     quantity: str,
     scale: float | None = None,
-) -> Evidence:
+) -> Comparison:
     """Holds an array against another one, bounded by a number that is known.
 
     Args:
-        subject: what ``found`` came from.
+        candidate: what ``found`` came from.
         where: the layer or key.
         found: the array under test, None where there is none.
         truth: what it should be.
@@ -85,12 +85,12 @@ def compare_within(
     obstacle = _obstacle(found, truth)
     if found is None or obstacle is not None:
         kind, note = obstacle or _MISSING
-        return Evidence(subject, where, math.inf, limit, noise, kind, note, quantity)
+        return Comparison(candidate, where, math.inf, limit, noise, kind, note, quantity)
     error = relative_error(found, truth, scale)
-    return Evidence(subject, where, error, limit, noise, quantity=quantity)
+    return Comparison(candidate, where, error, limit, noise, quantity=quantity)
 
 
-def compare_bits(subject: str, where: str, found: Array | None, truth: Array) -> Evidence:
+def compare_bits(candidate: str, where: str, found: Array | None, truth: Array) -> Comparison:
     """Holds an array against another that must be identical, bit for bit.
 
     The error is the share of the numbers that differ.
@@ -98,14 +98,14 @@ def compare_bits(subject: str, where: str, found: Array | None, truth: Array) ->
     obstacle = _obstacle(found, truth, finite=False)
     if found is None or obstacle is not None:
         kind, note = obstacle or _MISSING
-        return Evidence(subject, where, math.inf, 0.0, kind=kind, note=note)
+        return Comparison(candidate, where, math.inf, 0.0, kind=kind, note=note)
     if found.dtype != truth.dtype:
         note = f"{found.dtype}, expected {truth.dtype}"
-        return Evidence(subject, where, math.inf, 0.0, kind="bits", note=note)
+        return Comparison(candidate, where, math.inf, 0.0, kind="bits", note=note)
     # As whole numbers, since NaN differs from itself and -0.0 equals 0.0.
     differs = _bits(found) != _bits(truth)
-    return Evidence(
-        subject, where, float(differs.mean()) if differs.size else 0.0, 0.0, kind="bits"
+    return Comparison(
+        candidate, where, float(differs.mean()) if differs.size else 0.0, 0.0, kind="bits"
     )
 
 

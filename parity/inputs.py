@@ -1,4 +1,4 @@
-"""What the ladder climbs on: pixels, labels, weights and photographs, the same on every machine."""
+"""What the suite runs on: pixels, labels, weights and photographs, the same on every machine."""
 
 from __future__ import annotations
 

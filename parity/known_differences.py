@@ -5,9 +5,9 @@ They are listed in a TOML file::
     [[difference]]
     id = "lite0-kinks-on-ascend"
     spec = "efficientnet_lite0"
-    rung = "gradients-chained"
+    check = "gradients-chained"
     where = "blocks.*"
-    subject = "mindspore * ascend*"
+    candidate = "mindspore * ascend*"
     bound = { noise = 12.0 }
     reason = "ReLU6 rounds to the other side of a kink more often in float16"
     link = "https://example.org/issues/17"
@@ -26,9 +26,9 @@ from typing import Any, Literal
 
 from tinynet.utils.strict_json import DocumentError, check_document, parse_document, read_text
 
-from parity.results import Evidence
+from parity.results import Comparison
 
-NOT_CLIMBED = "not climbed"
+NOT_RUN = "not climbed"
 
 
 class KnownDifferenceError(DocumentError):
@@ -41,56 +41,56 @@ class KnownDifference:
 
     Attributes:
         id: what to call it.
-        spec: name of the spec, or a pattern with ``*``, as ``where`` and ``subject`` may be.
-        rung: the rung that fails.
+        spec: name of the spec, or a pattern with ``*``, as ``where`` and ``candidate`` may be.
+        check: the check that fails.
         where: the layer, key, file or photograph that differs.
-        subject: what differs from the judge, such as "mindspore graph".
-        unit: what ``bound`` counts: multiples of rounding noise, or the rung's own unit; or that
-            the rung is not climbed at all.
-        bound: the largest error that is let pass; 0 for a rung that is not climbed.
+        candidate: what differs from the reference, such as "mindspore graph".
+        unit: what ``bound`` counts: multiples of rounding noise, or the check's own unit; or that
+            the check is not run at all.
+        bound: the largest error that is let pass; 0 for a check that is not run.
         reason: why it differs.
         link: where that is discussed.
     """
 
     id: str
     spec: str
-    rung: str
+    check: str
     where: str
-    subject: str
+    candidate: str
     unit: Literal["noise", "error", "not climbed"]
     bound: float
     reason: str
     link: str
 
-    def is_about_rung(self, spec: str, rung: str) -> bool:
-        """Whether it is about a rung that a spec cannot climb, or did not."""
-        return self.unit == NOT_CLIMBED and self._has(spec, rung)
+    def is_about_check(self, spec: str, check: str) -> bool:
+        """Whether it is about a check that a spec cannot run, or did not."""
+        return self.unit == NOT_RUN and self._has(spec, check)
 
-    def is_about(self, spec: str, rung: str, item: Evidence) -> bool:
+    def is_about(self, spec: str, check: str, item: Comparison) -> bool:
         """Whether it is about a comparison, however far that is off."""
         return (
-            self.unit != NOT_CLIMBED
-            and self._has(spec, rung)
+            self.unit != NOT_RUN
+            and self._has(spec, check)
             and _matches(item.where, self.where)
-            and _matches(item.subject, self.subject)
+            and _matches(item.candidate, self.candidate)
         )
 
-    def excuses(self, item: Evidence) -> bool:
+    def excuses(self, item: Comparison) -> bool:
         """Whether a comparison that it is about is within its bound."""
         return item.error <= self.bound * (item.noise if self.unit == "noise" else 1.0)
 
-    def _has(self, spec: str, rung: str) -> bool:
-        return self.rung == rung and _matches(spec, self.spec)
+    def _has(self, spec: str, check: str) -> bool:
+        return self.check == check and _matches(spec, self.spec)
 
 
 def load_known_differences(
-    path: str | os.PathLike[str], rungs: Collection[str]
+    path: str | os.PathLike[str], checks: Collection[str]
 ) -> tuple[KnownDifference, ...]:
     """Reads a file of known differences.
 
     Args:
         path: a TOML file; one without any ``[[difference]]`` lists none.
-        rungs: the names there are.
+        checks: the names there are.
 
     Raises:
         KnownDifferenceError: naming the file, the place in it, what was found and what was
@@ -109,12 +109,12 @@ def load_known_differences(
     entries: list[dict[str, Any]] = document.get("difference", [])
     for index, entry in enumerate(entries):
         place = f"{source}: difference[{index}]"
-        if entry["rung"] not in rungs:
+        if entry["check"] not in checks:
             raise KnownDifferenceError(
-                f"{place}.rung is {entry['rung']!r}, expected one of {', '.join(rungs)}"
+                f"{place}.rung is {entry['rung']!r}, expected one of {', '.join(checks)}"
             )
-        for field in ("where", "subject"):
-            if entry["bound"] == NOT_CLIMBED and entry[field] != "*":
+        for field in ("where", "candidate"):
+            if entry["bound"] == NOT_RUN and entry[field] != "*":
                 raise KnownDifferenceError(
                     f'{place}.{field} is {entry[field]!r}, expected "*": what is not climbed '
                     "compares nothing anywhere"
@@ -128,8 +128,8 @@ def load_known_differences(
 
 def _known_difference(entry: dict[str, Any]) -> KnownDifference:
     fields = {name: value for name, value in entry.items() if name != "bound"}
-    if entry["bound"] == NOT_CLIMBED:
-        return KnownDifference(**fields, unit=NOT_CLIMBED, bound=0.0)
+    if entry["bound"] == NOT_RUN:
+        return KnownDifference(**fields, unit=NOT_RUN, bound=0.0)
     ((unit, bound),) = entry["bound"].items()
     return KnownDifference(**fields, unit=unit, bound=bound)
 
@@ -145,10 +145,10 @@ _NUMBER: dict[str, Any] = {
 }  # fmt: skip
 _FIELDS: dict[str, Any] = {
     "id": {"type": "string", "pattern": r"^\S+$", "description": "a name without spaces"},
-    **dict.fromkeys(("spec", "rung", "where", "subject"), _TEXT),
+    **dict.fromkeys(("spec", "check", "where", "candidate"), _TEXT),
     "bound": {
         "oneOf": [
-            {"const": NOT_CLIMBED},
+            {"const": NOT_RUN},
             *(
                 {
                     "type": "object", "properties": {unit: _NUMBER}, "required": [unit],

@@ -1,4 +1,4 @@
-"""What a parity run finds: evidence, rungs of the ladder, and the whole report."""
+"""What a parity run finds: evidence, checks of the suite, and the whole report."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import math
 from typing import Any, Literal
 
 # Of the JSON document; it changes when what reads one would misread the other.
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 Kind = Literal["value", "bits", "shape", "missing", "unexpected", "not finite", "error"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Evidence:
+class Comparison:
     """One comparison.
 
     Attributes:
-        subject: what was compared with the judge, such as "mindspore graph".
+        candidate: what was compared with the reference, such as "mindspore graph".
         where: the layer, key, file or photograph it is about.
-        error: distance from the judge, in the rung's unit; infinite where no number can say it.
-        bound: the largest error that passes; 0 asks for identical bits.
+        error: distance from the reference, in the check's unit; infinite where no number can say
+        it. bound: the largest error that passes; 0 asks for identical bits.
         noise: the float32 rounding noise that the bound is a multiple of; 0 where it is none.
         kind: what sort of difference it is, if it is one.
         note: what a person should know, such as an exception's message.
@@ -28,7 +28,7 @@ class Evidence:
         is.
     """
 
-    subject: str
+    candidate: str
     where: str
     error: float
     bound: float
@@ -41,7 +41,7 @@ class Evidence:
     def passed(self) -> bool:
         """Whether the error is within its bound; an error or bound that is not finite never is.
 
-        A bound becomes infinite when the judge or the reference itself overflows.
+        A bound becomes infinite when the reference or the baseline itself overflows.
         """
         return math.isfinite(self.bound) and self.error <= self.bound
 
@@ -67,36 +67,36 @@ class Series:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rung:
-    """One rung of the ladder: a quantity, and all that was compared for it.
+class CheckResult:
+    """One check of the suite: a quantity, and all that was compared for it.
 
-    ``skipped`` says why a rung cannot be climbed with this spec at all; empty where it can.
+    ``skipped`` says why a check cannot be run with this spec at all; empty where it can.
     """
 
     name: str
     title: str
     unit: str
     reason: str
-    evidence: tuple[Evidence, ...]
+    comparisons: tuple[Comparison, ...]
     seconds: float
     series: tuple[Series, ...] = ()
     skipped: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether everything passed; a rung that compared nothing, and might have, did not."""
-        compared = bool(self.evidence) or bool(self.skipped)
-        return compared and all(item.passed for item in self.evidence)
+        """Whether everything passed; a check that compared nothing, and might have, did not."""
+        compared = bool(self.comparisons) or bool(self.skipped)
+        return compared and all(item.passed for item in self.comparisons)
 
     @property
-    def worst(self) -> Evidence | None:
+    def worst(self) -> Comparison | None:
         """The comparison that came closest to its bound, or went farthest beyond it."""
-        return max(self.evidence, key=lambda item: (item.severity, item.error), default=None)
+        return max(self.comparisons, key=lambda item: (item.severity, item.error), default=None)
 
     @property
-    def failures(self) -> list[Evidence]:
+    def failures(self) -> list[Comparison]:
         """What did not pass, in the order in which it was compared."""
-        return [item for item in self.evidence if not item.passed]
+        return [item for item in self.comparisons if not item.passed]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Divergence:
     """Where a failure was traced to.
 
     Attributes:
-        rung: the rung that failed.
+        check: the check that failed.
         where: the layer, key or file.
         operation: what is computed there, such as "batch_norm in evaluation mode".
         direction: the way in which numbers flow there.
@@ -118,7 +118,7 @@ class Divergence:
         script: a standalone Python script that shows the difference.
     """
 
-    rung: str
+    check: str
     where: str
     operation: str
     direction: Literal["forward", "backward", ""]
@@ -139,27 +139,27 @@ class Report:
     spec: str
     weights: str
     command: str
-    rungs: tuple[Rung, ...]
+    checks: tuple[CheckResult, ...]
     environment: dict[str, str]
     seconds: float
     divergence: Divergence | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether every rung passed, and at least one was climbed."""
-        climbed = [rung for rung in self.rungs if not rung.skipped]
-        return bool(climbed) and all(rung.passed for rung in climbed)
+        """Whether every check passed, and at least one was run."""
+        ran = [check for check in self.checks if not check.skipped]
+        return bool(ran) and all(check.passed for check in ran)
 
     @property
-    def first_divergence(self) -> tuple[Rung, Evidence] | None:
-        """The first failure of the lowest rung that failed: where to look first.
+    def first_divergence(self) -> tuple[CheckResult, Comparison] | None:
+        """The first failure of the lowest check that failed: where to look first.
 
-        Rungs stand on one another, and within a rung evidence is in the order data flows, so what
+        Checks stand on one another, and within a check evidence is in the order data flows, so what
         fails first is nearest to the cause.
         """
-        for rung in self.rungs:
-            if rung.failures:
-                return rung, rung.failures[0]
+        for check in self.checks:
+            if check.failures:
+                return check, check.failures[0]
         return None
 
 
@@ -176,9 +176,9 @@ def report_document(report: Report) -> dict[str, Any]:
         "spec": report.spec,
         "weights": report.weights,
         "command": report.command,
-        "rungs": [_rung_document(rung) for rung in report.rungs],
+        "checks": [_check_document(check) for check in report.checks],
         "first_divergence": first
-        and {"rung": first[0].name, **_evidence_document(first[1], first[0].unit), **source},
+        and {"check": first[0].name, **_comparison_document(first[1], first[0].unit), **source},
         "divergence": traced and _divergence_document(traced),
         "environment": report.environment,
         "seconds": round(report.seconds, 3),
@@ -190,29 +190,29 @@ def _divergence_document(divergence: Divergence) -> dict[str, Any]:
     return dataclasses.asdict(divergence) | numbers
 
 
-def _rung_document(rung: Rung) -> dict[str, Any]:
+def _check_document(check: CheckResult) -> dict[str, Any]:
     series = [
         dataclasses.asdict(curve) | {"values": [_finite(value) for value in curve.values]}
-        for curve in rung.series
+        for curve in check.series
     ]
     return {
-        "name": rung.name,
-        "title": rung.title,
-        "passed": rung.passed,
-        "compared": len(rung.evidence),
-        "failed": len(rung.failures),
-        "worst": rung.worst and _evidence_document(rung.worst, rung.unit),
-        "failures": [_evidence_document(item, rung.unit) for item in rung.failures],
-        "seconds": round(rung.seconds, 3),
+        "name": check.name,
+        "title": check.title,
+        "passed": check.passed,
+        "compared": len(check.comparisons),
+        "failed": len(check.failures),
+        "worst": check.worst and _comparison_document(check.worst, check.unit),
+        "failures": [_comparison_document(item, check.unit) for item in check.failures],
+        "seconds": round(check.seconds, 3),
         **({"series": series} if series else {}),
-        **({"skipped": rung.skipped} if rung.skipped else {}),
+        **({"skipped": check.skipped} if check.skipped else {}),
     }
 
 
-def _evidence_document(item: Evidence, unit: str) -> dict[str, Any]:
+def _comparison_document(item: Comparison, unit: str) -> dict[str, Any]:
     return {
         "where": item.where,
-        "subject": item.subject,
+        "candidate": item.candidate,
         "kind": item.kind,
         "error": _finite(item.error),
         "bound": _finite(item.bound),

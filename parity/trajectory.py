@@ -1,6 +1,6 @@
 """Whole stretches of training: the same steps in either twin, judged by float64.
 
-The judge is PyTorch in float64. What float32 may lose is spanned by PyTorch's own float32 runs,
+The reference is PyTorch in float64. What float32 may lose is spanned by PyTorch's own float32 runs,
 each from weights one rounding away from the start: that is the envelope.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet.backend import JUDGE, load_backend
+from tinynet.backend import REFERENCE, load_backend
 from tinynet.checkpoints.training_state import TrainingState, load_training_state
 from tinynet.data.loader import load_batches
 from tinynet.data.open_data import Data
@@ -29,7 +29,7 @@ from tinynet.training.schedule import ema_decay, learning_rate
 
 from parity.distances import Array, compare_values
 from parity.inputs import moved
-from parity.results import Evidence
+from parity.results import Comparison
 from parity.tolerances.bounds import BOUNDS, Bound
 
 
@@ -163,47 +163,49 @@ def train(
 def envelope(
     start: TrainingState, source: Source, steps: int, samples: int, accumulation: int = 1
 ) -> list[Trajectory]:
-    """Float32 runs of the reference, each from a start one rounding away from the others."""
+    """Float32 runs of the baseline, each from a start one rounding away from the others."""
     return [
-        follow(JUDGE, moved_start(start, sample), source, steps, accumulation)
+        follow(REFERENCE, moved_start(start, sample), source, steps, accumulation)
         for sample in range(samples)
     ]
 
 
 def compare_trajectories(
-    subject: str,
+    candidate: str,
     found: Trajectory,
     truth: Trajectory,
-    references: Sequence[Trajectory],
+    baselines: Sequence[Trajectory],
     bound: Bound = BOUNDS["trajectory"],
-) -> Iterator[Evidence]:
-    """Holds a run against the judge's, bounded by the envelope.
+) -> Iterator[Comparison]:
+    """Holds a run against the reference's, bounded by the envelope.
 
     Losses are compared step by step; the envelope of a step is the widest so far, since chance
-    brings the references together now and then. States are compared by kind of tensor: weights,
+    brings the baselines together now and then. States are compared by kind of tensor: weights,
     batch-norm statistics, their averages, and each of the optimizer's slots.
 
     Args:
-        subject: what was run.
+        candidate: what was run.
         found: the run under test.
-        truth: the judge's.
-        references: from :func:`envelope`.
+        truth: the reference's.
+        baselines: from :func:`envelope`.
         bound: the factor and floor.
     """
-    widest = loss_noise(truth, references)
+    widest = loss_noise(truth, baselines)
     for index, loss in enumerate(truth.losses):
         where = f"loss of step {index + 1}"
         noise = bound.noise(float(widest[index]), where)
         error = float(abs(found.losses[index] - loss) / loss)
-        yield Evidence(subject, where, error, bound.factor * noise, noise, quantity=bound.quantity)
+        yield Comparison(
+            candidate, where, error, bound.factor * noise, noise, quantity=bound.quantity
+        )
     for name, values in truth.tensors_by_kind.items():
-        others = [run.tensors_by_kind[name] for run in references]
-        yield compare_values(subject, name, found.tensors_by_kind[name], values, others, bound)
+        others = [run.tensors_by_kind[name] for run in baselines]
+        yield compare_values(candidate, name, found.tensors_by_kind[name], values, others, bound)
 
 
-def loss_noise(truth: Trajectory, references: Sequence[Trajectory]) -> Array:
+def loss_noise(truth: Trajectory, baselines: Sequence[Trajectory]) -> Array:
     """The relative width of the envelope at each step: the widest so far."""
-    distances = np.array([np.abs(run.losses - truth.losses) for run in references])
+    distances = np.array([np.abs(run.losses - truth.losses) for run in baselines])
     return np.maximum.accumulate(distances.max(axis=0)) / truth.losses
 
 

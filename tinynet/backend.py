@@ -9,7 +9,7 @@ from typing import Any
 # The twin's name, which is also its framework's package and its pip extra -> what people call it.
 FRAMEWORKS = {"torch": "PyTorch", "mindspore": "MindSpore"}
 # The twin that is also run in float64, which MindSpore has no convolution for.
-JUDGE = "torch"
+REFERENCE = "torch"
 
 
 class BackendError(ValueError):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinynet.spec import BatchNorm, Padding, Pool
 
-from parity.audit.stand import Array, Arrays, Comparison, Operator, Stand
+from parity.audit.harness import Array, Arrays, Harness, Operator, OperatorComparison
 from parity.reference import operations
 from parity.reference.operations import Gradients
 
@@ -43,21 +43,21 @@ _CONVOLUTIONS = {
 }
 
 
-def _convolution(kind: _Convolution, stand: Stand) -> Iterator[Comparison]:
+def _convolution(kind: _Convolution, harness: Harness) -> Iterator[OperatorComparison]:
     kernel, stride, padding, depthwise, bias = kind
     top, bottom, left, right = padding
-    for shape in stand.images():
+    for shape in harness.images():
         _, channels, height, width = shape
         if min(top + height + bottom, left + width + right) < kernel:
             continue
         outputs, groups = (channels, channels) if depthwise else (channels + 3, 1)
         how = stride, padding, groups
-        x = stand.draw(*shape)
-        state = {"weight": stand.draw(outputs, channels // groups, kernel, kernel)}
-        state |= {"bias": stand.draw(outputs)} if bias else {}
-        dy = stand.draw(*operations.conv2d(x, state["weight"], None, *how).shape)
-        layer = stand.twin.blocks.conv2d(channels, outputs, kernel, *how, bias)
-        yield from stand.run_layer(layer, state, x, dy, partial(_convolved, how))
+        x = harness.draw(*shape)
+        state = {"weight": harness.draw(outputs, channels // groups, kernel, kernel)}
+        state |= {"bias": harness.draw(outputs)} if bias else {}
+        dy = harness.draw(*operations.conv2d(x, state["weight"], None, *how).shape)
+        layer = harness.twin.blocks.conv2d(channels, outputs, kernel, *how, bias)
+        yield from harness.run_layer(layer, state, x, dy, partial(_convolved, how))
 
 
 def _convolved(
@@ -67,16 +67,16 @@ def _convolved(
     return _outputs(y, operations.conv2d_vjp(dy, x, weight, *how), bias is not None)
 
 
-def _dense(stand: Stand) -> Iterator[Comparison]:
+def _dense(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array, weight: Array, bias: Array) -> Arrays:
         return _outputs(operations.dense(x, weight, bias), operations.dense_vjp(dy, x, weight))
 
-    shapes = [(*rows, 5) for rows in stand.rows()] + [(2, 7, size) for size in stand.sizes]
+    shapes = [(*rows, 5) for rows in harness.rows()] + [(2, 7, size) for size in harness.sizes]
     for rows, inputs, outputs in shapes:
-        state = {"weight": stand.draw(outputs, inputs), "bias": stand.draw(outputs)}
-        layer = stand.twin.operators.dense(inputs, outputs)
-        x, dy = stand.draw(rows, inputs), stand.draw(rows, outputs)
-        yield from stand.run_layer(layer, state, x, dy, define)
+        state = {"weight": harness.draw(outputs, inputs), "bias": harness.draw(outputs)}
+        layer = harness.twin.operators.dense(inputs, outputs)
+        x, dy = harness.draw(rows, inputs), harness.draw(rows, outputs)
+        yield from harness.run_layer(layer, state, x, dy, define)
 
 
 def _outputs(y: Array, gradients: Gradients, bias: bool = True) -> Arrays:
@@ -89,21 +89,21 @@ def _outputs(y: Array, gradients: Gradients, bias: bool = True) -> Arrays:
 _EPS, _MOMENTUM = 1e-5, 0.1  # the family's
 
 
-def _batch_norm(training: bool, flat: bool, stand: Stand) -> Iterator[Comparison]:
+def _batch_norm(training: bool, flat: bool, harness: Harness) -> Iterator[OperatorComparison]:
     define, terms = (_training, _training_terms) if training else (_evaluation, _evaluation_terms)
-    for shape in stand.images():
+    for shape in harness.images():
         images, channels, height, width = shape
         if images * height * width == 1:
             continue  # a single number has no variance
         state = {
-            "weight": stand.draw(channels),
-            "bias": stand.draw(channels),
-            "running_mean": stand.draw(channels),
-            "running_var": np.abs(stand.draw(channels)) + np.float32(0.1),
+            "weight": harness.draw(channels),
+            "bias": harness.draw(channels),
+            "running_mean": harness.draw(channels),
+            "running_var": np.abs(harness.draw(channels)) + np.float32(0.1),
         }
-        x = _flat_areas(shape) if flat else stand.draw(*shape, mean=1.0)
-        layer = stand.twin.blocks.batch_norm(channels, BatchNorm(_EPS, _MOMENTUM))
-        yield from stand.run_layer(layer, state, x, stand.draw(*shape), define, terms, training)
+        x = _flat_areas(shape) if flat else harness.draw(*shape, mean=1.0)
+        layer = harness.twin.blocks.batch_norm(channels, BatchNorm(_EPS, _MOMENTUM))
+        yield from harness.run_layer(layer, state, x, harness.draw(*shape), define, terms, training)
 
 
 def _flat_areas(shape: tuple[int, int, int, int]) -> Array:
@@ -163,7 +163,7 @@ def _training_terms(
 # Activations, means, factors and sums
 
 
-def _sigmoid(stand: Stand) -> Iterator[Comparison]:
+def _sigmoid(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array) -> Arrays:
         return {"y": operations.sigmoid(x), "dx": operations.sigmoid_vjp(dy, x)}
 
@@ -171,13 +171,13 @@ def _sigmoid(stand: Stand) -> Iterator[Comparison]:
         y = operations.sigmoid(x)
         return {"y": y, "dx": dy * y * (1 + y)}
 
-    for shape in stand.images():
-        gate = stand.twin.blocks.SqueezeExcite(1, 1, "silu").gate
-        x, dy = stand.draw(*shape, deviation=4.0), stand.draw(*shape)
-        yield from stand.run_layer(gate, {}, x, dy, define, terms)
+    for shape in harness.images():
+        gate = harness.twin.blocks.SqueezeExcite(1, 1, "silu").gate
+        x, dy = harness.draw(*shape, deviation=4.0), harness.draw(*shape)
+        yield from harness.run_layer(gate, {}, x, dy, define, terms)
 
 
-def _silu(stand: Stand) -> Iterator[Comparison]:
+def _silu(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array) -> Arrays:
         return {"y": operations.silu(x), "dx": operations.silu_vjp(dy, x)}
 
@@ -185,39 +185,45 @@ def _silu(stand: Stand) -> Iterator[Comparison]:
         gate = operations.sigmoid(x)
         return {"y": x * gate, "dx": dy * gate * (1 + np.abs(x) * (1 + gate))}
 
-    for shape in stand.images():
-        x, dy = stand.draw(*shape, deviation=4.0), stand.draw(*shape)
-        yield from stand.run_layer(stand.twin.blocks.activation("silu"), {}, x, dy, define, terms)
+    for shape in harness.images():
+        x, dy = harness.draw(*shape, deviation=4.0), harness.draw(*shape)
+        yield from harness.run_layer(
+            harness.twin.blocks.activation("silu"), {}, x, dy, define, terms
+        )
 
 
-def _relu6(stand: Stand) -> Iterator[Comparison]:
+def _relu6(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array) -> Arrays:
         return {"y": operations.relu6(x), "dx": operations.relu6_vjp(dy, x)}
 
     def terms(dy: Array, x: Array) -> Arrays:
         return {"y": x, "dx": dy}
 
-    for shape in stand.images():
-        x, dy = stand.draw(*shape, mean=3.0, deviation=4.0), stand.draw(*shape)
-        yield from stand.run_layer(stand.twin.blocks.activation("relu6"), {}, x, dy, define, terms)
+    for shape in harness.images():
+        x, dy = harness.draw(*shape, mean=3.0, deviation=4.0), harness.draw(*shape)
+        yield from harness.run_layer(
+            harness.twin.blocks.activation("relu6"), {}, x, dy, define, terms
+        )
 
 
-def _relu(stand: Stand) -> Iterator[Comparison]:
+def _relu(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array) -> Arrays:
         return {"y": operations.relu(x), "dx": operations.relu_vjp(dy, x)}
 
     def terms(dy: Array, x: Array) -> Arrays:
         return {"y": x, "dx": dy}
 
-    for shape in stand.images():
-        x, dy = stand.draw(*shape), stand.draw(*shape)
-        yield from stand.run_layer(stand.twin.blocks.activation("relu"), {}, x, dy, define, terms)
+    for shape in harness.images():
+        x, dy = harness.draw(*shape), harness.draw(*shape)
+        yield from harness.run_layer(
+            harness.twin.blocks.activation("relu"), {}, x, dy, define, terms
+        )
 
 
 _POOL = Pool(kernel_size=3, stride=2)  # ResNet's
 
 
-def _max_pool(stand: Stand) -> Iterator[Comparison]:
+def _max_pool(harness: Harness) -> Iterator[OperatorComparison]:
     side = _POOL.padding
     how = _POOL.kernel_size, _POOL.stride, (side, side, side, side)
 
@@ -229,68 +235,68 @@ def _max_pool(stand: Stand) -> Iterator[Comparison]:
         y = operations.max_pool(x, *how)
         return {"y": y, "dx": operations.max_pool_vjp(np.abs(dy), x, *how)}
 
-    for shape in stand.images():
-        x = stand.draw(*shape, mean=-1.0)  # so that zeros that are padded with would show
-        dy = stand.draw(*operations.max_pool(x, *how).shape)
-        yield from stand.run_layer(stand.twin.blocks.max_pool(_POOL), {}, x, dy, define, terms)
+    for shape in harness.images():
+        x = harness.draw(*shape, mean=-1.0)  # so that zeros that are padded with would show
+        dy = harness.draw(*operations.max_pool(x, *how).shape)
+        yield from harness.run_layer(harness.twin.blocks.max_pool(_POOL), {}, x, dy, define, terms)
 
 
-def _mean(stand: Stand) -> Iterator[Comparison]:
+def _mean(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array) -> Arrays:
         return {"y": operations.mean(x), "dx": operations.mean_vjp(dy, x)}
 
-    for shape in stand.images():
-        x, dy = stand.draw(*shape, mean=1.0), stand.draw(*shape[:2])
-        yield from stand.run_layer(stand.twin.blocks.GlobalAveragePool(), {}, x, dy, define)
+    for shape in harness.images():
+        x, dy = harness.draw(*shape, mean=1.0), harness.draw(*shape[:2])
+        yield from harness.run_layer(harness.twin.blocks.GlobalAveragePool(), {}, x, dy, define)
 
 
-def _means_as_gates(stand: Stand) -> Iterator[Comparison]:
+def _means_as_gates(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array) -> Arrays:
         means = operations.mean(x, keepdims=True)
         dx, dmeans = operations.scale_vjp(dy, x, means)
         return {"y": operations.scale(x, means), "dx": dx + operations.mean_vjp(dmeans, x)}
 
-    for shape in stand.images():
-        layer = stand.twin.operators.means_as_gates(shape[1])
-        x, dy = stand.draw(*shape, mean=1.0), stand.draw(*shape)
-        yield from stand.run_layer(layer, {}, x, dy, define)
+    for shape in harness.images():
+        layer = harness.twin.operators.means_as_gates(shape[1])
+        x, dy = harness.draw(*shape, mean=1.0), harness.draw(*shape)
+        yield from harness.run_layer(layer, {}, x, dy, define)
 
 
-def _drop_path(stand: Stand) -> Iterator[Comparison]:
+def _drop_path(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array, factors: Array) -> Arrays:
         factors = factors[:, None, None, None]
         return {"y": operations.scale(x, factors), "dx": operations.scale_vjp(dy, x, factors)[0]}
 
-    for shape in stand.images():
-        arrays = {"x": stand.draw(*shape), "factors": stand.draw(shape[0])}
-        dy = stand.draw(*shape)
-        yield from stand.run_function(stand.twin.blocks.drop_path, arrays, dy, define)
+    for shape in harness.images():
+        arrays = {"x": harness.draw(*shape), "factors": harness.draw(shape[0])}
+        dy = harness.draw(*shape)
+        yield from harness.run_function(harness.twin.blocks.drop_path, arrays, dy, define)
 
 
-def _dropout(stand: Stand) -> Iterator[Comparison]:
+def _dropout(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array, factors: Array) -> Arrays:
         return {"y": operations.scale(x, factors), "dx": operations.scale_vjp(dy, x, factors)[0]}
 
-    for shape in stand.rows():
-        arrays = {"x": stand.draw(*shape), "factors": stand.draw(*shape)}
-        dy = stand.draw(*shape)
-        yield from stand.run_function(stand.twin.operators.dropout, arrays, dy, define)
+    for shape in harness.rows():
+        arrays = {"x": harness.draw(*shape), "factors": harness.draw(*shape)}
+        dy = harness.draw(*shape)
+        yield from harness.run_function(harness.twin.operators.dropout, arrays, dy, define)
 
 
-def _residual_sum(stand: Stand) -> Iterator[Comparison]:
+def _residual_sum(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array, branch: Array) -> Arrays:
         return {"y": operations.residual_sum(x, branch), "dx": dy, "dbranch": dy}
 
-    for shape in stand.images():
-        arrays = {"x": stand.draw(*shape), "branch": stand.draw(*shape)}
-        dy = stand.draw(*shape)
-        yield from stand.run_function(stand.twin.operators.residual_sum, arrays, dy, define)
+    for shape in harness.images():
+        arrays = {"x": harness.draw(*shape), "branch": harness.draw(*shape)}
+        dy = harness.draw(*shape)
+        yield from harness.run_function(harness.twin.operators.residual_sum, arrays, dy, define)
 
 
 # The loss
 
 
-def _log_softmax(stand: Stand) -> Iterator[Comparison]:
+def _log_softmax(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array) -> Arrays:
         return {"y": operations.log_softmax(x), "dx": operations.log_softmax_vjp(dy, x)}
 
@@ -299,13 +305,13 @@ def _log_softmax(stand: Stand) -> Iterator[Comparison]:
         dx = dy + np.exp(operations.log_softmax(x)) * dy.sum(1, keepdims=True)
         return {"y": _logarithm_terms(x), "dx": dx}
 
-    for shape in stand.rows():
-        arrays, dy = {"x": stand.draw(*shape, deviation=3.0)}, stand.draw(*shape)
-        function = stand.twin.operators.log_softmax
-        yield from stand.run_function(function, arrays, dy, define, terms)
+    for shape in harness.rows():
+        arrays, dy = {"x": harness.draw(*shape, deviation=3.0)}, harness.draw(*shape)
+        function = harness.twin.operators.log_softmax
+        yield from harness.run_function(function, arrays, dy, define, terms)
 
 
-def _cross_entropy(stand: Stand, label_smoothing: float = 0.1) -> Iterator[Comparison]:
+def _cross_entropy(harness: Harness, label_smoothing: float = 0.1) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array, labels: Array) -> Arrays:
         y = operations.cross_entropy(x, labels, label_smoothing)
         dx = operations.cross_entropy_vjp(float(dy), x, labels, label_smoothing)
@@ -320,13 +326,13 @@ def _cross_entropy(stand: Stand, label_smoothing: float = 0.1) -> Iterator[Compa
         return {"y": np.array(y), "dx": float(dy) * (probabilities + targets) / len(x)}
 
     def smoothed(logits: Any, labels: Any) -> Any:
-        return stand.twin.loss.cross_entropy(logits, labels, label_smoothing)
+        return harness.twin.loss.cross_entropy(logits, labels, label_smoothing)
 
-    for rows, classes in stand.rows():
-        x = stand.draw(rows, classes, deviation=3.0)
-        arrays = {"x": x, "labels": stand.draw_labels(rows, classes)}
+    for rows, classes in harness.rows():
+        x = harness.draw(rows, classes, deviation=3.0)
+        arrays = {"x": x, "labels": harness.draw_labels(rows, classes)}
         dy = np.array(0.7, np.float32)
-        yield from stand.run_function(smoothed, arrays, dy, define, terms)
+        yield from harness.run_function(smoothed, arrays, dy, define, terms)
 
 
 def _logarithm_terms(x: Array) -> Array:

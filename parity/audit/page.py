@@ -13,7 +13,7 @@ from tinynet.utils.atomic_files import write_atomically
 
 from parity.audit.compare import UNIT, Pair, pair_rows, place, ratio_text
 from parity.audit.results import Audit, Row
-from parity.report.drawing import LogScale, canvas, mark, subject_keys
+from parity.report.drawing import LogScale, candidate_keys, canvas, mark
 from parity.report.formatting import number
 from parity.report.markup import element, serialise
 from parity.report.parts import command, facts, number_cell, remark, section, table
@@ -122,7 +122,7 @@ def _operators(first: Audit, second: Audit) -> Element:
         )
         for pair in pairs
     ]
-    keys = element("ul", *subject_keys([first.title, second.title]), _class="legend")
+    keys = element("ul", *candidate_keys([first.title, second.title]), _class="legend")
     return section("Operators", remark(intro), keys, table(heads, rows))
 
 

@@ -16,9 +16,9 @@ from tinynet.backend import load_backend
 from tinynet.utils.environment import environment, version
 
 from parity.audit.formulas import Pattern, find_pattern
+from parity.audit.harness import Harness, Operator, OperatorComparison
 from parity.audit.layers import LAYERS
 from parity.audit.results import Audit, Row
-from parity.audit.stand import Comparison, Operator, Stand
 from parity.audit.updates import UPDATES
 from parity.tolerances.bounds import ROUNDOFF
 
@@ -71,7 +71,7 @@ def audit(
     for name in operators:
         progress(name)
         generator = np.random.default_rng([_SEED, zlib.crc32(name.encode())])
-        comparisons = list(OPERATORS[name](Stand(twin, device, sizes, generator)))
+        comparisons = list(OPERATORS[name](Harness(twin, device, sizes, generator)))
         rows += [
             _row(name, quantity, [c for c in comparisons if c.quantity == quantity])
             for quantity in dict.fromkeys(c.quantity for c in comparisons)
@@ -86,7 +86,7 @@ def audit(
     )  # fmt: skip
 
 
-def _row(operator: str, quantity: str, comparisons: Sequence[Comparison]) -> Row:
+def _row(operator: str, quantity: str, comparisons: Sequence[OperatorComparison]) -> Row:
     errors = [_errors(comparison) for comparison in comparisons]
     largest = [float(array.max()) for array in errors]
     worst = int(np.argmax(largest))
@@ -98,7 +98,7 @@ def _row(operator: str, quantity: str, comparisons: Sequence[Comparison]) -> Row
     )  # fmt: skip
 
 
-def _errors(comparison: Comparison) -> NDArray[np.float64]:
+def _errors(comparison: OperatorComparison) -> NDArray[np.float64]:
     if comparison.found.shape != comparison.truth.shape:
         return np.full(comparison.truth.shape, np.inf)
     # Where all terms are 0, as if they were the smallest number that has all digits.

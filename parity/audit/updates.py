@@ -11,25 +11,25 @@ import numpy as np
 from tinynet.recipe import Optimizer
 
 from parity.audit.formulas import followed
-from parity.audit.stand import LARGE_BATCH, Array, Comparison, Operator, Stand
+from parity.audit.harness import LARGE_BATCH, Array, Harness, Operator, OperatorComparison
 from parity.reference import operations
 from parity.reference.operations import Slots
 
 _RATE = 0.05
 
 
-def _rmsprop(stand: Stand) -> Iterator[Comparison]:
+def _rmsprop(harness: Harness) -> Iterator[OperatorComparison]:
     settings = Optimizer("rmsprop", momentum=0.9, weight_decay=0.01, decay=0.9, eps=1e-3)
-    tensors = [(size,) for size in stand.sizes] + [(LARGE_BATCH, 129)]
+    tensors = [(size,) for size in harness.sizes] + [(LARGE_BATCH, 129)]
     starts = [
-        Slots(stand.draw(*shape), np.abs(stand.draw(*shape)), stand.draw(*shape))
+        Slots(harness.draw(*shape), np.abs(harness.draw(*shape)), harness.draw(*shape))
         for shape in tensors
     ]
-    gradients = [stand.draw(*shape) for shape in tensors]
+    gradients = [harness.draw(*shape) for shape in tensors]
     parameters, *slots = map(list, zip(*starts, strict=True))
-    found = stand.twin.operators.run_optimizer(
+    found = harness.twin.operators.run_optimizer(
         settings, parameters, dict(zip(Slots._fields[1:], slots, strict=True)), [gradients],
-        _RATE, stand.device,
+        _RATE, harness.device,
     )  # fmt: skip
     for index, (start, gradient) in enumerate(zip(starts, gradients, strict=True)):
         truth = operations.rmsprop_step(
@@ -43,18 +43,18 @@ def _rmsprop(stand: Stand) -> Iterator[Comparison]:
         square = operations.ema_step(sizes.mean_square, gradient**2, settings.decay)
         terms = Slots(sizes.parameter + step, square, step)
         for quantity in Slots._fields:
-            yield Comparison(
+            yield OperatorComparison(
                 quantity, f"parameter {gradient.shape}", found[quantity][index],
                 getattr(truth, quantity), getattr(terms, quantity),
             )  # fmt: skip
 
 
-def _sgd(stand: Stand) -> Iterator[Comparison]:
+def _sgd(harness: Harness) -> Iterator[OperatorComparison]:
     settings = Optimizer("sgd", momentum=0.9, weight_decay=0.01)
-    tensors = [(size,) for size in stand.sizes] + [(LARGE_BATCH, 129)]
-    parameters, momenta, gradients = ([stand.draw(*shape) for shape in tensors] for _ in range(3))
-    found = stand.twin.operators.run_optimizer(
-        settings, parameters, {"momentum": momenta}, [gradients], _RATE, stand.device
+    tensors = [(size,) for size in harness.sizes] + [(LARGE_BATCH, 129)]
+    parameters, momenta, gradients = ([harness.draw(*shape) for shape in tensors] for _ in range(3))
+    found = harness.twin.operators.run_optimizer(
+        settings, parameters, {"momentum": momenta}, [gradients], _RATE, harness.device
     )
     for index, arrays in enumerate(zip(parameters, gradients, momenta, strict=True)):
         how = settings.momentum, settings.weight_decay
@@ -63,16 +63,16 @@ def _sgd(stand: Stand) -> Iterator[Comparison]:
         terms = operations.sgd_step(parameter, gradient, momentum, -_RATE, *how)
         for quantity, right, size in zip(("parameter", "momentum"), truth, terms, strict=True):
             where = f"parameter {arrays[0].shape}"
-            yield Comparison(quantity, where, found[quantity][index], right, size)
+            yield OperatorComparison(quantity, where, found[quantity][index], right, size)
 
 
-def _average(stand: Stand) -> Iterator[Comparison]:
-    shapes = [(size,) for size in stand.sizes] + [(LARGE_BATCH, 129)]
-    averages, tensors = ([stand.draw(*shape) for shape in shapes] for _ in range(2))
+def _average(harness: Harness) -> Iterator[OperatorComparison]:
+    shapes = [(size,) for size in harness.sizes] + [(LARGE_BATCH, 129)]
+    averages, tensors = ([harness.draw(*shape) for shape in shapes] for _ in range(2))
     share = 0.01
-    found = stand.twin.operators.run_average(averages, tensors, share, stand.device)
+    found = harness.twin.operators.run_average(averages, tensors, share, harness.device)
     for moved, average, tensor in zip(found, averages, tensors, strict=True):
-        yield Comparison(
+        yield OperatorComparison(
             "average", f"tensor {tensor.shape}", moved,
             operations.ema_step(average, tensor, 1 - share),
             operations.ema_step(np.abs(average), np.abs(tensor), 1 - share),
@@ -86,17 +86,19 @@ _STEPS = 5
 _ROUNDINGS = 15
 
 
-def _formulas(kind: Literal["rmsprop", "sgd"], stock: bool, stand: Stand) -> Iterator[Comparison]:
+def _formulas(
+    kind: Literal["rmsprop", "sgd"], stock: bool, harness: Harness
+) -> Iterator[OperatorComparison]:
     settings = Optimizer(kind, momentum=0.9, weight_decay=0.0, decay=0.9, eps=1e-2)
     # All gradients stay as they are from step to step, so that nothing cancels.
-    gradients = [stand.draw(size, mean=0.0, deviation=0.1) for size in stand.sizes]
+    gradients = [harness.draw(size, mean=0.0, deviation=0.1) for size in harness.sizes]
     zeros = [np.zeros_like(gradient) for gradient in gradients]
     steps = [gradients] * _STEPS
-    operators = stand.twin.operators
+    operators = harness.twin.operators
     if stock:
-        found = operators.run_stock_optimizer(settings, zeros, steps, _RATE, stand.device)
+        found = operators.run_stock_optimizer(settings, zeros, steps, _RATE, harness.device)
     else:
-        after = operators.run_optimizer(settings, zeros, {}, steps, _RATE, stand.device)
+        after = operators.run_optimizer(settings, zeros, {}, steps, _RATE, harness.device)
         found = after["parameter"]
     for moved, gradient in zip(found, gradients, strict=True):
         candidates = _CANDIDATES[kind](gradient.astype(np.float64), settings)
@@ -106,7 +108,7 @@ def _formulas(kind: Literal["rmsprop", "sgd"], stock: bool, stand: Stand) -> Ite
         truth = np.array([values[index] for index, values in enumerate(own)])
         where = f"parameter {gradient.shape}"
         # All steps of a number go the same way, so that it is the sum of their sizes.
-        yield Comparison("parameter", where, moved, truth, np.abs(truth), formulas)
+        yield OperatorComparison("parameter", where, moved, truth, np.abs(truth), formulas)
 
 
 def _rmsprop_candidates(gradient: Array, settings: Optimizer) -> dict[str, Array]:

@@ -1,5 +1,5 @@
-"""What each rung of the ladder compares: functions from the bench to evidence.
+"""What each check of the suite compares: functions from the context to evidence.
 
-Within a rung evidence comes in the order data (or gradients) flow, so that what fails first is
+Within a check evidence comes in the order data (or gradients) flow, so that what fails first is
 nearest to the cause.
 """

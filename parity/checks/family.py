@@ -1,6 +1,6 @@
-"""Rungs of what both twins share: the spec, the pixels, the numbers that change from step to step.
+"""Checks of what both twins share: the spec, the pixels, the numbers that change from step to step.
 
-A mistake here moves both twins alike, so these rungs hold it against something outside.
+A mistake here moves both twins alike, so these checks hold it against something outside.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tinynet.spec import Spec, format_spec, list_specs, load_spec, parse_spec, s
 from tinynet.training.schedule import drop_path_rates, ema_decay, learning_rate, total_steps
 from tinynet.utils.strict_json import format_path
 
-from parity.context import Bench
+from parity.context import Context
 from parity.distances import Array, compare_bits
 from parity.reference import net as definition
 from parity.reference import oracles
-from parity.results import Evidence
+from parity.results import Comparison
 from parity.tolerances.bounds import ROUNDOFF
 
 # SHA-256 of the float32 pixels of `_test_card` at TinyNet-E's preprocessing; equal to timm
@@ -53,9 +53,9 @@ _IMAGES = 1_281_167
 _SCHEDULES = ("imagenet", "imagenet_resnet", "digits")
 
 
-def spec(bench: Bench) -> Iterator[Evidence]:
+def spec(context: Context) -> Iterator[Comparison]:
     """A spec survives its own JSON, counts to what it expects, and is what its twist makes."""
-    spec = bench.spec
+    spec = context.spec
     yield _fields("JSON round trip", spec, parse_spec(format_spec(spec)))
     yield _resolved(spec)
     if spec.expected is not None:
@@ -64,14 +64,14 @@ def spec(bench: Bench) -> Iterator[Evidence]:
             expected, found = getattr(spec.expected, field), getattr(counted, field)
             note = "" if found == expected else f"the layers count to {found}, expected {expected}"
             error = abs(found - expected) / expected
-            yield Evidence("layer table", f"expected.{field}", error, 0.0, note=note)
+            yield Comparison("layer table", f"expected.{field}", error, 0.0, note=note)
     if spec.derivation is not None and spec.derivation.base in list_specs():
         base = load_spec(spec.derivation.base)
         derived = derive(base, spec.derivation.twist, spec.name)
         yield _fields(f"derived from {base.name}", derived, spec)
 
 
-def _resolved(spec: Spec) -> Evidence:
+def _resolved(spec: Spec) -> Comparison:
     # What both twins are built from, so that no comparison of them would show it.
     rows = definition.rows(spec)
     for block in spec.blocks():
@@ -85,17 +85,19 @@ def _resolved(spec: Spec) -> Evidence:
             found = getattr(block, field)
             if found != wanted:
                 note = f"{found}, expected {wanted}"
-                return Evidence("blocks", f"{block.key}.{field}", 1.0, 0.0, kind="bits", note=note)
-    return Evidence("blocks", "strides, skips and paddings", 0.0, 0.0, kind="bits")
+                return Comparison(
+                    "blocks", f"{block.key}.{field}", 1.0, 0.0, kind="bits", note=note
+                )
+    return Comparison("blocks", "strides, skips and paddings", 0.0, 0.0, kind="bits")
 
 
-def _fields(subject: str, found: Spec, expected: Spec) -> Evidence:
+def _fields(candidate: str, found: Spec, expected: Spec) -> Comparison:
     has, wants = dict(_leaves(spec_document(found))), dict(_leaves(spec_document(expected)))
     for path in {**wants, **has}:
         if path != "source" and has.get(path) != wants.get(path):
             note = f"{has.get(path)!r}, expected {wants.get(path)!r}"
-            return Evidence(subject, path, 1.0, 0.0, kind="bits", note=note)
-    return Evidence(subject, "every field", 0.0, 0.0, kind="bits")
+            return Comparison(candidate, path, 1.0, 0.0, kind="bits", note=note)
+    return Comparison(candidate, "every field", 0.0, 0.0, kind="bits")
 
 
 def _leaves(value: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -111,20 +113,20 @@ def _leaves(value: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[str
         yield from _leaves(child, (*steps, step))
 
 
-def pixels(bench: Bench) -> Iterator[Evidence]:
+def pixels(context: Context) -> Iterator[Comparison]:
     """The pixel path gives timm's pixels, and every runtime's first layer sees the pixels given."""
     card = preprocess(_test_card(), load_spec("tinynet_e"))
     matches = hashlib.sha256(card.tobytes()).hexdigest() == TEST_CARD_SHA256
     note = "" if matches else "not the pixels that timm's transform makes of the test card"
-    yield Evidence("pixel path", "test card", float(not matches), 0.0, kind="bits", note=note)
+    yield Comparison("pixel path", "test card", float(not matches), 0.0, kind="bits", note=note)
     what = "not the crops, flips and colours that torchvision makes with the same numbers"
     yield _marked("training images", "training card", _training_card(), TRAINING_CARD, what)
-    for framework in bench.frameworks:
+    for framework in context.frameworks:
         yield from _fed(framework)
-    stem = bench.spec.names.stem
-    yield _stem_input("torch eager", stem, bench.reference_trace, bench.pixels)
-    for subject in bench.subjects:
-        yield _stem_input(str(subject), stem, bench.trace(subject), bench.pixels)
+    stem = context.spec.names.stem
+    yield _stem_input("torch eager", stem, context.baseline_trace, context.pixels)
+    for candidate in context.candidates:
+        yield _stem_input(str(candidate), stem, context.trace(candidate), context.pixels)
 
 
 def _training_card() -> str:
@@ -133,11 +135,11 @@ def _training_card() -> str:
     return oracles.mark(*crops)
 
 
-def _fed(framework: str) -> Iterator[Evidence]:
+def _fed(framework: str) -> Iterator[Comparison]:
     # Training normalises in the twin, on the device; evaluation does it in tinynet.
     settings = load_spec("tinynet_e").preprocessing
-    levels = np.arange(512, dtype=np.uint16).astype(np.uint8)
-    images = np.stack([levels, levels[::-1], np.roll(levels, 7)], axis=-1).reshape(2, 16, 16, 3)
+    checks = np.arange(512, dtype=np.uint16).astype(np.uint8)
+    images = np.stack([checks, checks[::-1], np.roll(checks, 7)], axis=-1).reshape(2, 16, 16, 3)
     labels, factors = np.array([3, 5], np.int32), np.array([[0.0], [1.25]], np.float32)
     batch = TrainingBatch(images, labels, factors, 2 * factors, ())
     brightness = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
@@ -158,15 +160,15 @@ def _fed(framework: str) -> Iterator[Evidence]:
         yield compare_bits(f"{framework}, in training", f"{name} of a batch", given, truth)
 
 
-def _marked(subject: str, where: str, found: str, expected: str, what: str) -> Evidence:
+def _marked(candidate: str, where: str, found: str, expected: str, what: str) -> Comparison:
     matches = found == expected
     note = "" if matches else f"marked {found}, expected {expected}: {what}"
-    return Evidence(subject, where, float(not matches), 0.0, kind="bits", note=note)
+    return Comparison(candidate, where, float(not matches), 0.0, kind="bits", note=note)
 
 
-def _stem_input(subject: str, stem: str, trace: dict[str, Any], truth: Array) -> Evidence:
+def _stem_input(candidate: str, stem: str, trace: dict[str, Any], truth: Array) -> Comparison:
     found = trace[stem].input if stem in trace else None
-    return compare_bits(subject, f"input of {stem}", found, truth)
+    return compare_bits(candidate, f"input of {stem}", found, truth)
 
 
 def _test_card() -> Image.Image:
@@ -176,19 +178,19 @@ def _test_card() -> Image.Image:
     return Image.fromarray(values.astype(np.uint8), "RGB")
 
 
-def parameters(bench: Bench) -> Iterator[Evidence]:
+def parameters(context: Context) -> Iterator[Comparison]:
     """Each twin, built from the state, gives the same state back; a second net of it too, which
     finds whatever building the first left behind.
     """
-    for subject in dict.fromkeys((bench.reference, bench.first)):
-        read_state = bench.twin(subject).state.read_state
-        for title in (subject.framework, f"{subject.framework}, second net"):
-            found = read_state(bench.build(subject))
-            for key, truth in bench.state.items():
+    for candidate in dict.fromkeys((context.baseline, context.first)):
+        read_state = context.twin(candidate).state.read_state
+        for title in (candidate.framework, f"{candidate.framework}, second net"):
+            found = read_state(context.build(candidate))
+            for key, truth in context.state.items():
                 yield compare_bits(title, key, found.get(key), truth)
 
 
-def schedule(bench: Bench) -> Iterator[Evidence]:
+def schedule(context: Context) -> Iterator[Comparison]:
     """Learning rates, decays and what is drawn at random, held against oracles; and the rates that
     each twin's own loop used.
     """
@@ -196,22 +198,24 @@ def schedule(bench: Bench) -> Iterator[Evidence]:
         yield from _rates(name, load_recipe(name), _IMAGES)
     for warmup in (False, True):
         yield from _decays(warmup)
-    yield from _drop_path(bench.spec)
+    yield from _drop_path(context.spec)
     yield from _drawn()
-    yield from _initial(bench.spec)
+    yield from _initial(context.spec)
     yield _statistics()
-    if bench.can_train:
-        progress = bench.start.progress
-        expected = oracles.learning_rates(progress.recipe, progress.images, range(bench.steps))
+    if context.can_train:
+        progress = context.start.progress
+        expected = oracles.learning_rates(progress.recipe, progress.images, range(context.steps))
         peak = progress.recipe.schedule.learning_rate
-        for subject in dict.fromkeys((bench.reference, *bench.subjects)):
+        for candidate in dict.fromkeys((context.baseline, *context.candidates)):
             for step, (found, truth) in enumerate(
-                zip(bench.course(subject).rates, expected, strict=True)
+                zip(context.course(candidate).rates, expected, strict=True)
             ):
-                yield _rate(f"{subject}, its loop", f"rate of step {step + 1}", found, truth, peak)
+                yield _rate(
+                    f"{candidate}, its loop", f"rate of step {step + 1}", found, truth, peak
+                )
 
 
-def _rates(name: str, recipe: Recipe, images: int) -> Iterator[Evidence]:
+def _rates(name: str, recipe: Recipe, images: int) -> Iterator[Comparison]:
     epoch = images / recipe.batch_size
     edges = [0, recipe.schedule.warmup_epochs, recipe.epochs]
     edges += [recipe.schedule.warmup_epochs + n * recipe.schedule.decay_epochs for n in (1, 2, 7)]
@@ -225,25 +229,25 @@ def _rates(name: str, recipe: Recipe, images: int) -> Iterator[Evidence]:
         yield _rate(f"recipe {name}", f"rate of step {step + 1}", found, truth, peak)
     found, expected = total_steps(recipe, images), math.ceil(recipe.epochs * epoch - 1e-9)
     note = "" if found == expected else f"is {found}, expected {expected}"
-    yield Evidence(f"recipe {name}", "number of steps", abs(found - expected), 0.0, note=note)
+    yield Comparison(f"recipe {name}", "number of steps", abs(found - expected), 0.0, note=note)
 
 
-def _decays(warmup: bool) -> Iterator[Evidence]:
+def _decays(warmup: bool) -> Iterator[Comparison]:
     ema = load_recipe("imagenet", [f"ema.warmup={str(warmup).lower()}"]).ema
     assert ema is not None
     updates = (0, 1, 9, 100, 100_000)
     for done, truth in zip(updates, oracles.ema_decays(ema, updates), strict=True):
-        subject = f"average {'with' if warmup else 'without'} warm-up"
-        yield _rate(subject, f"decay after {done} updates", ema_decay(ema, done), truth)
+        candidate = f"average {'with' if warmup else 'without'} warm-up"
+        yield _rate(candidate, f"decay after {done} updates", ema_decay(ema, done), truth)
 
 
-def _drop_path(spec: Spec) -> Iterator[Evidence]:
+def _drop_path(spec: Spec) -> Iterator[Comparison]:
     found, truth = drop_path_rates(spec, 0.2), oracles.drop_path_rates(spec, 0.2)
     error = float(np.abs(np.subtract(found, truth)).max())
-    yield Evidence("drop-path", "rate of each block", error, 2 * ROUNDOFF, ROUNDOFF)
+    yield Comparison("drop-path", "rate of each block", error, 2 * ROUNDOFF, ROUNDOFF)
 
 
-def _drawn() -> Iterator[Evidence]:
+def _drawn() -> Iterator[Comparison]:
     order = [sample.index for sample in samples_at(range(30), 10, 0)]
     what = "another order of samples than ever"
     yield _marked("samples", "order", oracles.mark(np.array(order)), SAMPLE_ORDER, what)
@@ -254,7 +258,7 @@ def _drawn() -> Iterator[Evidence]:
     yield _marked("masks", "dropout and drop-path", found, MASKS, what)
 
 
-def _initial(spec: Spec) -> Iterator[Evidence]:
+def _initial(spec: Spec) -> Iterator[Comparison]:
     # Processes that train together, and the twins, draw their weights each for itself.
     state, again = initial_state(spec, 0), initial_state(spec, 0)
     for key, deviation in oracles.initial_deviations(spec).items():
@@ -265,10 +269,10 @@ def _initial(spec: Spec) -> Iterator[Evidence]:
         error = abs(found / deviation - 1.0)
         passes = error <= _CHANCES * chance
         note = "" if passes else f"deviate by {found:.3g}, expected {deviation:.3g}"
-        yield Evidence("initial weights", key, error, _CHANCES * chance, chance, note=note)
+        yield Comparison("initial weights", key, error, _CHANCES * chance, chance, note=note)
 
 
-def _statistics() -> Evidence:
+def _statistics() -> Comparison:
     recipe = load_recipe("imagenet")
     trained = training_spec(load_spec("tinynet_e"), recipe).batch_norm
     found = trained.momentum if trained else math.nan
@@ -276,10 +280,10 @@ def _statistics() -> Evidence:
 
 
 def _rate(
-    subject: str, where: str, found: float, truth: float, scale: float | None = None
-) -> Evidence:
+    candidate: str, where: str, found: float, truth: float, scale: float | None = None
+) -> Comparison:
     # A rate is rounded to float32 once. Where a cosine ends it is nearly nothing, and relative to
     # itself it would be all rounding: so relative to the largest one.
     error = abs(found - truth) / (scale or truth)
     note = "" if error <= 2 * ROUNDOFF else f"is {found:.8g}, expected {truth:.8g}"
-    return Evidence(subject, where, error, 2 * ROUNDOFF, ROUNDOFF, note=note)
+    return Comparison(candidate, where, error, 2 * ROUNDOFF, ROUNDOFF, note=note)

@@ -1,4 +1,4 @@
-"""What chance does to nets with kinks, and how a rung tells it from a fault."""
+"""What chance does to nets with kinks, and how a check tells it from a fault."""
 
 from __future__ import annotations
 
@@ -6,49 +6,49 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 
-from parity.context import Bench
-from parity.results import Evidence, Series
+from parity.context import Context
+from parity.results import Comparison, Series
 from parity.tolerances.calibration import LEAST_FACTOR
 
 # So many batches are looked at before what a net with kinks did counts as wrong.
 KINK_BATCHES = 3
 
-Climb = Callable[[Bench], Iterator[Evidence | Series]]
+Run = Callable[[Context], Iterator[Comparison | Series]]
 
 
-def past_kinks(climb: Climb) -> Climb:
-    """Climbs a rung on other batches too, where a net with kinks is far off.
+def past_kinks(check: Run) -> Run:
+    """Climbs a check on other batches too, where a net with kinks is far off.
 
     An activation that rounds to the other side of a kink is chance, and a fault is not. It changes
     gradients at once, and a run of training from there on. So where the noise does not explain a
-    comparison, what is nearest to the judge on any of some batches counts.
+    comparison, what is nearest to the reference on any of some batches counts.
 
     Args:
-        climb: the rung.
+        check: the function of the check.
     """
 
-    @wraps(climb)
-    def climbed(bench: Bench) -> Iterator[Evidence | Series]:
-        items = list(climb(bench))
+    @wraps(check)
+    def wrapped(context: Context) -> Iterator[Comparison | Series]:
+        items = list(check(context))
         yield from (item for item in items if isinstance(item, Series))
-        found = _evidence(items)
-        for batch in range(1, KINK_BATCHES if bench.kinked else 1):
+        found = _comparison(items)
+        for batch in range(1, KINK_BATCHES if context.non_smooth else 1):
             if all(item.error <= LEAST_FACTOR * item.noise for item in found if item.noise):
                 break
-            other = _evidence(climb(bench.on_another_batch(batch)))
-            again = {(e.subject, e.where): e for e in other}
+            other = _comparison(check(context.on_another_batch(batch)))
+            again = {(e.candidate, e.where): e for e in other}
             # What has no noise is compared bit by bit, and chance has no part in it.
             found = [
-                min(e, again[e.subject, e.where], key=_distance) if e.noise else e for e in found
+                min(e, again[e.candidate, e.where], key=_distance) if e.noise else e for e in found
             ]
         yield from found
 
-    return climbed
+    return wrapped
 
 
-def _evidence(items: Iterable[Evidence | Series]) -> list[Evidence]:
-    return [item for item in items if isinstance(item, Evidence)]
+def _comparison(items: Iterable[Comparison | Series]) -> list[Comparison]:
+    return [item for item in items if isinstance(item, Comparison)]
 
 
-def _distance(item: Evidence) -> float:
+def _distance(item: Comparison) -> float:
     return item.error / item.noise if item.noise else math.inf

@@ -1,72 +1,74 @@
-"""Rungs of the net in evaluation: each layer alone, each in its place, the logits."""
+"""Checks of the net in evaluation: each layer alone, each in its place, the logits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from parity.context import Bench
+from parity.context import Context
 from parity.distances import compare_values, compare_within
 from parity.reference.net import NET, Definition
-from parity.results import Evidence
+from parity.results import Comparison
 from parity.tolerances.bounds import ROUNDOFF
 from parity.tolerances.quantities import layer_quantity, whole_quantity
 
-JUDGE_TITLE = "the judge"
+REFERENCE_TITLE = "the judge"
 
 
-def layers_isolated(bench: Bench) -> Iterator[Evidence]:
+def layers_isolated(context: Context) -> Iterator[Comparison]:
     """Each layer alone, fed the same input; a layer that only one side has fails.
 
-    First the judge itself, by whom all else is judged, is held against the definition.
+    First the reference itself, by whom all else is judged, is held against the definition.
     """
-    yield from _judge(bench)
-    for subject in (*bench.subjects, *bench.exact):
-        found, others = bench.layers(subject)
-        bounds = {name: bench.bound(name, subject) for name in ("layer", "gate layer")}
+    yield from _judge(context)
+    for candidate in (*context.candidates, *context.exact):
+        found, others = context.layers(candidate)
+        bounds = {name: context.bound(name, candidate) for name in ("layer", "gate layer")}
         for name in others:
             note = "the judge has no such layer"
-            yield Evidence(str(subject), name, math.inf, 0.0, kind="unexpected", note=note)
-        for name, truth in bench.judge_layers.items():
-            quantity = layer_quantity(name, bench.spec)
-            if subject.exact_gates and quantity == "layer":
+            yield Comparison(str(candidate), name, math.inf, 0.0, kind="unexpected", note=note)
+        for name, truth in context.reference_layers.items():
+            quantity = layer_quantity(name, context.spec)
+            if candidate.exact_gates and quantity == "layer":
                 continue
-            bound = bounds["layer" if subject.exact_gates else quantity]
-            references = [layers[name] for layers in bench.reference_layers]
-            yield compare_values(str(subject), name, found.get(name), truth, references, bound)
-    bench.release("layer_inputs", "judge_layers", "reference_layers")
+            bound = bounds["layer" if candidate.exact_gates else quantity]
+            baselines = [layers[name] for layers in context.baseline_layers]
+            yield compare_values(str(candidate), name, found.get(name), truth, baselines, bound)
+    context.release("layer_inputs", "judge_layers", "reference_layers")
 
 
-def _judge(bench: Bench) -> Iterator[Evidence]:
+def _judge(context: Context) -> Iterator[Comparison]:
     # Float64 twice: no rounding of it, through the whole net, comes near one of float32.
-    truths = Definition(bench.spec, bench.state).run(NET, bench.pixels).layers
+    truths = Definition(context.spec, context.state).run(NET, context.pixels).layers
     for name, truth in truths.items():
         if name == NET:
             continue
-        found = bench.judge_trace[name].output if name in bench.judge_trace else None
-        yield compare_within(JUDGE_TITLE, name, found, truth.output, 0.0, ROUNDOFF, "")
+        found = context.reference_trace[name].output if name in context.reference_trace else None
+        yield compare_within(REFERENCE_TITLE, name, found, truth.output, 0.0, ROUNDOFF, "")
 
 
-def layers_chained(bench: Bench) -> Iterator[Evidence]:
+def layers_chained(context: Context) -> Iterator[Comparison]:
     """Each layer within the whole net, with the errors of all before it."""
-    quantity = whole_quantity("chained", bench.spec)
-    for subject in bench.subjects:
-        found, bound = bench.trace(subject), bench.bound(quantity, subject)
-        for name, truth in bench.judge_trace.items():
+    quantity = whole_quantity("chained", context.spec)
+    for candidate in context.candidates:
+        found, bound = context.trace(candidate), context.bound(quantity, candidate)
+        for name, truth in context.reference_trace.items():
             output = found[name].output if name in found else None
             yield compare_values(
-                str(subject), name, output, truth.output, bench.reference_outputs[name],
+                str(candidate), name, output, truth.output, context.baseline_outputs[name],
                 bound,
             )  # fmt: skip
 
 
-def logits(bench: Bench) -> Iterator[Evidence]:
+def logits(context: Context) -> Iterator[Comparison]:
     """The whole net, and once more with sigmoid and SiLU computed in float64."""
-    name = bench.spec.names.classifier
-    truth, references = bench.judge_logits, bench.reference_logits
-    quantity = whole_quantity("logits", bench.spec)
-    for subject in (*bench.subjects, *bench.exact):
-        bound = bench.bound("logits, exact gates" if subject.exact_gates else quantity, subject)
-        found = bench.trace(subject)[name].output
-        yield compare_values(str(subject), name, found, truth, references, bound)
-    bench.release("judge_trace", "reference_trace", "reference_outputs", "trace")
+    name = context.spec.names.classifier
+    truth, baselines = context.reference_logits, context.baseline_logits
+    quantity = whole_quantity("logits", context.spec)
+    for candidate in (*context.candidates, *context.exact):
+        bound = context.bound(
+            "logits, exact gates" if candidate.exact_gates else quantity, candidate
+        )
+        found = context.trace(candidate)[name].output
+        yield compare_values(str(candidate), name, found, truth, baselines, bound)
+    context.release("judge_trace", "reference_trace", "reference_outputs", "trace")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tinynet.cli.command import Parser
 
 if TYPE_CHECKING:
-    from parity.context import Subject
+    from parity.context import Candidate
     from parity.tolerances.calibration import Noise
     from parity.tolerances.fitting import Trial
     from parity.tolerances.trials import Plan
@@ -53,16 +53,16 @@ DEFAULT_SPECS = "tinynet_digits:10,tinynet_e:5,efficientnet_lite0:1"
 
 
 def main(argv: list[str]) -> int:
-    """Parses the arguments, climbs, and writes the calibrations or counts the false alarms."""
+    """Parses the arguments, runs, and writes the calibrations or counts the false alarms."""
     options = _parse(argv)
-    from parity.context import subjects_of
+    from parity.context import candidates_of
     from parity.tolerances.calibration import DIRECTORY
 
     if options.extend and (options.check or options.noise):
         raise ValueError("--extend goes with neither --check nor --noise")
-    if options.levels and not options.check:
+    if options.checks and not options.check:
         raise ValueError("--levels without --check: a calibration is of all its rungs")
-    subjects = subjects_of(
+    candidates = candidates_of(
         options.framework,
         options.modes.split(",") if options.modes else (),
         options.device,
@@ -72,14 +72,14 @@ def main(argv: list[str]) -> int:
     folder = Path(options.output) if options.output else DIRECTORY
     command = shlex.join(["python", "scripts/parity.py", "calibrate", *argv])
     run = _check if options.check else _calibrate
-    results = [run(subject, plans, folder, command, options) for subject in subjects]
+    results = [run(candidate, plans, folder, command, options) for candidate in candidates]
     if options.json:
         print(json.dumps(results))
     return 1 if any(result.get("false_alarms") for result in results) else 0
 
 
 def _calibrate(
-    subject: Subject, plans: list[Plan], folder: Path, command: str, options: argparse.Namespace
+    candidate: Candidate, plans: list[Plan], folder: Path, command: str, options: argparse.Namespace
 ) -> dict[str, Any]:
     from parity.tolerances.calibration import (
         factor,
@@ -89,10 +89,10 @@ def _calibrate(
     )
     from parity.tolerances.fitting import calibrate, compare_calibrations, extend_calibration
 
-    made = _climb(subject, plans, None, options)
-    noise, changes = _noise(subject, made, folder, command, options)
-    before = find_calibration(subject.setting, folder)
-    found = calibrate(subject.setting, noise, made, command)
+    made = _run(candidate, plans, None, options)
+    noise, changes = _noise(candidate, made, folder, command, options)
+    before = find_calibration(candidate.setting, folder)
+    found = calibrate(candidate.setting, noise, made, command)
     if before and options.extend:
         found = extend_calibration(before, found)
     path = save_calibration(found, folder)
@@ -112,22 +112,22 @@ def _calibrate(
 
 
 def _noise(
-    subject: Subject, made: list[Trial], folder: Path, command: str, options: argparse.Namespace
+    candidate: Candidate, made: list[Trial], folder: Path, command: str, options: argparse.Namespace
 ) -> tuple[Noise, list[str]]:
-    from parity.context import REFERENCE
+    from parity.context import BASELINE
     from parity.tolerances.calibration import CalibrationError, find_noise, load_noise, save_noise
     from parity.tolerances.fitting import compare_noise, extend_noise, measure_noise
 
-    reference = REFERENCE.setting
-    before = find_noise(reference, folder)
+    baseline = BASELINE.setting
+    before = find_noise(baseline, folder)
     if before is not None and not (options.noise or options.extend):
         return before, []
-    if subject.precision != "float32":
+    if candidate.precision != "float32":
         raise CalibrationError(
-            f"{folder}: holds no {reference.noise_name}, which a calibration of "
-            f"{subject.precision} is held against; calibrate with --precision float32 first"
+            f"{folder}: holds no {baseline.noise_name}, which a calibration of "
+            f"{candidate.precision} is held against; calibrate with --precision float32 first"
         )
-    found = measure_noise(reference, made, command)
+    found = measure_noise(baseline, made, command)
     if before is not None and options.extend:
         found = extend_noise(before, found)
     after = load_noise(save_noise(found, folder))
@@ -135,45 +135,45 @@ def _noise(
 
 
 def _check(
-    subject: Subject, plans: list[Plan], folder: Path, command: str, options: argparse.Namespace
+    candidate: Candidate, plans: list[Plan], folder: Path, command: str, options: argparse.Namespace
 ) -> dict[str, Any]:
-    made = _climb(subject, plans, folder, options)
+    made = _run(candidate, plans, folder, options)
     alarms = [
-        {"spec": trial.spec.name, "seed": trial.seed, "subject": item.subject,
+        {"spec": trial.spec.name, "seed": trial.seed, "subject": item.candidate,
          "where": item.where, "quantity": item.quantity, "error": item.error, "bound": item.bound}
-        for trial in made for item in trial.evidence if not item.passed
+        for trial in made for item in trial.comparisons if not item.passed
     ]  # fmt: skip
-    compared = sum(len(trial.evidence) for trial in made)
+    compared = sum(len(trial.comparisons) for trial in made)
     worst = max(
-        ((item, trial) for trial in made for item in trial.evidence if item.quantity),
+        ((item, trial) for trial in made for item in trial.comparisons if item.quantity),
         key=lambda pair: pair[0].severity,
     )
     if not options.json:
-        print(f"{subject}: {len(made)} climbs, {compared:,} comparisons, {len(alarms)} alarms")
+        print(f"{candidate}: {len(made)} climbs, {compared:,} comparisons, {len(alarms)} alarms")
         item, trial = worst
         print(f"  nearest: {item.severity:.0%} of its bound, {item.where} ({item.quantity}), "
               f"{trial.spec.name}, seed {trial.seed}")  # fmt: skip
         for alarm in alarms:
             print("  false alarm:", json.dumps(alarm))
     return {
-        "subject": str(subject), "climbs": len(made), "compared": compared,
+        "subject": str(candidate), "climbs": len(made), "compared": compared,
         "worst_share_of_bound": worst[0].severity, "false_alarms": alarms,
     }  # fmt: skip
 
 
-def _climb(
-    subject: Subject, plans: list[Plan], bounds: Path | None, options: argparse.Namespace
+def _run(
+    candidate: Candidate, plans: list[Plan], bounds: Path | None, options: argparse.Namespace
 ) -> list[Trial]:
     from tqdm import tqdm
 
     from parity.tolerances.trials import CALIBRATED, trials
 
-    levels = options.levels.split(",") if options.levels else CALIBRATED
+    checks = options.checks.split(",") if options.checks else CALIBRATED
     keep = Path(options.keep) if options.keep else None
     made: list[Trial] = []
     total = sum(len(plan.seeds) for plan in plans)
-    with tqdm(total=total, unit=" climbs", disable=None, desc=str(subject)) as bar:
-        for trial in trials(plans, subject, bounds, levels, options.jobs, keep):
+    with tqdm(total=total, unit=" climbs", disable=None, desc=str(candidate)) as bar:
+        for trial in trials(plans, candidate, bounds, checks, options.jobs, keep):
             made.append(trial)
             bar.update()
             bar.set_postfix_str(f"{trial.spec.name} {trial.seed}")

@@ -1,4 +1,4 @@
-"""Judges two trace packs, or whether two files hold the same model."""
+"""Judges two recordings, or whether two files hold the same model."""
 
 from __future__ import annotations
 
@@ -49,38 +49,38 @@ def main(argv: list[str]) -> int:
     if paths[0].is_dir() != paths[1].is_dir():
         raise ValueError(f"{paths[0]} and {paths[1]}: a folder and a file, expected two of a kind")
     command = shlex.join(["python", "scripts/parity.py", "compare", *argv])
-    return (_packs if paths[0].is_dir() else _files)(options, command)
+    return (_recordings if paths[0].is_dir() else _files)(options, command)
 
 
-def _packs(options: argparse.Namespace, command: str) -> int:
+def _recordings(options: argparse.Namespace, command: str) -> int:
     from parity.recordings.comparison import (
         RECORDED,
-        compare_packs,
+        compare_recordings,
         comparison_document,
         format_differences,
     )
-    from parity.recordings.format import read_pack
+    from parity.recordings.format import read_recording
     from parity.report.differences import differences
     from parity.report.folder import write_html
-    from parity.report.text import format_report, format_rung
+    from parity.report.text import format_check, format_report
     from parity.tolerances.calibration import DIRECTORY
 
     for name in ("spec", "ema", "weights_only"):
         if getattr(options, name):
             raise ValueError(f"--{name.replace('_', '-')} is for files, {options.first} is a pack")
-    comparison = compare_packs(
-        read_pack(options.first),
-        read_pack(options.second),
+    comparison = compare_recordings(
+        read_recording(options.first),
+        read_recording(options.second),
         (options.first, options.second),
         command,
-        options.levels.split(",") if options.levels else RECORDED,
+        options.checks.split(",") if options.checks else RECORDED,
         Path(options.calibrations) if options.calibrations else DIRECTORY,
     )
     report = comparison.report
     if options.json:
         print(json.dumps(comparison_document(comparison)))
     else:
-        print(format_differences(comparison), *map(format_rung, report.rungs), sep="\n")
+        print(format_differences(comparison), *map(format_check, report.checks), sep="\n")
         print(format_report(report))
     if options.report:
         names = options.first, options.second
@@ -109,7 +109,7 @@ def _files(options: argparse.Namespace, command: str) -> int:
         command,
     )
     if options.json:
-        found = {"same": answer.same, "verdict": answer.verdict, "notes": answer.notes}
+        found = {"same": answer.same, "verdict": answer.outcome, "notes": answer.notes}
         print(json.dumps({**found, **report_document(answer.report)}))
     else:
         print(format_answer(answer))

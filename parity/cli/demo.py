@@ -24,8 +24,8 @@ there in MindSpore, and all of it in PyTorch to compare. Then climbs the parity 
 and writes a report of it all.
 """
 
-# File name of a photograph -> what the reference implementation says is on it, with the
-# probability (measured with the reference's own code and the same weights).
+# File name of a photograph -> what the baseline implementation says is on it, with the
+# probability (measured with the baseline's own code and the same weights).
 EXPECTED = {
     "coffee.png": ("espresso", 0.95),
     "chelsea.png": ("tiger cat", 0.39),
@@ -189,13 +189,14 @@ def _ladder(output: Path, figure: Figure) -> bool:
     from tinynet.spec import load_spec
 
     from parity.report.folder import write_html
-    from parity.report.text import format_report, format_rung
-    from parity.suite import climb
+    from parity.report.text import format_check, format_report
+    from parity.suite import run_checks
 
     print("\n4. Proof: the parity ladder for TinyNet-E")
     start = time.perf_counter()
-    report = climb(
-        load_spec("tinynet_e"), progress=lambda rung: print("   " + format_rung(rung), flush=True)
+    report = run_checks(
+        load_spec("tinynet_e"),
+        progress=lambda check: print("   " + format_check(check), flush=True),
     )
     print(format_report(report))
     print(f"   {time.perf_counter() - start:.0f} s")

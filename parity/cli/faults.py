@@ -41,7 +41,7 @@ wrong argument.
 
 
 def main(argv: list[str]) -> int:
-    """Parses the arguments, plants, climbs, and reports the score."""
+    """Parses the arguments, plants, runs, and reports the score."""
     options = _parse(argv)
     from parity.faults import FAULTS, GROUPS
 
@@ -57,9 +57,9 @@ def main(argv: list[str]) -> int:
 
     names = options.only.split(",") if options.only else []
     names += [name for name, fault in FAULTS.items() if fault.group == options.group]
-    climbs = (len(set(names)) or len(FAULTS)) + options.seeds * len(CLEAN_SPECS)
+    runs = (len(set(names)) or len(FAULTS)) + options.seeds * len(CLEAN_SPECS)
     # disable=None: no bar where nobody looks, in a file or a pipe.
-    with tqdm(total=climbs, unit=" climbs", disable=None, dynamic_ncols=True) as bar:
+    with tqdm(total=runs, unit=" climbs", disable=None, dynamic_ncols=True) as bar:
 
         def show(done: Outcome | Clean) -> None:
             bar.update()
@@ -83,11 +83,11 @@ def _lines(score: Score) -> list[str]:
         lines.append(f"missed: {outcome.fault}, {FAULTS[outcome.fault].description}")
     for outcome in score.mislocalised:
         fault = FAULTS[outcome.fault]
-        found = f"{outcome.rung}, {outcome.where}, {outcome.file or 'no file'}"
-        expected = f"{fault.rung}, {fault.where}, {fault.source.file}"
+        found = f"{outcome.check}, {outcome.where}, {outcome.file or 'no file'}"
+        expected = f"{fault.check}, {fault.where}, {fault.source.file}"
         lines.append(f"not localised: {outcome.fault}: {found}; expected {expected}")
-    for climb in score.false_alarms:
-        lines.append(f"false alarm: {climb.spec}, seed {climb.seed}: {climb.rung}, {climb.where}")
+    for alarm in score.false_alarms:
+        lines.append(f"false alarm: {alarm.spec}, seed {alarm.seed}: {alarm.check}, {alarm.where}")
     lines += [
         f"caught        {score.caught:6.1%}  {count - len(score.missed)} of {count}",
         f"localised     {score.localised:6.1%}  definition named, too: {score.defined:.1%}",
@@ -111,7 +111,7 @@ def _table(group: str | None) -> list[str]:
             )
             lines.append(
                 f"| `{fault.name}` | {fault.group} | {'yes' * fault.official} | "
-                f"{fault.description} | `{fault.rung}` | `{fault.where}` | {source} |"
+                f"{fault.description} | `{fault.check}` | `{fault.where}` | {source} |"
             )
     return lines
 

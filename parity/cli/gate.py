@@ -1,4 +1,4 @@
-"""Judges whether every rung was climbed and passed: the gate of a CI."""
+"""Judges whether every check was run and passed: the gate of a CI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tinynet.cli.command import Parser
 
-from parity.cli.options import add_subject_options, calibrations, subjects
+from parity.cli.options import add_candidate_options, calibrations, candidates
 
 if TYPE_CHECKING:
     from tinynet.spec import Spec
@@ -51,36 +51,36 @@ exit status: 0 when the gate passed, 1 when it failed, 2 for a wrong argument or
 
 
 def main(argv: list[str]) -> int:
-    """Parses the arguments, climbs or reads reports, and judges them."""
+    """Parses the arguments, runs or reads reports, and judges them."""
     options = _parse(argv)
     # Imported here, so that --help answers at once.
     from tinynet.spec import list_specs, load_spec
 
-    from parity.gate import format_verdict, judge, verdict_document, verdict_suites
+    from parity.gate import decide, format_gate, gate_document, gate_suites
     from parity.known_differences import load_known_differences
     from parity.report.junit import write_junit
     from parity.report.reading import load_report
-    from parity.suite import LEVELS
+    from parity.suite import CHECKS
 
     if options.reports and options.specs is None:
         raise ValueError("--from without --specs: name the specs that must be among the reports")
-    # A ResNet's climb takes as long as all the others' together, so it is made when it is named.
+    # A ResNet's run takes as long as all the others' together, so it is made when it is named.
     family = [name for name in list_specs() if not load_spec(name).is_resnet]
     names = family if options.specs is None else options.specs.split(",")
     specs = {name: load_spec(name) for name in names}
-    known = load_known_differences(options.known, LEVELS)
+    known = load_known_differences(options.known, CHECKS)
     if options.reports:
         reports = [load_report(path) for path in options.reports]
     else:
-        reports = _climb_all(specs, options, known)
-    verdict = judge(reports, [spec.name for spec in specs.values()], known)
-    print(json.dumps(verdict_document(verdict)) if options.json else format_verdict(verdict))
+        reports = _run_all(specs, options, known)
+    result = decide(reports, [spec.name for spec in specs.values()], known)
+    print(json.dumps(gate_document(result)) if options.json else format_gate(result))
     if options.junit:
-        write_junit(options.junit, verdict_suites(verdict))
-    return 0 if verdict.passed else 1
+        write_junit(options.junit, gate_suites(result))
+    return 0 if result.passed else 1
 
 
-def _climb_all(
+def _run_all(
     specs: dict[str, Spec], options: argparse.Namespace, known: Sequence[KnownDifference]
 ) -> list[Report]:
     from tinynet.net.complexity import count
@@ -89,7 +89,7 @@ def _climb_all(
     if options.jobs < 1:
         raise ValueError(f"--jobs is {options.jobs}, expected a number from 1")
     if options.jobs == 1:
-        return [_climb(name, spec, options, known) for name, spec in specs.items()]
+        return [_run(name, spec, options, known) for name, spec in specs.items()]
     # The largest first, so that the last to finish is a small one.
     largest_first = sorted(specs.items(), key=lambda item: count(item[1]).macs, reverse=True)
     idle: SimpleQueue[Processors] = SimpleQueue()
@@ -97,13 +97,13 @@ def _climb_all(
         idle.put(share)
     with ThreadPoolExecutor(options.jobs) as pool:
         pending = {
-            name: pool.submit(_climb_apart, idle, name, spec, options, known)
+            name: pool.submit(_run_apart, idle, name, spec, options, known)
             for name, spec in largest_first
         }
         return [pending[name].result() for name in specs]
 
 
-def _climb_apart(
+def _run_apart(
     idle: SimpleQueue[Processors],
     name: str,
     spec: Spec,
@@ -116,24 +116,24 @@ def _climb_apart(
     share = idle.get()
     try:
         with process_pool([share]) as process:
-            return process.submit(_climb, name, spec, options, known).result()
+            return process.submit(_run, name, spec, options, known).result()
     finally:
         idle.put(share)
 
 
-def _climb(
+def _run(
     name: str, spec: Spec, options: argparse.Namespace, known: Sequence[KnownDifference]
 ) -> Report:
-    from tinynet.backend import JUDGE, load_backend
+    from tinynet.backend import REFERENCE, load_backend
 
     from parity.report.folder import write_html
-    from parity.report.text import format_rung
-    from parity.suite import climb
+    from parity.report.text import format_check
+    from parity.suite import run_checks
 
-    chosen = subjects(options)
-    load_backend(JUDGE)
+    chosen = candidates(options)
+    load_backend(REFERENCE)
     # The frameworks stay: the collector need not walk them at each of its rounds, a fiftieth of
-    # the time that a climb takes.
+    # the time that a run takes.
     gc.collect()
     gc.freeze()
     out = sys.stderr if options.json else sys.stdout
@@ -141,12 +141,14 @@ def _climb(
     for option in ("framework", "modes", "device", "precision", "calibrations"):
         if getattr(options, option):
             again += [f"--{option}", getattr(options, option)]
-    report = climb(
+    report = run_checks(
         spec,
         command=shlex.join(again),
-        subjects=chosen,
+        candidates=chosen,
         calibrations=calibrations(options),
-        progress=lambda rung: print(f"{spec.name:<18}  {format_rung(rung)}", file=out, flush=True),
+        progress=lambda check: print(
+            f"{spec.name:<18}  {format_check(check)}", file=out, flush=True
+        ),
     )
     if options.report:
         write_html(report, Path(options.report) / spec.name, known=known)
@@ -167,7 +169,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--known", metavar="FILE", default=KNOWN,
         help="a TOML file of known differences (default: tests/parity/known_differences.toml)",
     )  # fmt: skip
-    add_subject_options(parser)
+    add_candidate_options(parser)
     parser.add_argument("--jobs", type=int, default=1, help="specs side by side (default 1)")
     parser.add_argument("--report", metavar="DIR", help="write DIR/SPEC/parity.html and .json")
     parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each rung a test")

@@ -1,4 +1,4 @@
-"""The options that say what is to be proven, for every job that climbs the ladder."""
+"""The options that say what is to be proven, for every job that runs the checks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from parity.context import Subject
+    from parity.context import Candidate
 
 
-def add_subject_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what names the subjects, and where their bounds are taken from."""
+def add_candidate_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what names the candidates, and where their bounds are taken from."""
     parser.add_argument(
         "--framework", choices=("mindspore", "torch"), default="mindspore",
         help="what is held against the judge, PyTorch in float64 (default %(default)s)",
@@ -29,16 +29,16 @@ def add_subject_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def subjects(options: argparse.Namespace) -> list[Subject]:
-    """The subjects that the options name.
+def candidates(options: argparse.Namespace) -> list[Candidate]:
+    """The candidates that the options name.
 
     Raises:
         ValueError: what :func:`parity.context.subjects_of` raises.
     """
-    from parity.context import subjects_of
+    from parity.context import candidates_of
 
     modes = options.modes.split(",") if options.modes else ()
-    return subjects_of(options.framework, modes, options.device, options.precision)
+    return candidates_of(options.framework, modes, options.device, options.precision)
 
 
 def calibrations(options: argparse.Namespace) -> Path:

@@ -1,4 +1,4 @@
-"""Records a trace pack, where only one framework is installed."""
+"""Records a recording, where only one framework is installed."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def main(argv: list[str]) -> int:
     from tinynet.checkpoints.files import load_checkpoint
     from tinynet.spec import load_spec
 
-    from parity.context import stretch_recipe, subjects_of
-    from parity.recordings.format import check_free, read_pack, write_pack
-    from parity.recordings.recording import PARTS, record, record_again
+    from parity.context import candidates_of, stretch_recipe
+    from parity.recordings.format import check_free, read_recording, write_recording
+    from parity.recordings.record import PARTS, record, record_again
 
     check_free(options.out)
     modes = (options.mode,) if options.mode else ()
-    subject = subjects_of(options.framework, modes, options.device, options.precision)[0]
+    candidate = candidates_of(options.framework, modes, options.device, options.precision)[0]
     with tqdm(total=len(PARTS), unit=" parts", disable=None) as bar:
 
         def show(part: str) -> None:
             bar.set_description(part)
             bar.update()
 
-        if options.pack:
-            pack = record_again(subject, read_pack(options.pack), show)
+        if options.recording:
+            recording = record_again(candidate, read_recording(options.recording), show)
         else:
             spec = load_spec(options.spec) if options.spec else None
             state, weights = None, ""
@@ -61,16 +61,16 @@ def main(argv: list[str]) -> int:
             elif spec is None:
                 raise ValueError("none of --spec, --weights and --from is given, expected one")
             recipe = stretch_recipe(options.recipe) if options.recipe else None
-            pack = record(subject, spec, state, weights, options.seed or 0, recipe, show)
-    write_pack(pack, options.out)
-    tensors, judged = len(pack.recorded), bool(pack.truth)
+            recording = record(candidate, spec, state, weights, options.seed or 0, recipe, show)
+    write_recording(recording, options.out)
+    tensors, compared = len(recording.recorded), bool(recording.truth)
     if options.json:
-        what = {"spec": pack.spec.name, "weights": pack.weights}
-        found = {"out": options.out, **pack.setting._asdict(), **what}
-        print(json.dumps({**found, "tensors": tensors, "judged": judged}))
+        what = {"spec": recording.spec.name, "weights": recording.weights}
+        found = {"out": options.out, **recording.setting._asdict(), **what}
+        print(json.dumps({**found, "tensors": tensors, "judged": compared}))
     else:
-        beside = ", with the judge's part" if judged else ""
-        print(f"{options.out}: {tensors} tensors of {pack.spec.name} by {subject}{beside}")
+        beside = ", with the judge's part" if compared else ""
+        print(f"{options.out}: {tensors} tensors of {recording.spec.name} by {candidate}{beside}")
     return 0
 
 
@@ -99,7 +99,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args(argv)
-    if options.pack:
+    if options.recording:
         for name in ("spec", "weights", "seed", "recipe"):
             if getattr(options, name) is not None:
                 parser.error(f"--from brings its own {name}, so --{name} is too much")

@@ -1,4 +1,4 @@
-"""Proves that the two twins of a spec are the same net, rung by rung."""
+"""Proves that the two twins of a spec are the same net, check by check."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from tinynet.cli.command import Parser
 
-from parity.cli.options import add_subject_options, calibrations, subjects
+from parity.cli.options import add_candidate_options, calibrations, candidates
 
 if TYPE_CHECKING:
-    from parity.results import Rung
+    from parity.results import CheckResult
 
-# Jobs beside the ladder itself: verb -> what it does. Each is parity/cli/VERB.py.
+# Jobs beside the suite itself: verb -> what it does. Each is parity/cli/VERB.py.
 VERBS = {
     "audit": "compares every operator of a framework with its definition",
     "calibrate": "measures how large rounding is on a device, and the bounds that follow",
@@ -55,7 +55,7 @@ exit status: 0 when every rung passed, 1 when one failed, 2 for a wrong argument
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, climbs the ladder and reports it."""
+    """Parses the arguments, runs the checks and reports it."""
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in VERBS:
         return importlib.import_module(f"parity.cli.{argv[0]}").main(argv[1:])
@@ -66,9 +66,9 @@ def main(argv: list[str] | None = None) -> int:
 
     from parity.report.folder import write_html
     from parity.report.junit import report_suite, write_junit
-    from parity.report.text import format_report, format_rung
+    from parity.report.text import format_check, format_report
     from parity.results import report_document
-    from parity.suite import LEVELS, climb
+    from parity.suite import CHECKS, run_checks
 
     spec = load_spec(options.spec) if options.spec else None
     if options.weights:
@@ -79,17 +79,17 @@ def main(argv: list[str] | None = None) -> int:
     else:
         state = None
 
-    def show(rung: Rung) -> None:
-        print(format_rung(rung), file=sys.stderr if options.json else sys.stdout, flush=True)
+    def show(check: CheckResult) -> None:
+        print(format_check(check), file=sys.stderr if options.json else sys.stdout, flush=True)
 
-    report = climb(
+    report = run_checks(
         spec,
         state,
         weights=options.weights or "",
         command=shlex.join(["python", "scripts/parity.py", *argv]),
-        levels=options.levels.split(",") if options.levels else tuple(LEVELS),
+        checks=options.checks.split(",") if options.checks else tuple(CHECKS),
         seed=options.seed,
-        subjects=subjects(options),
+        candidates=candidates(options),
         calibrations=calibrations(options),
         fail_fast=options.fail_fast,
         progress=show,
@@ -112,7 +112,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=0, help="of pixels, labels, weights (default 0)"
     )
-    add_subject_options(parser)
+    add_candidate_options(parser)
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failing rung")
     parser.add_argument("--report", metavar="DIR", help="write parity.html and parity.json there")
     parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each rung a test")

@@ -56,8 +56,8 @@ def hard_gate(twin: Backend) -> Injection:
     return replaced(twin.blocks.SqueezeExcite, "__init__", faulty)
 
 
-# The judge is held against the definition as a whole net: the first layer that is given something
-# else is named. MindSpore's blocks are held against the judge's one by one.
+# The reference is held against the definition as a whole net: the first layer that is given
+# something else is named. MindSpore's blocks are held against the reference's one by one.
 @GROUP.fault("layers-isolated", "blocks.0.0.se.conv_reduce", "blocks", "SqueezeExcite", ("torch",))
 def squeeze_by_maximum(twin: Backend) -> Injection:
     """Squeeze-excite computes its gates from the largest values instead of the means."""

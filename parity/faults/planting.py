@@ -43,7 +43,7 @@ SPECS: dict[str, Spec] = {
 
 
 class Reach:
-    """Counts how often a climb ran what was planted."""
+    """Counts how often a run ran what was planted."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -60,7 +60,7 @@ class Fault:
         name: of the fault, and of the twin where it is in one.
         group: what it is a mistake in.
         description: one sentence.
-        rung: the lowest rung that must fail.
+        check: the lowest check that must fail.
         where: the place that it must name first; a ``*`` where it is chance which of several shows
             first, such as the step at which a run has parted by more than rounding.
         source: the file, and the definition in it, that answer for it.
@@ -72,7 +72,7 @@ class Fault:
     name: str
     group: str
     description: str
-    rung: str
+    check: str
     where: str
     source: Source
     inject: Callable[[], Injection]
@@ -93,7 +93,7 @@ class Group:
 
     def fault(
         self,
-        rung: str | Mapping[str, str],
+        check: str | Mapping[str, str],
         where: str | Mapping[str, str],
         module: str,
         definition: str = "",
@@ -104,7 +104,7 @@ class Group:
         """Declares a function, which plants a fault, as one or, for some twins, several faults.
 
         Args:
-            rung: the lowest rung that must fail; by twin where it depends on that.
+            check: the lowest check that must fail; by twin where it depends on that.
             where: the place that must be named; by twin likewise.
             module: the file that answers, without its suffix; for twins without their package.
             definition: in that file.
@@ -121,7 +121,7 @@ class Group:
                         f"{plant.__name__}_in_{twin}" if twin else plant.__name__,
                         self.name,
                         description,
-                        rung if isinstance(rung, str) else rung[twin],
+                        check if isinstance(check, str) else check[twin],
                         where if isinstance(where, str) else where[twin],
                         in_twin(twin, module, definition)
                         if twin

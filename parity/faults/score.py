@@ -1,7 +1,7 @@
 """The score: of all planted faults, how many are caught, and how many traced to the right place.
 
-A score cannot be had cheaply: not of a short catalogue, not of a fault that the climb never ran
-into, and not where a climb without any fault fails.
+A score cannot be had cheaply: not of a short catalogue, not of a fault that the run never ran
+into, and not where a run without any fault fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tinynet.utils.environment import environment
 from tinynet.utils.process_pool import process_pool, processor_shares
 
 from parity.faults import FAULTS
-from parity.faults.trials import Clean, Outcome, climb_clean, climb_with
+from parity.faults.trials import Clean, Outcome, run_clean, run_with
 
 # The score that is shipped.
 STORED = Path(__file__).with_name("score.json")
@@ -36,19 +36,19 @@ class ScoreError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Score:
-    """What became of planted faults, in the catalogue's order, and of climbs without any."""
+    """What became of planted faults, in the catalogue's order, and of runs without any."""
 
     outcomes: tuple[Outcome, ...]
     clean: tuple[Clean, ...]
 
     @property
     def unreached(self) -> list[Outcome]:
-        """Faults that no climb ran into: they prove nothing, and the catalogue is wrong."""
+        """Faults that no run ran into: they prove nothing, and the catalogue is wrong."""
         return [outcome for outcome in self.outcomes if not outcome.reached]
 
     @property
     def missed(self) -> list[Outcome]:
-        """Faults with which every rung passed."""
+        """Faults with which every check passed."""
         return [outcome for outcome in self.outcomes if not outcome.caught]
 
     @property
@@ -59,7 +59,7 @@ class Score:
     @property
     def false_alarms(self) -> list[Clean]:
         """Climbs without a fault that failed."""
-        return [climb for climb in self.clean if climb.rung]
+        return [run_checks for run_checks in self.clean if run_checks.check]
 
     @property
     def caught(self) -> float:
@@ -68,7 +68,7 @@ class Score:
 
     @property
     def localised(self) -> float:
-        """Share of the faults of which rung, place and file were named rightly."""
+        """Share of the faults of which check, place and file were named rightly."""
         return self.caught - len(self.mislocalised) / len(self.outcomes)
 
     @property
@@ -94,16 +94,16 @@ def measure(
     jobs: int = 1,
     progress: Callable[[Outcome | Clean], object] = lambda done: None,
 ) -> Score:
-    """Plants faults one at a time and climbs, and climbs without.
+    """Plants faults one at a time and runs, and runs without.
 
     Args:
         names: of faults; by default the whole catalogue.
-        seeds: of the climbs without a fault, for each of :data:`CLEAN_SPECS`.
-        jobs: processes that climb side by side.
-        progress: is given what each climb came to.
+        seeds: of the runs without a fault, for each of :data:`CLEAN_SPECS`.
+        jobs: processes that run side by side.
+        progress: is given what each run came to.
 
     Raises:
-        ScoreError: no such fault, no climb without one, or a catalogue that is too short.
+        ScoreError: no such fault, no run without one, or a catalogue that is too short.
     """
     unknown = sorted(set(names) - set(FAULTS))
     if unknown:
@@ -113,8 +113,8 @@ def measure(
     if seeds < 1:
         raise ScoreError(f"seeds is {seeds}, expected 1 or more climbs without a fault")
     chosen = [name for name in FAULTS if not names or name in names]
-    tasks: list[tuple[Any, ...]] = [(climb_with, name) for name in chosen]
-    tasks += [(climb_clean, spec, seed) for spec in CLEAN_SPECS for seed in range(seeds)]
+    tasks: list[tuple[Any, ...]] = [(run_with, name) for name in chosen]
+    tasks += [(run_clean, spec, seed) for spec in CLEAN_SPECS for seed in range(seeds)]
     outcomes: dict[str, Outcome] = {}
     clean: list[Clean] = []
     for done in _done(tasks, jobs):
@@ -125,7 +125,7 @@ def measure(
             clean.append(done)
     return Score(
         tuple(outcomes[name] for name in chosen),
-        tuple(sorted(clean, key=lambda climb: (climb.spec, climb.seed))),
+        tuple(sorted(clean, key=lambda run_checks: (run_checks.spec, run_checks.seed))),
     )
 
 
@@ -145,7 +145,7 @@ def score_document(score: Score, command: str) -> dict[str, Any]:
         "mislocalised": [outcome.fault for outcome in score.mislocalised],
         "false_alarms": len(score.false_alarms),
         "outcomes": [dataclasses.asdict(outcome) for outcome in score.outcomes],
-        "clean": [dataclasses.asdict(climb) for climb in score.clean],
+        "clean": [dataclasses.asdict(run_checks) for run_checks in score.clean],
     }
 
 

@@ -1,4 +1,4 @@
-"""One fault planted and climbed for, and climbs without any."""
+"""One fault planted and run for, and runs without any."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import dataclasses
 import time
 from fnmatch import fnmatchcase
 
-from parity.context import subjects_of
+from parity.context import candidates_of
 from parity.faults import FAULTS
 from parity.faults.planting import SPECS, Fault
 from parity.results import Report
-from parity.suite import LEVELS, climb
+from parity.suite import CHECKS, run_checks
 from parity.tracing.sources import Source
 
-# Exporting takes longer than all other rungs together, and no other rung stands on these two.
+# Exporting takes longer than all other checks together, and no other check stands on these two.
 _ASIDE = ("metrics", "onnx")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a climb with a fault came to.
+    """What a run with a fault came to.
 
     Attributes:
         fault: its name.
-        reached: whether the climb ran what was planted; if not, nothing is proven.
-        caught: whether a rung failed.
-        localised: whether rung, place and file are those that the catalogue says.
+        reached: whether the run ran what was planted; if not, nothing is proven.
+        caught: whether a check failed.
+        localised: whether check, place and file are those that the catalogue says.
         defined: whether the definition in the file is, too.
-        rung: the lowest that failed; this and the rest are empty where nothing was reported.
+        check: the lowest that failed; this and the rest are empty where nothing was reported.
         where: the place named first.
         file: the source that was blamed.
         definition: in that file.
-        seconds: of the climb.
+        seconds: of the run.
     """
 
     fault: str
@@ -39,7 +39,7 @@ class Outcome:
     caught: bool
     localised: bool
     defined: bool
-    rung: str
+    check: str
     where: str
     file: str
     definition: str
@@ -48,47 +48,47 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Clean:
-    """What a climb without a fault came to: the rung that failed and the place, empty for none."""
+    """What a run without a fault came to: the check that failed and the place, empty for none."""
 
     spec: str
     seed: int
-    rung: str
+    check: str
     where: str
 
 
-def rungs_for(fault: Fault) -> list[str]:
-    """The rungs to climb for a fault: up to the one that must fail, where all others pass."""
-    names = list(LEVELS)
-    below = names[: names.index(fault.rung)]
-    return [*(name for name in below if name not in _ASIDE), fault.rung]
+def checks_for(fault: Fault) -> list[str]:
+    """The checks to run for a fault: up to the one that must fail, where all others pass."""
+    names = list(CHECKS)
+    below = names[: names.index(fault.check)]
+    return [*(name for name in below if name not in _ASIDE), fault.check]
 
 
-def climb_with(name: str) -> Outcome:
-    """Plants a fault of the catalogue and climbs up to the rung that must fail, or one that does.
+def run_with(name: str) -> Outcome:
+    """Plants a fault of the catalogue and runs up to the check that must fail, or one that does.
 
-    Compiling graphs takes most of the time of a climb, and no fault here is one of a graph alone:
+    Compiling graphs takes most of the time of a run, and no fault here is one of a graph alone:
     so MindSpore runs in PyNative.
     """
     fault = FAULTS[name]
     start = time.perf_counter()
     with fault.inject() as reach:
-        report = climb(
+        report = run_checks(
             SPECS[fault.spec],
-            levels=rungs_for(fault),
-            subjects=subjects_of(modes=("pynative",)),
+            checks=checks_for(fault),
+            candidates=candidates_of(modes=("pynative",)),
             fail_fast=True,
         )
-    rung, where, source = _reported(report)
+    check, where, source = _reported(report)
     # Places have brackets of their own.
     in_place = fnmatchcase(where, fault.where.replace("[", "[[]"))
-    localised = in_place and (rung, source.file) == (fault.rung, fault.source.file)
+    localised = in_place and (check, source.file) == (fault.check, fault.source.file)
     return Outcome(
         fault=name,
         reached=reach.count > 0,
-        caught=bool(rung),
+        caught=bool(check),
         localised=localised,
         defined=localised and fault.source.definition in ("", source.definition),
-        rung=rung,
+        check=check,
         where=where,
         file=source.file,
         definition=source.definition,
@@ -96,11 +96,11 @@ def climb_with(name: str) -> Outcome:
     )
 
 
-def climb_clean(spec: str, seed: int) -> Clean:
-    """Climbs every rung without a fault."""
-    report = climb(SPECS[spec], seed=seed, subjects=subjects_of(modes=("pynative",)))
-    rung, where, _ = _reported(report)
-    return Clean(spec, seed, rung, where)
+def run_clean(spec: str, seed: int) -> Clean:
+    """Climbs every check without a fault."""
+    report = run_checks(SPECS[spec], seed=seed, candidates=candidates_of(modes=("pynative",)))
+    check, where, _ = _reported(report)
+    return Clean(spec, seed, check, where)
 
 
 def _reported(report: Report) -> tuple[str, str, Source]:

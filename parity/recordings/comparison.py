@@ -1,7 +1,7 @@
-"""Judging two trace packs, where neither framework need be installed.
+"""Judging two recordings, where neither framework need be installed.
 
 First what was given and where it ran: a difference there is the usual cause of all others. Then
-rung by rung, with the bounds of the ladder.
+check by check, with the bounds of the suite.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tinynet.recipe import describe_difference
 from tinynet.spec import Spec, spec_document
 from tinynet.utils.environment import NOT_INSTALLED
 
-from parity.context import Subject
+from parity.context import Candidate
 from parity.distances import Array, compare_bits, compare_within
-from parity.recordings.format import LOSS, Pack, PackError, Recorded
+from parity.recordings.format import LOSS, Recorded, Recording, RecordingError
 from parity.reference.oracles import mark
-from parity.results import Evidence, Kind, Report, Rung, Series, report_document
-from parity.suite import LEVELS
+from parity.results import CheckResult, Comparison, Kind, Report, Series, report_document
+from parity.suite import CHECKS
 from parity.tolerances.bounds import Bound
 from parity.tolerances.calibration import DIRECTORY, find_calibration, scaled
 from parity.tolerances.quantities import gradient_quantity, layer_quantity, scales, whole_quantity
@@ -31,7 +31,7 @@ from parity.tolerances.quantities import gradient_quantity, layer_quantity, scal
 # What a difference means for the comparison.
 Meaning = Literal["not comparable", "may explain", "expected"]
 
-# The rungs of the ladder that a pack has.
+# The checks of the suite that a pack has.
 RECORDED = (
     "layers-isolated", "layers-chained", "logits", "loss", "gradients-chained", "statistics",
     "optimizer", "ema", "trajectory",
@@ -55,44 +55,44 @@ class Difference(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two packs: what differs in what they are, and what was found in what they computed.
+class RecordingsComparison:
+    """Two recordings: what differs in what they are, and what was found in what they computed.
 
-    ``judged`` says whether one has the judge's part, from which the noise is known.
+    ``compared`` says whether one has the reference's part, from which the noise is known.
     """
 
     differences: tuple[Difference, ...]
-    judged: bool
+    compared: bool
     report: Report
 
 
-def compare_packs(
-    first: Pack,
-    second: Pack,
+def compare_recordings(
+    first: Recording,
+    second: Recording,
     names: tuple[str, str] = ("first", "second"),
     command: str = "",
-    levels: Sequence[str] = RECORDED,
+    checks: Sequence[str] = RECORDED,
     calibrations: Path = DIRECTORY,
-) -> Comparison:
-    """Judges two packs.
+) -> RecordingsComparison:
+    """Compares two recordings.
 
-    With the judge's part in one of them each pack is held against the truth, otherwise the second
-    against the first, within the sum of both bounds.
+    With the reference's part in one of them each pack is held against the truth, otherwise the
+    second against the first, within the sum of both bounds.
 
     Args:
-        first: a pack.
+        first: a recording.
         second: another one, recorded from the same.
         names: what to call them.
         command: the command line that compares again, for the report.
-        levels: which rungs, of :data:`RECORDED`; they are compared in the ladder's order.
+        checks: which checks, of :data:`RECORDED`; they are compared in the suite's order.
         calibrations: the folder of the calibrations that bounds are taken from.
 
     Raises:
-        PackError: they were recorded from different things, so nothing can be said.
-        ValueError: no such level, or no level at all.
+        RecordingError: they were recorded from different things, so nothing can be said.
+        ValueError: no such check, or no check at all.
     """
-    unknown = sorted(set(levels) - set(RECORDED))
-    if unknown or not levels:
+    unknown = sorted(set(checks) - set(RECORDED))
+    if unknown or not checks:
         known = ", ".join(RECORDED)
         raise ValueError(f"levels are {', '.join(unknown) or 'none'}, expected some of {known}")
     start = time.perf_counter()
@@ -100,42 +100,47 @@ def compare_packs(
     apart = [item for item in differences if item.meaning == "not comparable"]
     if apart:
         what = "; ".join(f"{item.what} is {item.first} and {item.second}" for item in apart)
-        raise PackError(
+        raise RecordingError(
             f"{names[0]} and {names[1]} cannot be compared: {what}; record one --from the other"
         )
-    judge = next((pack for pack in (first, second) if pack.truth), None)
-    rule = _of_truth(judge) if judge else _of_the_first(first, second)
+    reference = next((recording for recording in (first, second) if recording.truth), None)
+    rule = _of_truth(reference) if reference else _of_the_first(first, second)
     sides = [
-        _Side(f"{name}: {_subject(pack)}", pack, calibrations)
-        for name, pack in zip(names, (first, second), strict=True)
+        _Side(f"{name}: {_candidate(recording)}", recording, calibrations)
+        for name, recording in zip(names, (first, second), strict=True)
     ]
     places: dict[str, None] = dict.fromkeys((*first.recorded, *second.recorded))
-    rungs = [
-        _rung(level, [place for place in places if place.startswith(f"{level}/")], sides, rule)
-        for level in RECORDED
-        if level in levels
+    found = [
+        _check(
+            name,
+            [place for place in places if place.startswith(f"{name}/")],
+            sides,
+            rule,
+        )
+        for name in RECORDED
+        if name in checks
     ]
     report = Report(
         spec=first.spec.name,
         weights=first.weights,
         command=command,
-        rungs=tuple(rung for rung in rungs if rung.evidence),
+        checks=tuple(check for check in found if check.comparisons),
         environment=_environment(first, second),
         seconds=time.perf_counter() - start,
     )
-    return Comparison(tuple(differences), rule.judged, report)
+    return RecordingsComparison(tuple(differences), rule.compared, report)
 
 
-def comparison_document(comparison: Comparison) -> dict[str, Any]:
+def comparison_document(comparison: RecordingsComparison) -> dict[str, Any]:
     """The comparison as a JSON document: that of the report, and what differs before it."""
     return {
         "differences": [item._asdict() for item in comparison.differences],
-        "judged": comparison.judged,
+        "judged": comparison.compared,
         **report_document(comparison.report),
     }
 
 
-def format_differences(comparison: Comparison) -> str:
+def format_differences(comparison: RecordingsComparison) -> str:
     """What differs beside the numbers, for a person; the usual cause of all else stands first."""
     lines: list[str] = []
     for meaning, title in _TITLES.items():
@@ -144,7 +149,7 @@ def format_differences(comparison: Comparison) -> str:
             width = max(len(item.what) for item in items)
             rows = [f"  {item.what:<{width}}  {item.first} | {item.second}" for item in items]
             lines += [title, *rows]
-    if not comparison.judged:
+    if not comparison.compared:
         lines.append(
             "neither pack has the judge's part, which PyTorch records: the second is held against "
             "the first, and noise is what moving the inputs by a rounding does"
@@ -152,14 +157,14 @@ def format_differences(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def find_differences(first: Pack, second: Pack) -> list[Difference]:
+def find_differences(first: Recording, second: Recording) -> list[Difference]:
     """What is not the same in two packs beside what was computed; what matters most comes first."""
     found = [*_of_what_was_given(first, second), *_of_where_it_ran(first, second)]
     order: list[Meaning] = ["not comparable", *_TITLES]
     return sorted(found, key=lambda item: order.index(item.meaning))
 
 
-def _of_what_was_given(first: Pack, second: Pack) -> Iterator[Difference]:
+def _of_what_was_given(first: Recording, second: Recording) -> Iterator[Difference]:
     if first.spec != second.spec:
         fields = _fields(first.spec, second.spec)
         names = first.spec.name, second.spec.name
@@ -191,7 +196,7 @@ def _fields(first: Spec, second: Spec) -> list[str]:
     return [key for key in keys if documents[0].get(key) != documents[1].get(key)]
 
 
-def _of_where_it_ran(first: Pack, second: Pack) -> Iterator[Difference]:
+def _of_where_it_ran(first: Recording, second: Recording) -> Iterator[Difference]:
     alike = first.setting.framework == second.setting.framework
     for what, one, other in zip(
         first.setting._fields, first.setting, second.setting, strict=True
@@ -220,52 +225,53 @@ def _unequal(first: dict[str, str], second: dict[str, str]) -> Iterator[tuple[st
             yield what, *values
 
 
-def _environment(first: Pack, second: Pack) -> dict[str, str]:
+def _environment(first: Recording, second: Recording) -> dict[str, str]:
     texts = [
-        {**pack.setting._asdict(), **pack.environment, **pack.switches} for pack in (first, second)
+        {**recording.setting._asdict(), **recording.environment, **recording.switches}
+        for recording in (first, second)
     ]
     found = {what: f"{one} | {other}" for what, one, other in _unequal(texts[0], texts[1])}
     found |= {what: text for what, text in texts[0].items() if what not in found}
     return {what: text for what, text in found.items() if text != NOT_INSTALLED}
 
 
-def _subject(pack: Pack) -> Subject:
-    setting = pack.setting
-    return Subject(setting.framework, setting.mode, setting.device, setting.precision)
+def _candidate(recording: Recording) -> Candidate:
+    setting = recording.setting
+    return Candidate(setting.framework, setting.mode, setting.device, setting.precision)
 
 
 class _Side:
     # One of the packs: what to call it, and how far it may be off.
-    def __init__(self, label: str, pack: Pack, calibrations: Path):
+    def __init__(self, label: str, recording: Recording, calibrations: Path):
         self.label = label
-        self.pack = pack
-        self._calibration = find_calibration(pack.setting, calibrations)
+        self.recording = recording
+        self._calibration = find_calibration(recording.setting, calibrations)
 
     def bound(self, quantity: str) -> Bound:
         if self._calibration:
-            return self._calibration.bound(quantity, self.pack.spec)
-        return scaled(quantity, self.pack.setting.precision)
+            return self._calibration.bound(quantity, self.recording.spec)
+        return scaled(quantity, self.recording.setting.precision)
 
 
 class _Rule(NamedTuple):
     # What packs are held against, and what rounding does; judged: it is the truth.
-    judged: bool
+    compared: bool
     tensors: dict[str, Recorded]
     noise: dict[str, float]
     scales: dict[str, float]
 
 
-def _of_truth(pack: Pack) -> _Rule:
+def _of_truth(recording: Recording) -> _Rule:
     tensors = {
-        name: Recorded(item.sample, pack.recorded[name].shape, item.norm)
-        for name, item in pack.truth.items()
+        name: Recorded(item.sample, recording.recorded[name].shape, item.norm)
+        for name, item in recording.truth.items()
     }
-    return _Rule(True, tensors, pack.noise, _scales(tensors))
+    return _Rule(True, tensors, recording.noise, _scales(tensors))
 
 
-def _of_the_first(first: Pack, second: Pack) -> _Rule:
+def _of_the_first(first: Recording, second: Recording) -> _Rule:
     noise = {
-        name: max(pack.noise.get(name, 0.0) for pack in (first, second))
+        name: max(recording.noise.get(name, 0.0) for recording in (first, second))
         for name in first.noise | second.noise
     }
     return _Rule(False, first.recorded, noise, _scales(first.recorded))
@@ -281,32 +287,40 @@ def _scales(tensors: dict[str, Recorded]) -> dict[str, float]:
     return {name: scale * math.sqrt(share[name]) for name, scale in found.items()}
 
 
-def _rung(name: str, places: Sequence[str], sides: Sequence[_Side], rule: _Rule) -> Rung:
+def _check(name: str, places: Sequence[str], sides: Sequence[_Side], rule: _Rule) -> CheckResult:
     start = time.perf_counter()
-    level = LEVELS[name]
-    evidence: list[Evidence] = []
+    definition = CHECKS[name]
+    comparisons: list[Comparison] = []
     first, second = sides
     for place in places:
-        if rule.judged:
+        if rule.compared:
             for side in sides:
-                found = side.pack.recorded.get(place)
-                evidence.append(_evidence(place, side.label, found, rule, [side]))
+                found = side.recording.recorded.get(place)
+                comparisons.append(_comparison(place, side.label, found, rule, [side]))
         else:
             label = f"{second.label} against {first.label}"
-            found = second.pack.recorded.get(place)
-            evidence.append(_evidence(place, label, found, rule, sides))
+            found = second.recording.recorded.get(place)
+            comparisons.append(_comparison(place, label, found, rule, sides))
     series = tuple(_curves(sides, rule)) if name == "trajectory" else ()
     seconds = time.perf_counter() - start
-    return Rung(name, level.title, level.unit, level.reason, tuple(evidence), seconds, series)
+    return CheckResult(
+        name,
+        definition.title,
+        definition.unit,
+        definition.reason,
+        tuple(comparisons),
+        seconds,
+        series,
+    )
 
 
-def _evidence(
+def _comparison(
     place: str, label: str, found: Recorded | None, rule: _Rule, sides: Sequence[_Side]
-) -> Evidence:
+) -> Comparison:
     # Within the bound of the one side that is held against the truth, or the sum of both.
-    rung, *kind, where = place.split("/")
+    check, *kind, where = place.split("/")
     label = ", ".join((label, *kind))
-    bounds = [side.bound(_quantity(rung, where, side.pack.spec)) for side in sides]
+    bounds = [side.bound(_quantity(check, where, side.recording.spec)) for side in sides]
     noises = [bound.noise(rule.noise.get(place, 0.0), where) for bound in bounds]
     limit = sum(bound.factor * noise for bound, noise in zip(bounds, noises, strict=True))
     noise, quantity = max(noises), bounds[0].quantity
@@ -314,7 +328,7 @@ def _evidence(
     obstacle = _obstacle(found, expected)
     if found is None or expected is None or obstacle is not None:
         kind_of_obstacle, note = obstacle or _MISSING
-        return Evidence(label, where, math.inf, limit, noise, kind_of_obstacle, note, quantity)
+        return Comparison(label, where, math.inf, limit, noise, kind_of_obstacle, note, quantity)
     scale = rule.scales.get(place)
     return compare_within(
         label, where, found.sample, expected.sample, noise, limit, quantity, scale
@@ -334,25 +348,25 @@ def _obstacle(found: Recorded | None, expected: Recorded | None) -> tuple[Kind, 
     return None
 
 
-def _quantity(rung: str, where: str, spec: Spec) -> str:
-    match rung:
+def _quantity(check: str, where: str, spec: Spec) -> str:
+    match check:
         case "layers-isolated":
             return layer_quantity(where, spec)
         case "layers-chained":
             return whole_quantity("chained", spec)
         case "logits" | "loss":
-            return whole_quantity(rung, spec)
+            return whole_quantity(check, spec)
         case "gradients-chained":
             return gradient_quantity(spec)
         case "ema":
             return "average"
         case _:
-            return rung
+            return check
 
 
 def _curves(sides: Sequence[_Side], rule: _Rule) -> Iterator[Series]:
-    runs = {side.label: side.pack.recorded for side in sides}
-    runs |= {"float64 judge": rule.tensors} if rule.judged else {}
+    runs = {side.label: side.recording.recorded for side in sides}
+    runs |= {"float64 judge": rule.tensors} if rule.compared else {}
     for label, tensors in runs.items():
         losses = [float(item.sample[0]) for name, item in tensors.items() if name.startswith(LOSS)]
         yield Series(label, tuple(losses))

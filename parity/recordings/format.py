@@ -1,8 +1,8 @@
 """Trace packs: what one framework computed, and from what, in files that are judged elsewhere.
 
 A pack is a folder: ``manifest.json`` says what it is, ``given.safetensors`` has what the net was
-given, ``recorded.safetensors`` what came out, and where the judge was there ``truth.safetensors``
-has the same in float64. Reading one needs no framework.
+given, ``recorded.safetensors`` what came out, and where the reference was there
+``truth.safetensors`` has the same in float64. Reading one needs no framework.
 
 Of what came out a tensor is kept whole up to :data:`SAMPLE` numbers; of a larger one so many, the
 same in every pack, drawn by the counter-based generator. An error is a root mean square, which so
@@ -44,7 +44,7 @@ _VERSION = 1
 _GIVEN, _RECORDED, _TRUTH = "given.safetensors", "recorded.safetensors", "truth.safetensors"
 
 
-class PackError(ValueError):
+class RecordingError(ValueError):
     """A folder that is not the pack it should be. The message is one line."""
 
 
@@ -97,10 +97,10 @@ class Truth(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Pack:
+class Recording:
     """A recording.
 
-    What was computed is named "rung/where", or "rung/kind/where" where a rung has more than one,
+    What was computed is named "check/where", or "check/kind/where" where a check has more than one,
     and comes in the order in which data (or gradients) flow.
 
     Attributes:
@@ -115,7 +115,7 @@ class Pack:
         given: what the net was given.
         recorded: name -> tensor.
         noise: name -> relative rms error of rounding in float32.
-        truth: name -> tensor; empty where the judge was not there.
+        truth: name -> tensor; empty where the reference was not there.
     """
 
     setting: Setting
@@ -146,7 +146,7 @@ def recorded(name: str, values: Array) -> Recorded:
     return Recorded(sample(name, values).astype(np.float32), values.shape, norm(values))
 
 
-def write_pack(pack: Pack, folder: str | os.PathLike[str]) -> None:
+def write_recording(recording: Recording, folder: str | os.PathLike[str]) -> None:
     """Writes a pack; the folder appears when it is complete.
 
     Raises:
@@ -154,9 +154,9 @@ def write_pack(pack: Pack, folder: str | os.PathLike[str]) -> None:
     """
     folder = check_free(folder)
     files = {
-        _GIVEN: pack.given.tensors,
-        _RECORDED: {name: item.sample for name, item in pack.recorded.items()},
-        _TRUTH: {name: item.sample for name, item in pack.truth.items()},
+        _GIVEN: recording.given.tensors,
+        _RECORDED: {name: item.sample for name, item in recording.recorded.items()},
+        _TRUTH: {name: item.sample for name, item in recording.truth.items()},
     }
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         whole = Path(temporary) / folder.name
@@ -167,7 +167,7 @@ def write_pack(pack: Pack, folder: str | os.PathLike[str]) -> None:
                 with (whole / name).open("wb") as file:
                     write_safetensors(file, tensors, {})
                 hashes[name] = _sha256((whole / name).read_bytes())
-        document = _document(pack, hashes)
+        document = _document(recording, hashes)
         rows = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in document.items()]
         text = "{\n" + ",\n".join(rows) + "\n}\n"
         (whole / MANIFEST).write_text(text, encoding="utf-8")
@@ -182,13 +182,13 @@ def check_free(folder: str | os.PathLike[str]) -> Path:
     """
     folder = Path(folder)
     if not folder.parent.is_dir():
-        raise PackError(f"{folder}: the folder {folder.parent} does not exist")
+        raise RecordingError(f"{folder}: the folder {folder.parent} does not exist")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PackError(f"{folder}: is there already, expected a new or an empty folder")
+        raise RecordingError(f"{folder}: is there already, expected a new or an empty folder")
     return folder
 
 
-def read_pack(folder: str | os.PathLike[str]) -> Pack:
+def read_recording(folder: str | os.PathLike[str]) -> Recording:
     """Reads a pack, all of which is verified.
 
     Raises:
@@ -198,25 +198,27 @@ def read_pack(folder: str | os.PathLike[str]) -> Pack:
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
-        raise PackError(f"{folder}: is no trace pack, it has no {MANIFEST}")
+        raise RecordingError(f"{folder}: is no trace pack, it has no {MANIFEST}")
     source = str(folder / MANIFEST)
     document: dict[str, Any] = parse_document(read_text(source), source)
     check_document(document, _SCHEMA, source)
     if document["sha256"] != _checksum(document):
-        raise PackError(f"{source}: is damaged, its content does not match its checksum")
+        raise RecordingError(f"{source}: is damaged, its content does not match its checksum")
     tensors: dict[str, dict[str, Array]] = {_TRUTH: {}}
     for name, sha256 in document["files"].items():
         path = folder / name
         if not path.is_file():
-            raise PackError(f"{path}: is missing, {MANIFEST} lists it")
+            raise RecordingError(f"{path}: is missing, {MANIFEST} lists it")
         if _sha256(path.read_bytes()) != sha256:
-            raise PackError(f"{path}: is damaged, it does not match the checksum in {MANIFEST}")
+            raise RecordingError(
+                f"{path}: is damaged, it does not match the checksum in {MANIFEST}"
+            )
         tensors[name] = read_safetensors(path)[0]
     for name, part in ((_RECORDED, "recorded"), (_TRUTH, "truth")):
         if set(tensors[name]) != set(document[part]):
-            raise PackError(f"{folder / name}: has other tensors than {MANIFEST} lists")
+            raise RecordingError(f"{folder / name}: has other tensors than {MANIFEST} lists")
     spec = parse_spec(json.dumps(document["spec"]), f"{source}: its spec")
-    return Pack(
+    return Recording(
         setting=Setting(**document["setting"]),
         spec=spec,
         recipe=parse_recipe(json.dumps(document["recipe"]), f"{source}: its recipe"),
@@ -239,25 +241,25 @@ def read_pack(folder: str | os.PathLike[str]) -> Pack:
     )  # fmt: skip
 
 
-def _document(pack: Pack, hashes: Mapping[str, str]) -> dict[str, Any]:
+def _document(recording: Recording, hashes: Mapping[str, str]) -> dict[str, Any]:
     document: dict[str, Any] = {
         "pack_version": _VERSION,
-        "setting": pack.setting._asdict(),
-        "weights": pack.weights,
-        "seed": pack.seed,
-        "images_sha256": pack.images_sha256,
-        "environment": pack.environment,
-        "switches": pack.switches,
-        "spec": spec_document(pack.spec),
-        "recipe": recipe_document(pack.recipe),
+        "setting": recording.setting._asdict(),
+        "weights": recording.weights,
+        "seed": recording.seed,
+        "images_sha256": recording.images_sha256,
+        "environment": recording.environment,
+        "switches": recording.switches,
+        "spec": spec_document(recording.spec),
+        "recipe": recipe_document(recording.recipe),
         "files": dict(hashes),
-        "layers": list(pack.given.layer_inputs),
+        "layers": list(recording.given.layer_inputs),
         "recorded": {
             name: {"shape": list(item.shape), "norm": _finite(item.norm)}
-            for name, item in pack.recorded.items()
+            for name, item in recording.recorded.items()
         },
-        "noise": {name: _finite(value) for name, value in pack.noise.items()},
-        "truth": {name: _finite(item.norm) for name, item in pack.truth.items()},
+        "noise": {name: _finite(value) for name, value in recording.noise.items()},
+        "truth": {name: _finite(item.norm) for name, item in recording.truth.items()},
     }
     return document | {"sha256": _checksum(document)}
 
@@ -272,9 +274,9 @@ def _given(tensors: dict[str, Array], layers: list[str], spec: Spec, source: str
         else:
             single[name] = array
     if set(groups["layer"]) != set(layers):
-        raise PackError(f"{source}: has other layers than {MANIFEST} lists")
+        raise RecordingError(f"{source}: has other layers than {MANIFEST} lists")
     if set(single) != {"pixels", "training_pixels", "labels"}:
-        raise PackError(f"{source}: has not the pixels, training_pixels and labels of a pack")
+        raise RecordingError(f"{source}: has not the pixels, training_pixels and labels of a pack")
     entries = manifest(spec)
     trained = {key: entry.shape for key, entry in entries.items() if entry.role in TRAINED_ROLES}
     return Given(

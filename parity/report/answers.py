@@ -17,41 +17,43 @@ from parity.report.parts import (
     status_cell,
     table,
 )
-from parity.results import Evidence, Rung
+from parity.results import CheckResult, Comparison
 
-_SAYS = "says "  # how the rung metrics notes a class
+_SAYS = "says "  # how the check metrics notes a class
 
 
-def whole_net(rungs: Sequence[Rung]) -> Iterator[Element]:
+def whole_net(checks: Sequence[CheckResult]) -> Iterator[Element]:
     """A section for the few numbers of the whole net: logits, losses, exported files."""
     rows = [
         element(
             "tr",
             status_cell("ok" if item.passed else "FAIL"),
-            element("th", rung.name, scope="row"),
-            element("td", f"{item.subject}", element("small", item.where)),
+            element("th", check.name, scope="row"),
+            element("td", f"{item.candidate}", element("small", item.where)),
             error_cell(item),
             number_cell(number(item.noise)),
             bound_cell(item),
         )
-        for rung in rungs
-        if not is_for_a_drawing(rung)
-        for item in measured(rung)
+        for check in checks
+        if not is_for_a_drawing(check)
+        for item in measured(check)
     ]
     if rows:
         heads = ("Outcome", "Rung", "Compared", "Error", "Noise", "Bound")
         yield section("The whole net", table(heads, rows))
 
 
-def photographs(rungs: Sequence[Rung]) -> Iterator[Element]:
+def photographs(checks: Sequence[CheckResult]) -> Iterator[Element]:
     """A section for what each runtime says of photographs, and how that is counted."""
-    evidence = [item for rung in rungs if rung.name == "metrics" for item in rung.evidence]
-    classes = [item for item in evidence if item.note.startswith(_SAYS)]
-    runtimes = {item.subject for item in classes}
+    comparisons = [
+        item for check in checks if check.name == "metrics" for item in check.comparisons
+    ]
+    classes = [item for item in comparisons if item.note.startswith(_SAYS)]
+    runtimes = {item.candidate for item in classes}
     scores = [
         item
-        for item in evidence
-        if item.subject in runtimes and item.noise == 0 and item not in classes
+        for item in comparisons
+        if item.candidate in runtimes and item.noise == 0 and item not in classes
     ]
     if not classes:
         return
@@ -66,25 +68,25 @@ def photographs(rungs: Sequence[Rung]) -> Iterator[Element]:
     )
 
 
-def _score(item: Evidence) -> str:
+def _score(item: Comparison) -> str:
     return item.note or ("as expected" if item.passed else distance(item))
 
 
-def _grid(head: str, items: Sequence[Evidence], word: Callable[[Evidence], str]) -> Element:
-    found = {(item.where, item.subject): item for item in items}
-    subjects = list(dict.fromkeys(item.subject for item in items))
+def _grid(head: str, items: Sequence[Comparison], word: Callable[[Comparison], str]) -> Element:
+    found = {(item.where, item.candidate): item for item in items}
+    candidates = list(dict.fromkeys(item.candidate for item in items))
     rows = [
         element(
             "tr",
             element("th", where, scope="row"),
-            *(_answer(found.get((where, subject)), word) for subject in subjects),
+            *(_answer(found.get((where, candidate)), word) for candidate in candidates),
         )
         for where in dict.fromkeys(item.where for item in items)
     ]
-    return table((head, *subjects), rows)
+    return table((head, *candidates), rows)
 
 
-def _answer(item: Evidence | None, word: Callable[[Evidence], str]) -> Element:
+def _answer(item: Comparison | None, word: Callable[[Comparison], str]) -> Element:
     if item is None:
         return element("td", "no answer", _class="muted")
     return element("td", word(item), _class="" if item.passed else "failed")

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
 from parity.report.markup import element
-from parity.results import Evidence
+from parity.results import Comparison
 
 AXIS = 46  # width of the axis, which stays in sight when a drawing scrolls
-# One outline per subject, so that colour is not all that tells them apart.
+# One outline per candidate, so that colour is not all that tells them apart.
 SHAPES = (
     "M-2.6,0a2.6,2.6 0 1,0 5.2,0a2.6,2.6 0 1,0 -5.2,0z",
     "M-2.3,-2.3h4.6v4.6h-4.6z",
@@ -77,19 +77,19 @@ def level_line(heights: Sequence[float | None], step: float) -> str:
 
 
 def bound_courses(
-    items: Iterable[Evidence], places: Sequence[str], subjects: Sequence[str]
+    items: Iterable[Comparison], places: Sequence[str], candidates: Sequence[str]
 ) -> dict[tuple[float | None, ...], list[str]]:
-    """The different courses a bound takes, and the subjects that are held to each."""
-    found = {(item.subject, item.where): item.bound for item in items}
+    """The different courses a bound takes, and the candidates that are held to each."""
+    found = {(item.candidate, item.where): item.bound for item in items}
     courses: dict[tuple[float | None, ...], list[str]] = {}
-    for subject in subjects:
-        course = tuple(found.get((subject, place)) for place in places)
-        courses.setdefault(course, []).append(subject)
+    for candidate in candidates:
+        course = tuple(found.get((candidate, place)) for place in places)
+        courses.setdefault(course, []).append(candidate)
     return courses
 
 
 def mark(index: int, x: float, y: float, passed: bool = True, finite: bool = True) -> Element:
-    """The mark of a subject, by its number."""
+    """The mark of a candidate, by its number."""
     number = index % len(SHAPES)
     failed, cross = "" if passed else " failed", "" if finite else " cross"
     return element(
@@ -126,11 +126,11 @@ def shade_key(shade: str, text: str, sign: str = "") -> Element:
     return element("li", element("span", sign, _class=f"swatch {shade}"), text)
 
 
-def subject_keys(subjects: Sequence[str]) -> list[Element]:
-    """The items of a legend that tell which subject a mark is of."""
+def candidate_keys(candidates: Sequence[str]) -> list[Element]:
+    """The items of a legend that tell which candidate a mark is of."""
     return [
-        key(subject, f"mark s{index % len(SHAPES)}", SHAPES[index % len(SHAPES)])
-        for index, subject in enumerate(subjects)
+        key(candidate, f"mark s{index % len(SHAPES)}", SHAPES[index % len(SHAPES)])
+        for index, candidate in enumerate(candidates)
     ]
 
 

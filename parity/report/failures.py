@@ -1,4 +1,4 @@
-"""What the page says of failures: where to look first, and all of them rung by rung."""
+"""What the page says of failures: where to look first, and all of them check by check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from parity.report.formatting import (
 from parity.report.known import excuses
 from parity.report.markup import element
 from parity.report.parts import command, facts, failure_cells, remark, section, table
-from parity.results import Divergence, Evidence, Report, Rung
+from parity.results import CheckResult, Comparison, Divergence, Report
 
 
 def failures(report: Report) -> Iterator[Element]:
@@ -41,7 +41,7 @@ def _traced(divergence: Divergence) -> Element:
         "Error": distance(item),
         "Bound": bound(item),
         "Would pass at": smallest_bound([item]),
-        "Found from": f"the rung {divergence.rung}",
+        "Found from": f"the rung {divergence.check}",
     }
     script = element("pre", element("code", divergence.script), _class="source", tabindex=0)
     script.set("aria-label", SCRIPT)
@@ -56,13 +56,13 @@ def _traced(divergence: Divergence) -> Element:
     )
 
 
-def _first(rung: Rung, item: Evidence) -> Element:
+def _first(check: CheckResult, item: Comparison) -> Element:
     named = {
         "Place": element("code", item.where),
-        "Compared": item.subject or "nothing, the rung broke off",
-        "Rung": f"{rung.name}: {rung.title}",
+        "Compared": item.candidate or "nothing, the rung broke off",
+        "Rung": f"{check.name}: {check.title}",
         "Kind": item.kind,
-        "Error": f"{distance(item)}, {rung.unit}",
+        "Error": f"{distance(item)}, {check.unit}",
         "Bound": bound(item),
         "Would pass at": smallest_bound([item]),
     }
@@ -71,20 +71,22 @@ def _first(rung: Rung, item: Evidence) -> Element:
     return section("Look here first", facts(named), _class="alarm")
 
 
-def failed_rungs(report: Report, known: Sequence[KnownDifference]) -> Iterator[Element]:
-    """A section for all rungs that failed, if any did, the first of them unfolded."""
-    failed = [rung for rung in report.rungs if not rung.passed]
+def failed_checks(report: Report, known: Sequence[KnownDifference]) -> Iterator[Element]:
+    """A section for all checks that failed, if any did, the first of them unfolded."""
+    failed = [check for check in report.checks if not check.passed]
     if failed:
-        folded = [_failed_rung(report, rung, known) for rung in failed]
+        folded = [_failed_check(report, check, known) for check in failed]
         folded[0].set("open", "open")
         yield section("Failures", *folded)
 
 
-def _failed_rung(report: Report, rung: Rung, known: Sequence[KnownDifference]) -> Element:
-    found = rung.failures
-    count = f"{len(found):,} of {len(rung.evidence):,} comparisons" if found else "nothing compared"
-    heading = element("summary", element("strong", rung.name), f": {count}")
-    again = element("p", "Again: ", command(rerun(report, rung)))
+def _failed_check(report: Report, check: CheckResult, known: Sequence[KnownDifference]) -> Element:
+    found = check.failures
+    count = (
+        f"{len(found):,} of {len(check.comparisons):,} comparisons" if found else "nothing compared"
+    )
+    heading = element("summary", element("strong", check.name), f": {count}")
+    again = element("p", "Again: ", command(rerun(report, check)))
     if not found:
         return element("details", heading, again)
     heads = ("Place", "Compared", "Kind", "Error = smallest bound that passes", "Bound")
@@ -92,19 +94,21 @@ def _failed_rung(report: Report, rung: Rung, known: Sequence[KnownDifference]) -
         element(
             "tr",
             element("th", element("code", item.where), scope="row"),
-            element("td", item.subject),
+            element("td", item.candidate),
             element(
                 "td",
                 item.kind,
                 element("small", item.note),
-                *excuses(report, rung, item, known),
+                *excuses(report, check, item, known),
                 _class="kind",
             ),
             *failure_cells(item),
         )
         for item in found[:SHOWN_FAILURES]
     ]
-    summary = f"{rung.title}; {rung.unit}. Smallest bound that passes all: {smallest_bound(found)}."
+    summary = (
+        f"{check.title}; {check.unit}. Smallest bound that passes all: {smallest_bound(found)}."
+    )
     more = len(found) - len(rows)
     rest = [remark(f"And {more:,} more, in parity.json.")] if more else []
     return element("details", heading, element("p", summary), table(heads, rows), *rest, again)

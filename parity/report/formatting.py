@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 
-from parity.results import Divergence, Evidence, Report, Rung
+from parity.results import CheckResult, Comparison, Divergence, Report
 
 # The first failures are nearest to the cause; parity.json holds all of them.
 SHOWN_FAILURES = 10
@@ -34,24 +34,24 @@ def with_multiple(value: float, noise: float) -> str:
     return f"{number(value)} ({times} noise)" if times else number(value)
 
 
-def place(item: Evidence) -> str:
+def place(item: Comparison) -> str:
     """What was compared, and where."""
-    return f"{item.where} ({item.subject})" if item.subject else item.where
+    return f"{item.where} ({item.candidate})" if item.candidate else item.where
 
 
-def distance(item: Evidence) -> str:
+def distance(item: Comparison) -> str:
     """The error, or the kind of difference where no number says it."""
     if math.isfinite(item.error) or item.kind == "value":
         return with_multiple(item.error, item.noise)
     return item.kind
 
 
-def bound(item: Evidence) -> str:
+def bound(item: Comparison) -> str:
     """The bound, and the multiple of rounding noise that it is."""
     return with_multiple(item.bound, item.noise)
 
 
-def share(item: Evidence) -> str:
+def share(item: Comparison) -> str:
     """How much of its bound an error takes; empty where the bound is no multiple of noise."""
     if item.noise == 0 or not math.isfinite(item.severity):
         return ""
@@ -60,28 +60,28 @@ def share(item: Evidence) -> str:
     return f"{item.severity:,.0f} times the bound"
 
 
-def smallest_bound(failures: list[Evidence]) -> str:
+def smallest_bound(failures: list[Comparison]) -> str:
     """The smallest bound with which all these failures would have passed, and the one there is."""
     hopeless = sorted({distance(item) for item in failures if not math.isfinite(item.error)})
     if hopeless:
         return f"none ({', '.join(hopeless)})"
-    # Bounds within a rung differ from layer to layer, so the worst is the farthest beyond its own.
+    # Bounds within a check differ from layer to layer, so the worst is the farthest beyond its own.
     worst = max(failures, key=lambda item: (item.severity, item.error))
     if worst.bound == 0:
         return f"{number(worst.error)}, but only 0 is right here"
     return f"{with_multiple(worst.error, worst.noise)} instead of {bound(worst)}"
 
 
-def rerun(report: Report, rung: Rung | None = None) -> str:
-    """The command that climbs the whole ladder again, or one rung of it."""
+def rerun(report: Report, check: CheckResult | None = None) -> str:
+    """The command that runs all checks again, or one check of it."""
     command = report.command or f"python scripts/parity.py --spec {shlex.quote(report.spec)}"
     # Of an option given twice, the last counts.
-    return f"{command} --levels {rung.name}" if rung else command
+    return f"{command} --levels {check.name}" if check else command
 
 
-def traced(divergence: Divergence) -> Evidence:
+def traced(divergence: Divergence) -> Comparison:
     """What a failure was traced to, as a comparison."""
-    return Evidence(
+    return Comparison(
         divergence.framework, divergence.where, divergence.error, divergence.bound, divergence.noise
     )
 
@@ -96,22 +96,22 @@ def computed(divergence: Divergence) -> str:
     return ", ".join(filter(None, (divergence.operation, divergence.direction)))
 
 
-def status(rung: Rung) -> str:
-    """The outcome of a rung in a word."""
-    if rung.skipped:
+def status(check: CheckResult) -> str:
+    """The outcome of a check in a word."""
+    if check.skipped:
         return "skipped"
-    return "ok" if rung.passed else "FAIL"
+    return "ok" if check.passed else "FAIL"
 
 
-def verdict(report: Report) -> str:
+def summary(report: Report) -> str:
     """The outcome in one sentence."""
-    failed = [rung.name for rung in report.rungs if not rung.passed]
-    climbed = sum(not rung.skipped for rung in report.rungs)
-    skipped = len(report.rungs) - climbed
+    failed = [check.name for check in report.checks if not check.passed]
+    ran = sum(not check.skipped for check in report.checks)
+    skipped = len(report.checks) - ran
     beside = f", {skipped} skipped" if skipped else ""
-    compared = sum(len(rung.evidence) for rung in report.rungs)
+    compared = sum(len(check.comparisons) for check in report.checks)
     if failed:
-        return f"{len(failed)} of {climbed} rungs failed{beside}: {', '.join(failed)}"
-    if not climbed:
+        return f"{len(failed)} of {ran} rungs failed{beside}: {', '.join(failed)}"
+    if not ran:
         return f"no rung was climbed{beside}, so nothing is proven"
-    return f"{climbed} of {climbed} rungs passed{beside}, {compared:,} comparisons"
+    return f"{ran} of {ran} rungs passed{beside}, {compared:,} comparisons"

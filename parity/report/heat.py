@@ -10,24 +10,28 @@ from parity.report.drawing import readable, shade_key
 from parity.report.formatting import share
 from parity.report.markup import element
 from parity.report.noise import describe, first_to_show, measured
-from parity.results import Evidence, Rung
+from parity.results import CheckResult, Comparison
 
 # Shares of the bound at which another shade begins: even steps on a logarithmic scale.
 _SHADES = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 _INPUT = "input"
 
 
-def heat_map(rungs: Sequence[Rung]) -> Element:
-    """Draws rungs of gradients as one table, for each subject side by side.
+def heat_map(checks: Sequence[CheckResult]) -> Element:
+    """Draws checks of gradients as one table, for each candidate side by side.
 
     Args:
-        rungs: some in which something is held against rounding noise, by key of a tensor or by
+        checks: some in which something is held against rounding noise, by key of a tensor or by
             the name of a layer and "input".
     """
     panels = {
-        (subject, rung.name): _cells([item for item in measured(rung) if item.subject == subject])
-        for subject in dict.fromkeys(item.subject for rung in rungs for item in measured(rung))
-        for rung in rungs
+        (candidate, check.name): _cells(
+            [item for item in measured(check) if item.candidate == candidate]
+        )
+        for candidate in dict.fromkeys(
+            item.candidate for check in checks for item in measured(check)
+        )
+        for check in checks
     }
     tensors: dict[str, dict[str, None]] = {}
     for cells in panels.values():
@@ -41,8 +45,8 @@ def heat_map(rungs: Sequence[Rung]) -> Element:
     head = [element("th", "layer", scope="col", rowspan=2)]
     leaves: list[Element] = []
     rows = {row: element("tr", element("th", row, scope="row")) for row in tensors}
-    for (subject, name), cells in panels.items():
-        title = element("th", subject, element("small", name), scope="colgroup", _class="edge")
+    for (candidate, name), cells in panels.items():
+        title = element("th", candidate, element("small", name), scope="colgroup", _class="edge")
         title.set("colspan", str(len(columns)))
         head.append(title)
         for tensor in columns:
@@ -59,9 +63,9 @@ def heat_map(rungs: Sequence[Rung]) -> Element:
     return readable(_legend(), table)
 
 
-def _cells(items: Sequence[Evidence]) -> dict[tuple[str, str], Evidence]:
+def _cells(items: Sequence[Comparison]) -> dict[tuple[str, str], Comparison]:
     """Row and column -> what was found, from the input on: the other way than gradients flow."""
-    cells: dict[tuple[str, str], Evidence] = {}
+    cells: dict[tuple[str, str], Comparison] = {}
     forward = list(reversed(items))
     for item, following in zip(forward, (*forward[1:], None), strict=True):
         # The net's own input is that of its first layer.
@@ -80,17 +84,17 @@ def _cell(where: str) -> tuple[str, str]:
     return row, where.removeprefix(row).removeprefix(".")
 
 
-def _shaded(item: Evidence | None, rung: str, chosen: Evidence, edge: str) -> Element:
+def _shaded(item: Comparison | None, check: str, chosen: Comparison, edge: str) -> Element:
     if item is None:
         return element("td", _class=edge)
-    text = "\n".join(filter(None, (describe([item]), rung, share(item))))
+    text = "\n".join(filter(None, (describe([item]), check, share(item))))
     shade = f"h{_shade(item)}" if item.passed else "over"
     now = " chosen" if item is chosen else ""
     sign = "" if item.passed else "!"
     return element("td", sign, _class=f"spot {shade}{now}{edge}", title=text)
 
 
-def _shade(item: Evidence) -> int:
+def _shade(item: Comparison) -> int:
     return sum(item.severity >= least for least in _SHADES) - 1
 
 

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement
 from tinynet.utils.atomic_files import write_atomically
 
 from parity.report.formatting import SHOWN_FAILURES, bound, distance, place, rerun, smallest_bound
-from parity.results import Evidence, Report, Rung
+from parity.results import CheckResult, Comparison, Report
 
 # What XML 1.0 cannot hold, not even escaped: an exception's message may have terminal colours.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -44,8 +44,8 @@ class Suite:
 
 
 def report_suite(report: Report) -> Suite:
-    """A report as a suite, each rung a test."""
-    cases = tuple(_rung_case(report, rung) for rung in report.rungs)
+    """A report as a suite, each check a test."""
+    cases = tuple(_check_case(report, check) for check in report.checks)
     return Suite(report.spec, cases, report_properties(report))
 
 
@@ -54,12 +54,14 @@ def report_properties(report: Report) -> dict[str, str]:
     return {"weights": report.weights, "command": report.command, **report.environment}
 
 
-def failure_case(report: Report, rung: Rung, failures: Sequence[Evidence], note: str = "") -> Case:
-    """A rung that failed, as a test.
+def failure_case(
+    report: Report, check: CheckResult, failures: Sequence[Comparison], note: str = ""
+) -> Case:
+    """A check that failed, as a test.
 
     Args:
-        report: the rung's.
-        rung: the one that failed.
+        report: the check's.
+        check: the one that failed.
         failures: what failed in it, none if nothing was compared.
         note: more to say, in lines of its own.
     """
@@ -69,13 +71,13 @@ def failure_case(report: Report, rung: Rung, failures: Sequence[Evidence], note:
         first = failures[0]
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         message = f"{place(first)}: {distance(first)}, bound {bound(first)}{more}"
-        lines = [f"{rung.title}; in {rung.unit}", *map(_failure_line, failures[:SHOWN_FAILURES])]
+        lines = [f"{check.title}; in {check.unit}", *map(_failure_line, failures[:SHOWN_FAILURES])]
         if len(failures) > SHOWN_FAILURES:
             lines.append(f"and {len(failures) - SHOWN_FAILURES} more")
     lines += [note] * bool(note)
     return Case(
-        rung.name, rung.seconds, "failed", message,
-        "\n".join([*lines, f"again: {rerun(report, rung)}"]),
+        check.name, check.seconds, "failed", message,
+        "\n".join([*lines, f"again: {rerun(report, check)}"]),
     )  # fmt: skip
 
 
@@ -95,15 +97,15 @@ def write_junit(path: str | os.PathLike[str], suites: Sequence[Suite]) -> None:
     write_atomically(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
 
 
-def _rung_case(report: Report, rung: Rung) -> Case:
-    if not rung.passed:
-        return failure_case(report, rung, rung.failures)
-    if rung.skipped:
-        return Case(rung.name, rung.seconds, "skipped", rung.skipped)
-    return Case(rung.name, rung.seconds)
+def _check_case(report: Report, check: CheckResult) -> Case:
+    if not check.passed:
+        return failure_case(report, check, check.failures)
+    if check.skipped:
+        return Case(check.name, check.seconds, "skipped", check.skipped)
+    return Case(check.name, check.seconds)
 
 
-def _failure_line(item: Evidence) -> str:
+def _failure_line(item: Comparison) -> str:
     passes = smallest_bound([item])
     line = f"{place(item)}: {item.kind}, error {distance(item)}, bound {bound(item)}, would pass at"
     return f"{line} {passes}" + (f" ({item.note})" if item.note else "")

@@ -1,4 +1,4 @@
-"""The plot of a rung: every layer's error between its rounding noise and its bound."""
+"""The plot of a check: every layer's error between its rounding noise and its bound."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from parity.report.drawing import (
     LogScale,
     bound_courses,
     bound_keys,
+    candidate_keys,
     canvas,
     grid,
     key,
@@ -18,11 +19,10 @@ from parity.report.drawing import (
     mark,
     plot,
     spot,
-    subject_keys,
 )
 from parity.report.formatting import distance, multiple, number
 from parity.report.markup import element
-from parity.results import Evidence, Rung
+from parity.results import CheckResult, Comparison
 from parity.tolerances.bounds import ROUNDOFF
 
 _WIDTH = 1030  # of all layers together, if they are neither very many nor very few
@@ -35,25 +35,25 @@ _CHARACTER = 6.2  # width of a label's character, to know what fits
 _FEW = 6
 
 
-def is_for_a_drawing(rung: Rung) -> bool:
-    """Whether a rung measures so many places that a table of them would not be read."""
-    return len({item.where for item in measured(rung)}) > _FEW
+def is_for_a_drawing(check: CheckResult) -> bool:
+    """Whether a check measures so many places that a table of them would not be read."""
+    return len({item.where for item in measured(check)}) > _FEW
 
 
-def measured(rung: Rung) -> list[Evidence]:
-    """What of a rung is held against rounding noise."""
-    return [item for item in rung.evidence if item.noise > 0]
+def measured(check: CheckResult) -> list[Comparison]:
+    """What of a check is held against rounding noise."""
+    return [item for item in check.comparisons if item.noise > 0]
 
 
-def noise_plot(rung: Rung) -> Element:
-    """Draws a rung: one column per layer, in it one mark per subject.
+def noise_plot(check: CheckResult) -> Element:
+    """Draws a check: one column per layer, in it one mark per candidate.
 
     Args:
-        rung: one in which something is held against rounding noise.
+        check: one in which something is held against rounding noise.
     """
-    items = measured(rung)
+    items = measured(check)
     places = list(dict.fromkeys(item.where for item in items))
-    subjects = list(dict.fromkeys(item.subject for item in items))
+    candidates = list(dict.fromkeys(item.candidate for item in items))
     columns = [[item for item in items if item.where == place] for place in places]
     step = min(max(_WIDTH / len(places), _STEP[0]), _STEP[1])
     scale = noise_scale(items, _TOP, _HEIGHT)
@@ -61,30 +61,30 @@ def noise_plot(rung: Rung) -> Element:
 
     drawing = canvas(width, _TOP + _HEIGHT + _FOOT)
     drawing.set("role", "img")
-    drawing.set("aria-label", f"{rung.title}: {len(places)} places, {len(subjects)} subjects")
+    drawing.set("aria-label", f"{check.title}: {len(places)} places, {len(candidates)} subjects")
     drawing.extend(_bands(places, step))
     drawing.extend(grid(scale.labels, width))
     noise = [max(item.noise for item in column) for column in columns]
     outline = level_line([scale(value) for value in noise], step)
     drawing.append(element("path", _class="noise", d=f"{outline}V{_TOP + _HEIGHT}H0z"))
-    bounds = bound_courses(items, places, subjects)
+    bounds = bound_courses(items, places, candidates)
     for index, values in enumerate(bounds):
         heights = [None if value is None else scale(value) for value in values]
         drawing.append(element("path", _class=f"bound b{index}", d=level_line(heights, step)))
     chosen = first_to_show(items)
     for index, column in enumerate(columns):
-        marks = side_by_side(column, subjects, index * step, step, scale)
+        marks = side_by_side(column, candidates, index * step, step, scale)
         drawing.append(
             spot(
                 describe(column), index * step, step, _TOP + _HEIGHT, *marks,
                 chosen=column[0].where == chosen.where,
             )
         )  # fmt: skip
-    keys = [*subject_keys(subjects), key("float32 rounding noise", "noise")]
+    keys = [*candidate_keys(candidates), key("float32 rounding noise", "noise")]
     return plot([*keys, *bound_keys(list(bounds.values()))], scale.labels, drawing)
 
 
-def noise_scale(items: Sequence[Evidence], top: float, height: float) -> LogScale:
+def noise_scale(items: Sequence[Comparison], top: float, height: float) -> LogScale:
     """A scale from below the smallest noise to above the largest bound."""
     noises = [item.noise for item in items if item.noise < float("inf")] or [ROUNDOFF]
     bounds = [item.bound for item in items if item.bound < float("inf")]
@@ -94,34 +94,34 @@ def noise_scale(items: Sequence[Evidence], top: float, height: float) -> LogScal
     return LogScale(min(noises) / 3, 1.6 * max([*noises, *bounds, *errors]), top, height)
 
 
-def first_to_show(items: Sequence[Evidence]) -> Evidence:
+def first_to_show(items: Sequence[Comparison]) -> Comparison:
     """What to tell before anybody points: the first that failed, or the nearest to its bound."""
     worst = max(items, key=lambda item: (item.severity, item.error))
     return next((item for item in items if not item.passed), worst)
 
 
 def side_by_side(
-    column: Iterable[Evidence],
-    subjects: Sequence[str],
+    column: Iterable[Comparison],
+    candidates: Sequence[str],
     left: float,
     step: float,
     scale: LogScale,
 ) -> Iterator[Element]:
     """The marks of a column, since the modes of one twin often agree to the last bit."""
     for item in column:
-        index = subjects.index(item.subject)
-        x = left + step * (index + 0.5) / len(subjects)
+        index = candidates.index(item.candidate)
+        x = left + step * (index + 0.5) / len(candidates)
         yield mark(index, x, scale(item.error), item.passed, item.error < float("inf"))
 
 
-def describe(column: Sequence[Evidence]) -> str:
-    """The numbers of a column, a line for each subject."""
+def describe(column: Sequence[Comparison]) -> str:
+    """The numbers of a column, a line for each candidate."""
     lines = [column[0].where, f"float32 noise: {max(item.noise for item in column):.3g}"]
     for item in column:
         bound = multiple(item.bound, item.noise) or number(item.bound)
         failed = "" if item.passed else " FAILED"
         note = f" {item.note}" if item.note else ""
-        lines.append(f"{item.subject}: {distance(item)}, bound {bound}{failed}{note}")
+        lines.append(f"{item.candidate}: {distance(item)}, bound {bound}{failed}{note}")
     return "\n".join(lines)
 
 

@@ -12,8 +12,8 @@ from xml.etree.ElementTree import Element
 
 from parity.known_differences import KnownDifference
 from parity.report.answers import photographs, whole_net
-from parity.report.failures import failed_rungs, failures
-from parity.report.formatting import rerun, share, status, verdict
+from parity.report.failures import failed_checks, failures
+from parity.report.formatting import rerun, share, status, summary
 from parity.report.heat import heat_map
 from parity.report.known import excuses_for_skipping, outlook
 from parity.report.markup import element, serialise
@@ -32,9 +32,9 @@ from parity.report.parts import (
 )
 from parity.report.series import series_plot
 from parity.report.spread import spread
-from parity.results import Evidence, Report, Rung
+from parity.results import CheckResult, Comparison, Report
 
-# Rungs of thousands of tensors in no order that tells anything: the ladder shows their spread.
+# Checks of thousands of tensors in no order that tells anything: the suite shows their spread.
 _NO_PLOT = ("schedule", "optimizer", "ema", "trajectory", "resume")
 _LOSS = re.compile(r"loss of step (\d+)")  # the places of a run's losses
 _POINT = "Point at a column or tap it for its numbers; arrow keys go from one to the next."
@@ -65,12 +65,12 @@ def render_page(
         *(section(each.title, remark(each.caption), each.drawing) for each in figures),
         *failures(report),
         _ladder(report, known),
-        *failed_rungs(report, known),
-        *_layers(report.rungs),
-        *_gradients(report.rungs),
-        *_trajectories(report.rungs),
-        *whole_net(report.rungs),
-        *photographs(report.rungs),
+        *failed_checks(report, known),
+        *_layers(report.checks),
+        *_gradients(report.checks),
+        *_trajectories(report.checks),
+        *whole_net(report.checks),
+        *photographs(report.checks),
         *operators(report.environment),
         _environment(report),
     ]
@@ -79,16 +79,16 @@ def render_page(
 
 
 def _header(report: Report, known: Sequence[KnownDifference]) -> Element:
-    outcome, meaning = (
+    word, meaning = (
         ("passed", "one net in two frameworks")
         if report.passed
         else ("failed", "the twins are not the same net")
     )
     return element(
         "header",
-        element("p", outcome.upper(), _class=f"badge {outcome}"),
+        element("p", word.upper(), _class=f"badge {word}"),
         element("h1", f"{report.spec}: {meaning}"),
-        element("p", f"{verdict(report)}."),
+        element("p", f"{summary(report)}."),
         *outlook(report, known),
         remark(f"Weights {report.weights}, {report.seconds:.0f} s"),
     )
@@ -99,14 +99,14 @@ def _ladder(report: Report, known: Sequence[KnownDifference]) -> Element:
     rows = [
         element(
             "tr",
-            status_cell(status(rung)),
-            element("th", rung.name, element("small", rung.title), scope="row"),
-            number_cell(f"{len(rung.evidence):,}", f"{rung.seconds:.1f} s"),
-            *_worst_cells(rung, excuses_for_skipping(report, rung, known)),
+            status_cell(status(check)),
+            element("th", check.name, element("small", check.title), scope="row"),
+            number_cell(f"{len(check.comparisons):,}", f"{check.seconds:.1f} s"),
+            *_worst_cells(check, excuses_for_skipping(report, check, known)),
         )
-        for rung in report.rungs
+        for check in report.checks
     ]
-    reasons = facts({rung.name: rung.reason for rung in report.rungs})
+    reasons = facts({check.name: check.reason for check in report.checks})
     intro = (
         "Rungs stand on one another: the lowest one that fails is where to look. Errors are "
         "distances from a float64 run; x counts multiples of the float32 rounding noise of the "
@@ -117,37 +117,37 @@ def _ladder(report: Report, known: Sequence[KnownDifference]) -> Element:
     return section("The ladder", remark(intro), table(heads, rows, "ladder"), why)
 
 
-def _worst_cells(rung: Rung, excuses: Iterable[Element]) -> list[Element]:
-    worst = rung.worst
+def _worst_cells(check: CheckResult, excuses: Iterable[Element]) -> list[Element]:
+    worst = check.worst
     if worst is None:
-        return [element("td", rung.skipped or "nothing was compared", *excuses, colspan=4)]
+        return [element("td", check.skipped or "nothing was compared", *excuses, colspan=4)]
     if worst.error == worst.bound == 0:
         none = element("td", "no difference", _class="muted", colspan=3)
-        return [none, element("td", spread(rung))]
+        return [none, element("td", spread(check))]
     return [
-        element("td", element("code", worst.where), element("small", worst.subject)),
+        element("td", element("code", worst.where), element("small", worst.candidate)),
         error_cell(worst),
         bound_cell(worst),
-        element("td", spread(rung), element("small", share(worst))),
+        element("td", spread(check), element("small", share(worst))),
     ]
 
 
-def _layers(rungs: Sequence[Rung]) -> Iterator[Element]:
-    for rung in rungs:
-        if is_for_a_drawing(rung) and rung.name not in _NO_PLOT and not _of_gradients(rung):
+def _layers(checks: Sequence[CheckResult]) -> Iterator[Element]:
+    for check in checks:
+        if is_for_a_drawing(check) and check.name not in _NO_PLOT and not _of_gradients(check):
             intro = (
-                f"{rung.name}, {rung.unit}, from left to right the way numbers flow. "
+                f"{check.name}, {check.unit}, from left to right the way numbers flow. "
                 f"A mark above its bound fails. {_POINT}"
             )
-            yield section(rung.title, remark(intro), noise_plot(rung))
+            yield section(check.title, remark(intro), noise_plot(check))
 
 
-def _of_gradients(rung: Rung) -> bool:
-    return rung.name.startswith("gradients")
+def _of_gradients(check: CheckResult) -> bool:
+    return check.name.startswith("gradients")
 
 
-def _gradients(rungs: Sequence[Rung]) -> Iterator[Element]:
-    shown = [rung for rung in rungs if _of_gradients(rung) and measured(rung)]
+def _gradients(checks: Sequence[CheckResult]) -> Iterator[Element]:
+    shown = [check for check in checks if _of_gradients(check) and measured(check)]
     if shown:
         intro = (
             "Each tensor's gradient, and that of each layer's input: blocks from input to output, "
@@ -158,20 +158,20 @@ def _gradients(rungs: Sequence[Rung]) -> Iterator[Element]:
         yield section("Gradients", remark(intro), heat_map(shown))
 
 
-def _trajectories(rungs: Sequence[Rung]) -> Iterator[Element]:
-    for rung in rungs:
-        limits: dict[int, list[Evidence]] = {}
-        for item in rung.evidence:
+def _trajectories(checks: Sequence[CheckResult]) -> Iterator[Element]:
+    for check in checks:
+        limits: dict[int, list[Comparison]] = {}
+        for item in check.comparisons:
             if match := _LOSS.fullmatch(item.where):
                 limits.setdefault(int(match[1]), []).append(item)
-        if rung.series and limits:
-            truth, *others = rung.series
-            held = {item.subject for items in limits.values() for item in items}
+        if check.series and limits:
+            truth, *others = check.series
+            held = {item.candidate for items in limits.values() for item in items}
             runs = [run for run in others if run.label in held]
             samples = [run for run in others if run.label not in held]
-            intro = f"{rung.name}, {rung.unit}. {_POINT}"
-            drawing = series_plot(rung.title, truth, runs, samples, limits)
-            yield section(rung.title, remark(intro), drawing)
+            intro = f"{check.name}, {check.unit}. {_POINT}"
+            drawing = series_plot(check.title, truth, runs, samples, limits)
+            yield section(check.title, remark(intro), drawing)
 
 
 def _environment(report: Report) -> Element:

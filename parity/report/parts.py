@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from parity.report.formatting import bound, distance, multiple, number
 from parity.report.markup import element
-from parity.results import Evidence
+from parity.results import Comparison
 
 
 def section(title: str, *children: Element, _class: str = "") -> Element:
@@ -54,17 +54,17 @@ def number_cell(value: str, detail: str = "", failed: bool = False) -> Element:
     return element("td", value, element("small", detail), _class=style)
 
 
-def error_cell(item: Evidence) -> Element:
+def error_cell(item: Comparison) -> Element:
     """How far off a comparison is."""
     value = distance(item).partition(" (")[0]
     return number_cell(value, multiple(item.error, item.noise), not item.passed)
 
 
-def bound_cell(item: Evidence) -> Element:
+def bound_cell(item: Comparison) -> Element:
     """How far off a comparison may be."""
     return number_cell(number(item.bound), multiple(item.bound, item.noise))
 
 
-def failure_cells(item: Evidence) -> list[Element]:
+def failure_cells(item: Comparison) -> list[Element]:
     """What was found, beside what would have passed."""
     return [number_cell(distance(item), failed=not item.passed), number_cell(bound(item))]

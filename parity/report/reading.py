@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from tinynet.utils.strict_json import DocumentError, check_document, parse_document, read_text
 
-from parity.results import REPORT_VERSION, Evidence, Kind, Report, Rung
+from parity.results import REPORT_VERSION, CheckResult, Comparison, Kind, Report
 
 
 class ReportError(DocumentError):
@@ -22,8 +22,8 @@ class ReportError(DocumentError):
 def load_report(path: str | os.PathLike[str]) -> Report:
     """Reads a report as far as a document holds it.
 
-    A document has all failures of a rung, but of what passed only the closest comparison. So a
-    rung comes back with its failures or, if there are none, with that one.
+    A document has all failures of a check, but of what passed only the closest comparison. So a
+    check comes back with its failures or, if there are none, with that one.
 
     Args:
         path: a ``parity.json``, or what a command printed with ``--json``.
@@ -37,46 +37,46 @@ def load_report(path: str | os.PathLike[str]) -> Report:
         check_document(document, _SCHEMA, source)
     except DocumentError as error:
         raise ReportError(str(error)) from None
-    rungs = tuple(_rung(rung) for rung in document["rungs"])
-    for index, rung in enumerate(rungs):
-        written = document["rungs"][index]
+    checks = tuple(_check(check) for check in document["checks"])
+    for index, check in enumerate(checks):
+        written = document["checks"][index]
         place = f"{source}: rungs[{index}]"
-        _check_verdict(f"{place}.failed", written["failed"], len(rung.failures))
-        _check_verdict(f"{place}.passed", written["passed"], rung.passed)
-        compared = bool(rung.evidence) and not rung.skipped
-        _check_verdict(f"{place}.compared > 0", written["compared"] > 0, compared)
-    name, times = Counter(rung.name for rung in rungs).most_common(1)[0]
+        _check_outcome(f"{place}.failed", written["failed"], len(check.failures))
+        _check_outcome(f"{place}.passed", written["passed"], check.passed)
+        compared = bool(check.comparisons) and not check.skipped
+        _check_outcome(f"{place}.compared > 0", written["compared"] > 0, compared)
+    name, times = Counter(check.name for check in checks).most_common(1)[0]
     if times > 1:
         raise ReportError(f"{source}: rungs has {name} {times} times, expected once")
     fields = {name: document[name] for name in ("spec", "weights", "command", "environment")}
-    report = Report(**fields, rungs=rungs, seconds=document["seconds"])
-    _check_verdict(f"{source}: passed", document["passed"], report.passed)
+    report = Report(**fields, checks=checks, seconds=document["seconds"])
+    _check_outcome(f"{source}: passed", document["passed"], report.passed)
     return report
 
 
-def _rung(document: dict[str, Any]) -> Rung:
+def _check(document: dict[str, Any]) -> CheckResult:
     worst = document["worst"]
-    evidence = [_evidence(item) for item in document["failures"] or ([worst] if worst else [])]
-    return Rung(
+    comparisons = [_comparison(item) for item in document["failures"] or ([worst] if worst else [])]
+    return CheckResult(
         name=document["name"],
         title=document["title"],
         unit=worst["unit"] if worst else "",
         reason="",
-        evidence=tuple(evidence),
+        comparisons=tuple(comparisons),
         seconds=document["seconds"],
         skipped=document.get("skipped", ""),
     )
 
 
-def _evidence(document: dict[str, Any]) -> Evidence:
-    fields = {name: document[name] for name in ("subject", "where", "kind", "note")}
+def _comparison(document: dict[str, Any]) -> Comparison:
+    fields = {name: document[name] for name in ("candidate", "where", "kind", "note")}
     for name in ("error", "bound", "noise"):
         # JSON has no infinity.
         fields[name] = math.inf if document[name] is None else document[name]
-    return Evidence(**fields)
+    return Comparison(**fields)
 
 
-def _check_verdict(place: str, found: bool | int, expected: bool | int) -> None:
+def _check_outcome(place: str, found: bool | int, expected: bool | int) -> None:
     if found != expected:
         raise ReportError(f"{place} is {found}, expected {expected}, as the numbers under it say")
 
@@ -100,12 +100,12 @@ _DISTANCE: dict[str, Any] = {
 _COMPARISON = _object(
     "a comparison",
     {
-        **dict.fromkeys(("where", "subject", "unit", "note"), _TEXT),
+        **dict.fromkeys(("where", "candidate", "unit", "note"), _TEXT),
         "kind": {"enum": list(get_args(Kind)), "description": f"one of {get_args(Kind)}"},
         **dict.fromkeys(("error", "bound", "noise"), _DISTANCE),
     },
 )
-_RUNG = _object(
+_CHECK = _object(
     "a rung",
     {
         **dict.fromkeys(("name", "title"), _TEXT),
@@ -127,8 +127,8 @@ _SCHEMA = _object(
         },
         "passed": _FLAG,
         **dict.fromkeys(("spec", "weights", "command"), _TEXT),
-        "rungs": {
-            "type": "array", "minItems": 1, "items": _RUNG, "description": "at least one rung",
+        "checks": {
+            "type": "array", "minItems": 1, "items": _CHECK, "description": "at least one rung",
         },
         "environment": {
             "type": "object", "additionalProperties": _TEXT, "description": "name -> text",

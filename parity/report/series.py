@@ -13,6 +13,7 @@ from parity.report.drawing import (
     LogScale,
     bound_courses,
     bound_keys,
+    candidate_keys,
     canvas,
     grid,
     key,
@@ -20,11 +21,10 @@ from parity.report.drawing import (
     mark,
     plot,
     spot,
-    subject_keys,
 )
 from parity.report.formatting import multiple, number
 from parity.report.markup import element
-from parity.results import Evidence, Series
+from parity.results import Comparison, Series
 from parity.tolerances.bounds import ROUNDOFF
 
 _WIDTH = 1030  # of all steps together, if they are neither very many nor very few
@@ -40,7 +40,7 @@ def series_plot(
     truth: Series,
     runs: Sequence[Series],
     samples: Sequence[Series] = (),
-    limits: Mapping[int, Sequence[Evidence]] | None = None,
+    limits: Mapping[int, Sequence[Comparison]] | None = None,
 ) -> Element:
     """Draws runs over the one they follow, and below it how far from it they are.
 
@@ -72,8 +72,8 @@ def series_plot(
         _curve(run, f"curve c{index % len(SHAPES)}", middles, upper)
         for index, run in enumerate(runs)
     )
-    subjects = [run.label for run in runs]
-    drawing.extend(_noise_and_bounds(steps, limits, subjects, width, lower))
+    candidates = [run.label for run in runs]
+    drawing.extend(_noise_and_bounds(steps, limits, candidates, width, lower))
     drawing.extend(
         element("circle", _class="sample", cx=middles[step], cy=lower(distance), r=2.2)
         for sample in samples
@@ -82,8 +82,8 @@ def series_plot(
     failed = [step for step, items in limits.items() if not all(item.passed for item in items)]
     chosen = min(failed, default=steps[-1])
     for step, middle in middles.items():
-        held = {item.subject: item for item in limits.get(step, ())}
-        found = {subject: apart[subject].get(step) for subject in subjects}
+        held = {item.candidate: item for item in limits.get(step, ())}
+        found = {candidate: apart[candidate].get(step) for candidate in candidates}
         marks = _marks(found, held, (middle, width), lower)
         text = _describe(step, truth, runs, found, held)
         column = spot(text, middle - width / 2, width, _FLOOR, *marks, chosen=step == chosen)
@@ -126,7 +126,7 @@ def _distances(run: Series, truth: Series) -> dict[int, float]:
 
 
 def _distance_scale(
-    apart: Mapping[str, Mapping[int, float]], limits: Mapping[int, Sequence[Evidence]]
+    apart: Mapping[str, Mapping[int, float]], limits: Mapping[int, Sequence[Comparison]]
 ) -> LogScale:
     values = [value for run in apart.values() for value in run.values()]
     for items in limits.values():
@@ -156,8 +156,8 @@ def _curve(run: Series, style: str, middles: Mapping[int, float], scale: _Linear
 
 def _noise_and_bounds(
     steps: Sequence[int],
-    limits: Mapping[int, Sequence[Evidence]],
-    subjects: Sequence[str],
+    limits: Mapping[int, Sequence[Comparison]],
+    candidates: Sequence[str],
     width: float,
     scale: LogScale,
 ) -> Iterator[Element]:
@@ -166,30 +166,30 @@ def _noise_and_bounds(
     noise = [max((item.noise for item in limits.get(step, ())), default=0.0) for step in steps]
     outline = level_line([scale(value) for value in noise], width)
     yield element("path", _class="noise", d=f"{outline}V{_FLOOR}H0z")
-    for index, course in enumerate(_bounds(limits, subjects)):
+    for index, course in enumerate(_bounds(limits, candidates)):
         heights = [None if value is None else scale(value) for value in course]
         yield element("path", _class=f"bound b{index}", d=level_line(heights, width))
 
 
 def _bounds(
-    limits: Mapping[int, Sequence[Evidence]], subjects: Sequence[str]
+    limits: Mapping[int, Sequence[Comparison]], candidates: Sequence[str]
 ) -> dict[tuple[float | None, ...], list[str]]:
     items = [item for held in limits.values() for item in held]
-    return bound_courses(items, list(dict.fromkeys(item.where for item in items)), subjects)
+    return bound_courses(items, list(dict.fromkeys(item.where for item in items)), candidates)
 
 
 def _marks(
     distances: Mapping[str, float | None],
-    held: Mapping[str, Evidence],
+    held: Mapping[str, Comparison],
     column: tuple[float, float],
     scale: LogScale,
 ) -> Iterator[Element]:
     middle, width = column
-    for index, (subject, distance) in enumerate(distances.items()):
+    for index, (candidate, distance) in enumerate(distances.items()):
         if distance is not None:
             # Side by side, since the modes of one twin often agree to the last bit.
             x = middle + width * ((index + 0.5) / len(distances) - 0.5)
-            passed = subject not in held or held[subject].passed
+            passed = candidate not in held or held[candidate].passed
             yield mark(index, x, scale(distance), passed, math.isfinite(distance))
 
 
@@ -198,7 +198,7 @@ def _describe(
     truth: Series,
     runs: Sequence[Series],
     distances: Mapping[str, float | None],
-    held: Mapping[str, Evidence],
+    held: Mapping[str, Comparison],
 ) -> str:
     lines = [f"step {step}", f"{truth.label}: {truth.values[step - truth.first]:.7g}"]
     for run in runs:
@@ -211,7 +211,7 @@ def _describe(
     return "\n".join(lines)
 
 
-def _held(item: Evidence | None) -> str:
+def _held(item: Comparison | None) -> str:
     if item is None:
         return ""
     times = multiple(item.error, item.noise)
@@ -224,16 +224,16 @@ def _legend(
     truth: Series,
     runs: Sequence[Series],
     samples: Sequence[Series],
-    limits: Mapping[int, Sequence[Evidence]],
+    limits: Mapping[int, Sequence[Comparison]],
 ) -> list[Element]:
     keys = [key(truth.label, "curve truth", "M0,6H18")]
-    subjects = [run.label for run in runs]
-    keys += subject_keys(subjects)
+    candidates = [run.label for run in runs]
+    keys += candidate_keys(candidates)
     if samples:
         keys.append(
             key("float32 runs of the reference", "sample", "M6,6a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z")
         )
     if limits:
         keys.append(key("float32 rounding noise", "noise"))
-        keys += bound_keys(list(_bounds(limits, subjects).values()))
+        keys += bound_keys(list(_bounds(limits, candidates).values()))
     return keys

@@ -1,4 +1,4 @@
-"""The spread of a rung: how many of its comparisons came how near to their bounds."""
+"""The spread of a check: how many of its comparisons came how near to their bounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from parity.report.drawing import canvas
 from parity.report.markup import element
-from parity.results import Evidence, Rung
+from parity.results import CheckResult, Comparison
 
 # From a thousandth of the bound to a thousand times it, in halves of a decade; what is outside
 # goes to the ends.
@@ -16,16 +16,16 @@ _BINS = 2 * _DECADES * _BINS_PER_DECADE
 _WIDTH, _HEIGHT = 9, 26
 
 
-def spread(rung: Rung) -> Element:
+def spread(check: CheckResult) -> Element:
     """Draws a bar for each range of shares of the bound; right of the line is what failed."""
     counts = [0] * _BINS
-    for item in rung.evidence:
+    for item in check.comparisons:
         counts[_bin(item)] += 1
     most = math.log1p(max(counts))
     drawing = canvas(_BINS * _WIDTH, _HEIGHT)
     drawing.set("role", "img")
-    failed = len(rung.failures)
-    text = f"{len(rung.evidence) - failed:,} within their bounds, {failed:,} beyond"
+    failed = len(check.failures)
+    text = f"{len(check.comparisons) - failed:,} within their bounds, {failed:,} beyond"
     drawing.set("aria-label", text)
     drawing.append(element("title", text))
     for index, count in enumerate(counts):
@@ -40,7 +40,7 @@ def spread(rung: Rung) -> Element:
     return element("span", drawing, _class="spread")
 
 
-def _bin(item: Evidence) -> int:
+def _bin(item: Comparison) -> int:
     half = _BINS // 2
     if item.severity == 0:
         return 0

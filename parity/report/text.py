@@ -16,47 +16,47 @@ from parity.report.formatting import (
     rerun,
     smallest_bound,
     status,
+    summary,
     traced,
-    verdict,
 )
-from parity.results import Divergence, Evidence, Report, Rung
+from parity.results import CheckResult, Comparison, Divergence, Report
 
 
-def format_rung(rung: Rung) -> str:
+def format_check(check: CheckResult) -> str:
     """One line of progress."""
-    if rung.skipped:
-        return f"skip  {rung.name:<18}  {rung.skipped}"
+    if check.skipped:
+        return f"skip  {check.name:<18}  {check.skipped}"
     return (
-        f"{status(rung):<4}  {rung.name:<18}  {len(rung.evidence):>5} compared  "
-        f"{rung.seconds:>6.1f} s  {_worst(rung)}"
+        f"{status(check):<4}  {check.name:<18}  {len(check.comparisons):>5} compared  "
+        f"{check.seconds:>6.1f} s  {_worst(check)}"
     )
 
 
 def format_report(report: Report) -> str:
     """The verdict, and for a failure where to look first, what failed and by how much."""
-    outcome = "PASSED" if report.passed else "FAILED"
+    word = "PASSED" if report.passed else "FAILED"
     lines = [
         "",
-        f"{outcome}  {report.spec}, weights {report.weights}: {verdict(report)}, "
+        f"{word}  {report.spec}, weights {report.weights}: {summary(report)}, "
         f"{report.seconds:.0f} s",
     ]
     if report.divergence:
         lines += ["", *_traced(report.divergence)]
     elif report.first_divergence:
-        rung, first = report.first_divergence
+        check, first = report.first_divergence
         lines += [
             "",
-            f"first divergence: {place(first)}, rung {rung.name}",
+            f"first divergence: {place(first)}, rung {check.name}",
             *_details(first),
         ]
-    for rung in report.rungs:
-        if not rung.passed:
-            lines += ["", *_failed_rung(report, rung)]
+    for check in report.checks:
+        if not check.passed:
+            lines += ["", *_failed_check(report, check)]
     return "\n".join(lines)
 
 
-def _worst(rung: Rung) -> str:
-    worst = rung.worst
+def _worst(check: CheckResult) -> str:
+    worst = check.worst
     if worst is None:
         return "nothing was compared"
     if worst.error == worst.bound == 0:
@@ -71,7 +71,7 @@ def _traced(divergence: Divergence) -> list[str]:
     item = traced(divergence)
     return [
         f"first divergence: {divergence.where}, {computed(divergence)}",
-        f"  found from      the rung {divergence.rung}",
+        f"  found from      the rung {divergence.check}",
         f"  source          {address(divergence)}",
         f"  off             {divergence.framework or 'not known which'}",
         f"  error           {distance(item)}",
@@ -82,7 +82,7 @@ def _traced(divergence: Divergence) -> list[str]:
     ]
 
 
-def _details(item: Evidence) -> list[str]:
+def _details(item: Comparison) -> list[str]:
     lines = [
         f"  kind            {item.kind}",
         f"  error           {distance(item)}",
@@ -92,15 +92,15 @@ def _details(item: Evidence) -> list[str]:
     return [*lines, f"  note            {item.note}"] if item.note else lines
 
 
-def _failed_rung(report: Report, rung: Rung) -> list[str]:
-    failures = rung.failures
+def _failed_check(report: Report, check: CheckResult) -> list[str]:
+    failures = check.failures
     lines = [
-        f"{rung.name}: {len(failures)} of {len(rung.evidence)} comparisons failed "
-        f"({rung.title}; {rung.unit})"
+        f"{check.name}: {len(failures)} of {len(check.comparisons)} comparisons failed "
+        f"({check.title}; {check.unit})"
     ]
     shown = failures[:SHOWN_FAILURES]
     rows = [("where", "subject", "kind", "error = smallest bound that passes", "bound")]
-    rows += [(item.where, item.subject, item.kind, distance(item), bound(item)) for item in shown]
+    rows += [(item.where, item.candidate, item.kind, distance(item), bound(item)) for item in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     notes = ["", *(textwrap.shorten(item.note, 100, placeholder=" ...") for item in shown)]
     if shown:
@@ -111,4 +111,4 @@ def _failed_rung(report: Report, rung: Rung) -> list[str]:
         lines.append(f"  and {len(failures) - len(shown)} more; --report or --json gives them all")
     if failures:
         lines.append(f"  smallest bound that passes all: {smallest_bound(failures)}")
-    return [*lines, f"  again: {rerun(report, rung)}"]
+    return [*lines, f"  again: {rerun(report, check)}"]

@@ -1,4 +1,4 @@
-"""Every bound of the parity ladder, in one table, each with its reason.
+"""Every bound of the parity suite, in one table, each with its reason.
 
 A bound is a factor times rounding noise. The noise is measured in the same run: the PyTorch twin in
 float32 against the same mathematics in float64, on the same inputs. Where a measured noise happens

@@ -1,8 +1,8 @@
 """Calibration: how large rounding noise is, and how many times it a framework's errors are.
 
 What is measured once, over many seeds and specs, is kept in files. One has the noise itself, place
-by place: of the reference, PyTorch in float32. The others have factors, one file for each way to
-compute: a framework's version, a device, a precision and a mode. The ladder takes its bounds from
+by place: of the baseline, PyTorch in float32. The others have factors, one file for each way to
+compute: a framework's version, a device, a precision and a mode. The suite takes its bounds from
 there.
 """
 
@@ -52,7 +52,7 @@ class Setting(NamedTuple):
 
     @property
     def noise_name(self) -> str:
-        """The name of the file with its noise, if it is a reference."""
+        """The name of the file with its noise, if it is a baseline."""
         return f"noise-{self}.json"
 
     def __str__(self) -> str:
@@ -65,10 +65,10 @@ Places = dict[str, dict[str, dict[str, float]]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Noise:
-    """How large the float32 rounding noise of a reference usually is.
+    """How large the float32 rounding noise of a baseline usually is.
 
     Attributes:
-        setting: the reference.
+        setting: the baseline.
         machine: the system and processor.
         command: what measures it again.
         measured_on: the day, in ISO's form.
@@ -97,7 +97,7 @@ class Multiple(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Calibration:
-    """How many times the reference's noise a setting's errors are.
+    """How many times the baseline's noise a setting's errors are.
 
     Attributes:
         setting: whose.
@@ -107,11 +107,11 @@ class Calibration:
         measured_on: the day, in ISO's form.
         seeds: how many for each spec.
         multiples: quantity -> multiples of the noise.
-        noise: the reference's, from its own file.
+        noise: the baseline's, from its own file.
     """
 
     setting: Setting
-    reference: Setting
+    baseline: Setting
     machine: str
     command: str
     measured_on: str
@@ -147,7 +147,7 @@ def scaled(quantity: str, precision: str) -> Bound:
 
 @cache
 def load_noise(path: Path) -> Noise:
-    """Reads the noise of a reference.
+    """Reads the noise of a baseline.
 
     Raises:
         DocumentError: the file is missing or not of that kind.
@@ -180,7 +180,7 @@ def find_calibration(setting: Setting, folder: Path = DIRECTORY) -> Calibration 
 
 
 def find_noise(setting: Setting, folder: Path = DIRECTORY) -> Noise | None:
-    """The noise of a reference, None where nobody has measured it."""
+    """The noise of a baseline, None where nobody has measured it."""
     path = folder / setting.noise_name
     return load_noise(path) if path.is_file() else None
 
@@ -202,7 +202,7 @@ def stored_noise(spec: Spec, quantity: str, where: str, folder: Path = DIRECTORY
 
 
 def save_noise(noise: Noise, folder: Path) -> Path:
-    """Writes the noise of a reference under its name, and says where.
+    """Writes the noise of a baseline under its name, and says where.
 
     Raises:
         DocumentError: the file cannot be placed there.
@@ -223,7 +223,7 @@ def save_calibration(calibration: Calibration, folder: Path) -> Path:
     _check_factors(calibration, path.name)
     document = dataclasses.asdict(calibration)
     del document["noise"]
-    document["reference"] = calibration.reference._asdict()
+    document["reference"] = calibration.baseline._asdict()
     document["multiples"] = {q: m._asdict() for q, m in calibration.multiples.items()}
     return _write(path, document, calibration.setting)
 

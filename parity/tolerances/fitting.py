@@ -1,4 +1,4 @@
-"""Draws calibrations from climbs: the usual noise of a reference, the multiples of a setting."""
+"""Draws calibrations from runs: the usual noise of a baseline, the multiples of a setting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tinynet.spec import Spec
 
-from parity.results import Evidence
+from parity.results import Comparison
 from parity.tolerances.bounds import ROUNDOFFS
 from parity.tolerances.calibration import (
     Calibration,
@@ -27,18 +27,18 @@ from parity.tolerances.calibration import (
 
 
 class Trial(NamedTuple):
-    """All that one climb compared for a setting, with bounds that nobody calibrated."""
+    """All that one run compared for a setting, with bounds that nobody calibrated."""
 
     spec: Spec
     seed: int
-    evidence: Sequence[Evidence]
+    comparisons: Sequence[Comparison]
 
 
 def measure_noise(setting: Setting, trials: Sequence[Trial], command: str) -> Noise:
-    """Draws the usual noise of a reference from climbs in float32.
+    """Draws the usual noise of a baseline from runs in float32.
 
     Args:
-        setting: the reference.
+        setting: the baseline.
         trials: for each spec, several seeds.
         command: what measures it again.
 
@@ -64,7 +64,7 @@ def measure_noise(setting: Setting, trials: Sequence[Trial], command: str) -> No
 
 
 def calibrate(setting: Setting, noise: Noise, trials: Sequence[Trial], command: str) -> Calibration:
-    """Draws the factors of a setting from climbs.
+    """Draws the factors of a setting from runs.
 
     Args:
         setting: whose errors they are.
@@ -91,7 +91,7 @@ def extend_noise(before: Noise, after: Noise) -> Noise:
 
     Args:
         before: what is there.
-        after: of other climbs of the same reference.
+        after: of other runs of the same reference.
     """
     noise: Places = {}
     for sha in {**before.noise, **after.noise}:
@@ -107,13 +107,13 @@ def extend_noise(before: Noise, after: Noise) -> Noise:
 
 
 def extend_calibration(before: Calibration, after: Calibration) -> Calibration:
-    """A calibration on the climbs of both: of each quantity the larger multiple counts.
+    """A calibration on the runs of both: of each quantity the larger multiple counts.
 
     A median cannot be had from two; that of the larger number of comparisons stands for both.
 
     Args:
         before: what is there.
-        after: of other climbs in the same setting, with the noise of both.
+        after: of other runs in the same setting, with the noise of both.
     """
     multiples = {**before.multiples, **after.multiples}
     for quantity in before.multiples.keys() & after.multiples.keys():
@@ -134,7 +134,7 @@ def _and_then(first: str, second: str) -> str:
 
 
 def _more(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    # The same spec is climbed with the same seeds again.
+    # The same spec is run with the same seeds again.
     return before | {name: max(count, before.get(name, 0)) for name, count in after.items()}
 
 
@@ -169,19 +169,19 @@ def machine() -> str:
 class _Sample(NamedTuple):
     spec: Spec
     seed: int
-    item: Evidence
+    item: Comparison
 
 
 def _samples(trials: Sequence[Trial]) -> Iterator[_Sample]:
     empty = True
-    for spec, seed, evidence in trials:
-        for item in evidence:
+    for spec, seed, comparison in trials:
+        for item in comparison:
             if not item.quantity and item.kind != "error":
                 continue
             empty = False
             if not math.isfinite(item.error) or not math.isfinite(item.noise):
                 raise CalibrationError(
-                    f"{spec.name}, seed {seed}: {item.where} ({item.subject}) is {item.error} "
+                    f"{spec.name}, seed {seed}: {item.where} ({item.candidate}) is {item.error} "
                     f"from the truth: {item.note or item.kind}; that is a fault, no rounding"
                 )
             yield _Sample(spec, seed, item)

@@ -40,14 +40,14 @@ def whole_quantity(quantity: str, spec: Spec) -> str:
     return quantity if has_exp(spec) else without[quantity]
 
 
-def is_kinked(spec: Spec) -> bool:
+def is_non_smooth(spec: Spec) -> bool:
     """Whether the net's activation has a kink, where a rounding decides about a gradient."""
     return spec.activation in ("relu6", "relu")
 
 
 def gradient_quantity(spec: Spec) -> str:
     """The quantity of the gradients of a whole net."""
-    return "gradient, kinked" if is_kinked(spec) else "gradient"
+    return "gradient, kinked" if is_non_smooth(spec) else "gradient"
 
 
 def whole_norm(norms: Iterable[float]) -> float:
@@ -80,7 +80,7 @@ def statistic_scale(key: str, truths: Mapping[str, Array]) -> float | None:
 
 
 def scales(truth: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
-    """What errors are relative to, for everything of a trace pack that has not its own norm.
+    """What errors are relative to, for everything of a recording that has not its own norm.
 
     Args:
         truth: name -> tensor, named as in a pack, whole or sampled.

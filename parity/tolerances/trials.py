@@ -1,4 +1,4 @@
-"""Many climbs, over seeds and specs: what calibrations are drawn from, and held against."""
+"""Many runs, over seeds and specs: what calibrations are drawn from, and held against."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tinynet.spec import Spec
 from tinynet.utils.atomic_files import write_atomically
 from tinynet.utils.process_pool import process_pool, processor_shares
 
-from parity.context import REFERENCE, Subject, subjects_of
-from parity.results import Evidence
-from parity.suite import climb
+from parity.context import BASELINE, Candidate, candidates_of
+from parity.results import Comparison
+from parity.suite import run_checks
 from parity.tolerances.fitting import Trial
 
-# The rungs whose bounds are multiples of rounding noise.
+# The checks whose bounds are multiples of rounding noise.
 CALIBRATED = (
     "layers-isolated", "layers-chained", "logits", "loss", "gradients-isolated",
     "gradients-chained", "statistics", "optimizer", "ema", "trajectory", "metrics", "onnx",
@@ -27,7 +27,7 @@ CALIBRATED = (
 
 
 class Plan(NamedTuple):
-    """Which climbs to make: a spec, and for it the seeds."""
+    """Which runs to make: a spec, and for it the seeds."""
 
     spec: Spec
     seeds: range
@@ -35,9 +35,9 @@ class Plan(NamedTuple):
 
 def trials(
     plans: Sequence[Plan],
-    subject: Subject,
+    candidate: Candidate,
     calibrations: Path | None,
-    levels: Sequence[str] = CALIBRATED,
+    checks: Sequence[str] = CALIBRATED,
     jobs: int = 1,
     keep: Path | None = None,
 ) -> Iterator[Trial]:
@@ -45,64 +45,66 @@ def trials(
 
     Args:
         plans: specs and seeds.
-        subject: what is held against the judge.
+        candidate: what is held against the reference.
         calibrations: where bounds are taken from, None for bounds that nobody calibrated.
-        levels: rungs, of :data:`CALIBRATED`.
-        jobs: processes that climb side by side.
-        keep: a folder for a file a climb; what lies there already is not climbed again.
+        checks: checks, of :data:`CALIBRATED`.
+        jobs: processes that run side by side.
+        keep: a folder for a file a run; what lies there already is not run again.
 
     Raises:
-        ValueError: what :func:`parity.suite.climb` raises.
+        ValueError: what :func:`parity.suite.run` raises.
     """
-    if not set(levels) <= set(CALIBRATED):
+    if not set(checks) <= set(CALIBRATED):
         known = ", ".join(CALIBRATED)
-        raise ValueError(f"levels are {', '.join(levels)}, expected some of {known}")
+        raise ValueError(f"levels are {', '.join(checks)}, expected some of {known}")
     due: list[tuple[Spec, int]] = []
     for plan in plans:
         for seed in plan.seeds:
-            path = _path(keep, subject, plan.spec, seed)
+            path = _path(keep, candidate, plan.spec, seed)
             if path is not None and path.is_file():
                 yield _load(path, plan.spec, seed)
             else:
                 due.append((plan.spec, seed))
     with process_pool(processor_shares(jobs)) as pool:
         futures = [
-            pool.submit(_climb, spec, seed, subject, calibrations, levels) for spec, seed in due
+            pool.submit(_run, spec, seed, candidate, calibrations, checks) for spec, seed in due
         ]
         for future in as_completed(futures):
             trial = future.result()
-            path = _path(keep, subject, trial.spec, trial.seed)
+            path = _path(keep, candidate, trial.spec, trial.seed)
             if path is not None:
                 _save(path, trial)
             yield trial
 
 
-def _climb(
-    spec: Spec, seed: int, subject: Subject, calibrations: Path | None, levels: Sequence[str]
+def _run(
+    spec: Spec, seed: int, candidate: Candidate, calibrations: Path | None, checks: Sequence[str]
 ) -> Trial:
     # The device of a process is chosen in the process.
-    subjects = subjects_of(subject.framework, (subject.mode,), subject.device, subject.precision)
-    report = climb(
-        spec, seed=seed, subjects=subjects, calibrations=calibrations, levels=levels
+    candidates = candidates_of(
+        candidate.framework, (candidate.mode,), candidate.device, candidate.precision
+    )
+    report = run_checks(
+        spec, seed=seed, candidates=candidates, calibrations=calibrations, checks=checks
     )  # fmt: skip
-    evidence = [item for rung in report.rungs for item in rung.evidence]
-    if subject.framework != REFERENCE.framework:
-        # The reference runs in some rungs too, with bounds of its own.
-        own = (str(REFERENCE), f"{REFERENCE}, its loop")
-        evidence = [item for item in evidence if item.subject not in own]
-    return Trial(spec, seed, tuple(evidence))
+    comparisons = [item for check in report.checks for item in check.comparisons]
+    if candidate.framework != BASELINE.framework:
+        # The baseline runs in some checks too, with bounds of its own.
+        own = (str(BASELINE), f"{BASELINE}, its loop")
+        comparisons = [item for item in comparisons if item.candidate not in own]
+    return Trial(spec, seed, tuple(comparisons))
 
 
-def _path(keep: Path | None, subject: Subject, spec: Spec, seed: int) -> Path | None:
-    return keep and keep / f"{subject.setting}-{spec.name}-{spec.sha256[:8]}-{seed}.json"
+def _path(keep: Path | None, candidate: Candidate, spec: Spec, seed: int) -> Path | None:
+    return keep and keep / f"{candidate.setting}-{spec.name}-{spec.sha256[:8]}-{seed}.json"
 
 
 def _save(path: Path, trial: Trial) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([dataclasses.astuple(item) for item in trial.evidence])
+    text = json.dumps([dataclasses.astuple(item) for item in trial.comparisons])
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _load(path: Path, spec: Spec, seed: int) -> Trial:
     rows: list[list[Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return Trial(spec, seed, tuple(Evidence(*row) for row in rows))
+    return Trial(spec, seed, tuple(Comparison(*row) for row in rows))

@@ -1,1 +1,1 @@
-"""From a failed climb to the file, the definition and the layer that answer for it."""
+"""From a failed run to the file, the definition and the layer that answer for it."""

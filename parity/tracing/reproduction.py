@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from tinynet.backend import JUDGE
+from tinynet.backend import REFERENCE
 from tinynet.spec import Spec, format_spec, list_specs, load_spec
 
-from parity.context import LABEL_SMOOTHING, Bench
+from parity.context import LABEL_SMOOTHING, Context
 from parity.reference.net import NET
-from parity.results import Rung
+from parity.results import CheckResult
 from parity.tracing import sources, training_trace
-from parity.tracing.bisection import Culprit
+from parity.tracing.bisection import Suspect
 
 
-def script(bench: Bench, rung: Rung, culprit: Culprit) -> str:
+def script(context: Context, check: CheckResult, suspect: Suspect) -> str:
     """A Python script that exits with status 1 while the difference is there.
 
     Args:
-        bench: what was climbed on.
-        rung: that failed.
-        culprit: what it was traced to.
+        context: what was run on.
+        check: that failed.
+        suspect: what it was traced to.
     """
-    if rung.name in ("optimizer", "ema") and culprit.evidence.kind == "value":
-        body = _update(bench, rung, culprit)
-    elif culprit.direction == "forward" and rung.name not in ("loss", "statistics"):
-        body = _evaluation(bench, culprit)
-    elif culprit.direction and culprit.unit != NET:
-        body = _training(bench, culprit)
+    if check.name in ("optimizer", "ema") and suspect.comparison.kind == "value":
+        body = _update(context, check, suspect)
+    elif suspect.direction == "forward" and check.name not in ("loss", "statistics"):
+        body = _evaluation(context, suspect)
+    elif suspect.direction and suspect.unit != NET:
+        body = _training(context, suspect)
     else:
-        body = _rung(bench, rung)
-    place = ", ".join(filter(None, (culprit.source.file, culprit.source.definition)))
+        body = _check(context, check)
+    place = ", ".join(filter(None, (suspect.source.file, suspect.source.definition)))
     return _HEAD.format(
-        title=f"{culprit.where}: {culprit.operation} ({place or 'place not known'})",
+        title=f"{suspect.where}: {suspect.operation} ({place or 'place not known'})",
         root=str(sources.ROOT),
         body=body.strip("\n"),
     )
@@ -50,10 +50,10 @@ sys.path.insert(0, {root!r})
 '''
 
 
-def _net(bench: Bench) -> str:
+def _net(context: Context) -> str:
     return f"""\
-spec = {_spec(bench.spec)}
-state = inputs.sample_state(spec, {bench.seed}, load_backend({JUDGE!r}))
+spec = {_spec(context.spec)}
+state = inputs.sample_state(spec, {context.seed}, load_backend({REFERENCE!r}))
 """
 
 
@@ -63,12 +63,12 @@ def _spec(spec: Spec) -> str:
     return f'parse_spec("""{format_spec(spec)}""")'
 
 
-def _evaluation(bench: Bench, culprit: Culprit) -> str:
-    name = culprit.unit
-    layer = f"definition.run({NET!r}, inputs.pixels(spec, 2, {bench.seed})).layers[{name!r}]"
-    given = f"inputs.pixels(spec, 2, {bench.seed})" if name == NET else f"{layer}.input"
+def _evaluation(context: Context, suspect: Suspect) -> str:
+    name = suspect.unit
+    layer = f"definition.run({NET!r}, inputs.pixels(spec, 2, {context.seed})).layers[{name!r}]"
+    given = f"inputs.pixels(spec, 2, {context.seed})" if name == NET else f"{layer}.input"
     found = (
-        f"twin.probe.trace(net, x, mode)[{bench.spec.names.classifier!r}].output"
+        f"twin.probe.trace(net, x, mode)[{context.spec.names.classifier!r}].output"
         if name == NET
         else f"twin.probe.isolated(net, {{{name!r}: x}}, mode)[{name!r}]"
     )
@@ -82,25 +82,25 @@ from parity.distances import relative_error
 from parity.reference.net import Definition
 from tinynet.backend import load_backend
 
-{_net(bench)}
+{_net(context)}
 definition = Definition(spec, state)
 x = {given}.astype(np.float32)
 truth = definition.run({name!r}, x).output
 off = False
-for framework, mode in {_runs(bench)}:
+for framework, mode in {_runs(context)}:
     twin = load_backend(framework)
     net = twin.probe.build(spec, state)
     found = {found}
     error = relative_error(found, truth) if found.shape == truth.shape else np.inf
-    print(f"{{framework}} {{mode}}: {{error:.3g}} from the truth, {_limit(culprit)} passes")
+    print(f"{{framework}} {{mode}}: {{error:.3g}} from the truth, {_limit(suspect)} passes")
     print("  it computes ", found.ravel()[:4], "\\n  the truth is", truth.ravel()[:4])
-    off |= not error <= {_limit(culprit)}
+    off |= not error <= {_limit(suspect)}
 sys.exit(off)
 """
 
 
-def _training(bench: Bench, culprit: Culprit) -> str:
-    name, key = culprit.unit, culprit.where
+def _training(context: Context, suspect: Suspect) -> str:
+    name, key = suspect.unit, suspect.where
     return f"""\
 import numpy as np
 
@@ -112,9 +112,9 @@ from parity.distances import norm, relative_error
 from parity.reference.net import Definition
 from tinynet.backend import load_backend
 
-{_net(bench)}
+{_net(context)}
 definition = Definition(spec, state)
-pixels, labels = inputs.pixels(spec, 4, {bench.seed + 1}), inputs.labels(spec, 4, {bench.seed})
+pixels, labels = inputs.pixels(spec, 4, {context.seed + 1}), inputs.labels(spec, 4, {context.seed})
 
 
 def upstream(logits):
@@ -127,7 +127,7 @@ x, dy = layer.input.astype(np.float32), layer.gradient.astype(np.float32)
 run = definition.run({name!r}, x, lambda _: dy, training=True)
 truths = {{"input": run.input, **run.parameters, **run.statistics}}
 off = False
-for framework, mode in {_runs(bench)}:
+for framework, mode in {_runs(context)}:
     twin = load_backend(framework)
     net = twin.probe.build(spec, state)
     back = twin.probe.backward(net, {{{name!r}: (x, dy)}}, mode)[{name!r}]
@@ -138,7 +138,7 @@ for framework, mode in {_runs(bench)}:
     for key, truth in truths.items():
         scale = whole if norm(truth) < 1e-6 * whole else norm(truth)
         error = relative_error(found[key], truth, scale)
-        if not error <= {_limit(culprit)}:
+        if not error <= {_limit(suspect)}:
             print(f"{{framework}} {{mode}}: {{key}} is {{error:.3g}} from the truth")
             off = True
 print("{key} is off" if off else "nothing is off")
@@ -146,8 +146,8 @@ sys.exit(off)
 """
 
 
-def _update(bench: Bench, rung: Rung, culprit: Culprit) -> str:
-    kind = "rmsprop" if rung.name == "ema" else rung.failures[0].subject.rpartition(", ")[2]
+def _update(context: Context, check: CheckResult, suspect: Suspect) -> str:
+    kind = "rmsprop" if check.name == "ema" else check.failures[0].candidate.rpartition(", ")[2]
     return f"""\
 import numpy as np
 
@@ -160,7 +160,7 @@ from parity.reference import training as defined_training
 from parity.distances import relative_error
 from tinynet.backend import load_backend
 
-{_net(bench)}
+{_net(context)}
 start = inputs.training_state(spec, load_recipe({training_trace.RECIPES[kind]!r}), state)
 trained = next(iter(start.slots.values()))
 draw = {{key: uniform(array.shape, key) - 0.5 for key, array in trained.items()}}
@@ -168,19 +168,19 @@ gradients = [{{key: values.astype(np.float32) for key, values in draw.items()}}]
 rates, decays = [{training_trace.RATE}], [{training_trace.DECAY}]
 truths = defined_training.update(start, gradients, rates, decays).tensors
 off = False
-for framework in {bench.frameworks}:
+for framework in {context.frameworks}:
     found = load_backend(framework).probe.update(start, gradients, rates, decays).tensors
     for key, truth in truths.items():
         error = relative_error(found[key], truth)
-        if not error <= {_limit(culprit)}:
+        if not error <= {_limit(suspect)}:
             print(f"{{framework}}: {{key}} is {{error:.3g}} from the truth")
             off = True
 sys.exit(off)
 """
 
 
-def _rung(bench: Bench, rung: Rung) -> str:
-    first = bench.first
+def _check(context: Context, check: CheckResult) -> str:
+    first = context.first
     return f"""\
 from tinynet.spec import load_spec, parse_spec
 
@@ -188,23 +188,23 @@ from parity.context import subjects_of
 from parity.suite import climb
 
 report = climb(
-    {_spec(bench.spec)},
-    levels=[{rung.name!r}],
-    seed={bench.seed},
-    subjects=subjects_of({first.framework!r}, {[s.mode for s in bench.subjects]}),
+    {_spec(context.spec)},
+    levels=[{check.name!r}],
+    seed={context.seed},
+    subjects=subjects_of({first.framework!r}, {[s.mode for s in context.candidates]}),
 )
 for item in report.rungs[0].failures[:10]:
-    print(f"{{item.where}} ({{item.subject}}): {{item.error:.3g}}, {{item.bound:.3g}} passes")
+    print(f"{{item.where}} ({{item.candidate}}): {{item.error:.3g}}, {{item.bound:.3g}} passes")
     print(f"  {{item.note}}" if item.note else "")
 sys.exit(not report.passed)
 """
 
 
-def _runs(bench: Bench) -> list[tuple[str, str]]:
-    subjects = dict.fromkeys((bench.reference, *bench.subjects))
-    return [(subject.framework, subject.mode) for subject in subjects]
+def _runs(context: Context) -> list[tuple[str, str]]:
+    candidates = dict.fromkeys((context.baseline, *context.candidates))
+    return [(candidate.framework, candidate.mode) for candidate in candidates]
 
 
-def _limit(culprit: Culprit) -> str:
-    # Both are float32 here, so the judge's own bound of one rounding is none.
-    return f"{max(culprit.evidence.bound, 2.0**-20):.3g}"
+def _limit(suspect: Suspect) -> str:
+    # Both are float32 here, so the reference's own bound of one rounding is none.
+    return f"{max(suspect.comparison.bound, 2.0**-20):.3g}"

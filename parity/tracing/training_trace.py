@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynet.backend import JUDGE, load_backend
+from tinynet.backend import REFERENCE, load_backend
 from tinynet.checkpoints.training_state import EMA_PREFIX, TrainingState
 from tinynet.data.loader import TrainingBatch, load_batches
 from tinynet.net.folding import deployed
@@ -23,15 +23,15 @@ from tinynet.training.run import after_step
 from tinynet.training.schedule import ema_decay, learning_rate
 
 from parity import inputs
-from parity.context import LABEL_SMOOTHING, Bench, Subject
+from parity.context import LABEL_SMOOTHING, Candidate, Context
 from parity.distances import Array, compare_bits, compare_within, relative_error
 from parity.reference import operations
 from parity.reference import training as defined_training
 from parity.reference.net import NET, Definition
-from parity.results import Evidence
+from parity.results import Comparison
 from parity.tolerances.bounds import ROUNDOFF
 from parity.tracing import sources
-from parity.tracing.bisection import Culprit
+from parity.tracing.bisection import Suspect
 
 # Optimizer -> a recipe that has it, its class in a twin.
 RECIPES = {"rmsprop": "imagenet", "sgd": "imagenet_resnet"}
@@ -42,7 +42,7 @@ RATE, DECAY = 0.01, 0.9
 _STEPS = 2
 
 
-class _Witness(NamedTuple):
+class _LayerTrace(NamedTuple):
     framework: str
     precision: str
     device: str = "cpu"
@@ -52,100 +52,103 @@ class _Witness(NamedTuple):
         return f"{self.framework} in {self.precision}"
 
 
-def update(bench: Bench, subject: Subject, kind: str, averages: bool) -> Culprit | None:
+def update(context: Context, candidate: Candidate, kind: str, averages: bool) -> Suspect | None:
     """What is off in a step on gradients that are given.
 
     Args:
-        bench: the bench.
-        subject: the way to run the net that failed.
+        context: the context.
+        candidate: the way to run the net that failed.
         kind: of optimizer.
         averages: look at the average and not at weights and slots.
     """
-    start = inputs.training_state(bench.spec, load_recipe(RECIPES[kind]), bench.state)
-    gradients = given_gradients(bench)
+    start = inputs.training_state(context.spec, load_recipe(RECIPES[kind]), context.state)
+    gradients = given_gradients(context)
     truth = defined_training.update(start, [gradients], [RATE], [DECAY])
-    reference = _updated(_Witness(JUDGE, "float32"), start, gradients)
-    witnesses = (
-        _Witness(JUDGE, "float64"), _Witness(subject.framework, "float32", subject.device),
+    baseline = _updated(_LayerTrace(REFERENCE, "float32"), start, gradients)
+    layer_traces = (
+        _LayerTrace(REFERENCE, "float64"), _LayerTrace(candidate.framework, "float32",
+        candidate.device),
     )  # fmt: skip
     quantity = "average" if averages else "optimizer"
-    for witness in witnesses:
-        lost = _held(witness, start)
+    for layer_trace in layer_traces:
+        lost = _held(layer_trace, start)
         if lost:
             return lost
-        after = _updated(witness, start, gradients)
-        off: dict[str, Evidence] = {}
+        after = _updated(layer_trace, start, gradients)
+        off: dict[str, Comparison] = {}
         for name, value in _chosen(truth, averages).items():
-            noise = relative_error(reference.tensors[name], value)
-            evidence = _compare(
-                bench, witness, name, after.tensors.get(name), value, noise, quantity
+            noise = relative_error(baseline.tensors[name], value)
+            comparison = _compare(
+                context, layer_trace, name, after.tensors.get(name), value, noise, quantity
             )
-            if not evidence.passed:
-                off[name] = evidence
+            if not comparison.passed:
+                off[name] = comparison
         if off:
             of = _average if averages else _optimizer
-            return of(witness, kind, start, gradients, after, off)
+            return of(layer_trace, kind, start, gradients, after, off)
     return None
 
 
-def given_gradients(bench: Bench) -> State:
-    """Gradients to update on: those of the definition for the bench's batch, as float32."""
+def given_gradients(context: Context) -> State:
+    """Gradients to update on: those of the definition for the context's batch, as float32."""
 
     def upstream(logits: Array) -> Array:
-        return operations.cross_entropy_vjp(1.0, logits, bench.labels, LABEL_SMOOTHING)
+        return operations.cross_entropy_vjp(1.0, logits, context.labels, LABEL_SMOOTHING)
 
-    net = Definition(bench.spec, bench.state)
-    found = net.run(NET, bench.training_pixels, upstream, training=True).parameters
+    net = Definition(context.spec, context.state)
+    found = net.run(NET, context.training_pixels, upstream, training=True).parameters
     return {key: value.astype(np.float32) for key, value in found.items()}
 
 
-def _updated(witness: _Witness, start: TrainingState, gradients: State) -> TrainingState:
-    probe = load_backend(witness.framework).probe
-    return probe.update(start, [gradients], [RATE], [DECAY], witness.precision, witness.device)
+def _updated(layer_trace: _LayerTrace, start: TrainingState, gradients: State) -> TrainingState:
+    probe = load_backend(layer_trace.framework).probe
+    return probe.update(
+        start, [gradients], [RATE], [DECAY], layer_trace.precision, layer_trace.device
+    )
 
 
-def _step(witness: _Witness, start: TrainingState) -> Any:
-    twin = load_backend(witness.framework)
-    group = twin.distributed.join(witness.device)
-    settings = {"precision": witness.precision, "compiled": witness.compiled}
+def _step(layer_trace: _LayerTrace, start: TrainingState) -> Any:
+    twin = load_backend(layer_trace.framework)
+    group = twin.distributed.join(layer_trace.device)
+    settings = {"precision": layer_trace.precision, "compiled": layer_trace.compiled}
     return twin.step.TrainStep(start, group, **settings)
 
 
-def held(framework: str, start: TrainingState) -> Culprit | None:
+def held(framework: str, start: TrainingState) -> Suspect | None:
     """What a step does not hold as the training state has it that it is made from."""
-    return _held(_Witness(framework, "float32"), start)
+    return _held(_LayerTrace(framework, "float32"), start)
 
 
-def _held(witness: _Witness, start: TrainingState) -> Culprit | None:
+def _held(layer_trace: _LayerTrace, start: TrainingState) -> Suspect | None:
     # Does a step begin where it is told to?
-    held = _step(witness, start).read(start.progress).tensors
+    held = _step(layer_trace, start).read(start.progress).tensors
     for name, truth in start.tensors.items():
         found = held.get(name)
         if found is None or not np.array_equal(found, truth):
             found = None if found is None else found.astype(truth.dtype)
-            return Culprit(
+            return Suspect(
                 name, NET, "state that a step starts from", "",
-                sources.in_twin(witness.framework, "step", "TrainStep"),
-                compare_bits(str(witness), name, found, truth),
+                sources.in_twin(layer_trace.framework, "step", "TrainStep"),
+                compare_bits(str(layer_trace), name, found, truth),
                 f"A step does not hold {name} as the training state that it was made from has it.",
             )  # fmt: skip
     return None
 
 
-def judged(framework: str, start: TrainingState) -> Culprit | None:
+def compared(framework: str, start: TrainingState) -> Suspect | None:
     """What a net that a step evaluates has not as the training state has it."""
-    witness = _Witness(framework, "float32")
-    step = _step(witness, start)
+    layer_trace = _LayerTrace(framework, "float32")
+    step = _step(layer_trace, start)
     read_state = load_backend(framework).state.read_state
     for ema, state in ((False, start.weights), (True, start.ema or {})):
         found = read_state(step.predictor(ema).net)
         for name, truth in deployed(start.progress.spec, state)[1].items():
             if not np.array_equal(found[name], truth):
                 kind = "averaged" if ema else "raw"
-                return Culprit(
+                return Suspect(
                     name, NET, "state that is evaluated", "",
                     sources.in_twin(framework, "step", "TrainStep"),
-                    compare_bits(str(witness), name, found[name], truth),
+                    compare_bits(str(layer_trace), name, found[name], truth),
                     f"A step has another {name} evaluated than the {kind} one.",
                 )  # fmt: skip
     return None
@@ -160,22 +163,22 @@ def _chosen(state: TrainingState, averages: bool) -> State:
 
 
 def _optimizer(
-    witness: _Witness, kind: str, start: TrainingState, gradients: State, after: TrainingState,
-    off: dict[str, Evidence],
-) -> Culprit:  # fmt: skip
-    where, evidence = next(iter(off.items()))
+    layer_trace: _LayerTrace, kind: str, start: TrainingState, gradients: State, after:
+    TrainingState, off: dict[str, Comparison],
+) -> Suspect:  # fmt: skip
+    where, comparison = next(iter(off.items()))
     entries = manifest(start.progress.spec)
     trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
     wrong = [key for key in trained if key in off]
-    source = sources.in_twin(witness.framework, "optim", _CLASSES[kind])
+    source = sources.in_twin(layer_trace.framework, "optim", _CLASSES[kind])
     explanation = f"On gradients that are given, {kind} moves {len(off)} tensors wrongly."
     if 0 < len(wrong) < len(trained) and _decays_wrongly(start, gradients, after, wrong):
-        source = sources.in_twin(witness.framework, "step", "TrainStep")
+        source = sources.in_twin(layer_trace.framework, "step", "TrainStep")
         explanation = (
             f"{len(wrong)} tensors, {where} for one, are decayed and should not be, or the "
             "other way round: the optimizer is told wrongly which ones decay."
         )
-    return Culprit(where, NET, kind, "", source, evidence, explanation)
+    return Suspect(where, NET, kind, "", source, comparison, explanation)
 
 
 def _decays_wrongly(
@@ -199,64 +202,66 @@ def _decays_wrongly(
 
 
 def _average(
-    witness: _Witness, kind: str, start: TrainingState, gradients: State, after: TrainingState,
-    off: dict[str, Evidence],
-) -> Culprit:  # fmt: skip
-    where, evidence = next(iter(off.items()))
-    average = _step(witness, start).average
+    layer_trace: _LayerTrace, kind: str, start: TrainingState, gradients: State, after:
+    TrainingState, off: dict[str, Comparison],
+) -> Suspect:  # fmt: skip
+    where, comparison = next(iter(off.items()))
+    average = _step(layer_trace, start).average
     every = average is not None and len(average.averages) == len(start.weights)
     module, definition = ("optim", "Average") if every else ("step", "TrainStep")
     unmoved = [name for name in off if np.array_equal(after.tensors[name], start.tensors[name])]
     explanation = f"{len(off)} of {len(start.weights)} averages do not go their share of the way."
     if len(unmoved) == len(off):
         explanation = f"{len(off)} of {len(start.weights)} averages stay where they were."
-    return Culprit(
+    return Suspect(
         where, NET, "exponential moving average", "",
-        sources.in_twin(witness.framework, module, definition), evidence, explanation,
+        sources.in_twin(layer_trace.framework, module, definition), comparison, explanation,
     )  # fmt: skip
 
 
 # A step of a run
 
 
-def step(bench: Bench, subject: Subject) -> Culprit | None:
+def step(context: Context, candidate: Candidate) -> Suspect | None:
     """What is off in the first steps of the stretch of training, else in the loop around them."""
-    compiled = subject.mode == "graph"
-    reference = _Witness(JUDGE, "float32")
-    judge = _Witness(JUDGE, "float64")
-    candidate = _Witness(subject.framework, "float32", subject.device, compiled)
-    with closing(_batches(bench)) as batches:
+    compiled = candidate.mode == "graph"
+    baseline = _LayerTrace(REFERENCE, "float32")
+    reference = _LayerTrace(REFERENCE, "float64")
+    own_trace = _LayerTrace(candidate.framework, "float32", candidate.device, compiled)
+    with closing(_batches(context)) as batches:
         given = list(islice(batches, _STEPS))
     noise = (
         {name: relative_error(*pair) for name, pair in parts.items()}
-        for parts in _transitions(bench, reference, given)
+        for parts in _transitions(context, baseline, given)
     )
     # Each step when it is asked for: whole steps by definition are what takes the time here.
-    for witness, noises in ((judge, repeat(dict[str, float]())), (candidate, noise)):
-        steps = zip(_transitions(bench, witness, given), noises, strict=False)
+    for layer_trace, noises in ((reference, repeat(dict[str, float]())), (own_trace, noise)):
+        steps = zip(_transitions(context, layer_trace, given), noises, strict=False)
         for number, (parts, usual) in enumerate(steps):
             for name, (found, truth) in parts.items():
                 own = usual.get(name, 0.0)
-                evidence = _compare(bench, witness, name, found, truth, own, "trajectory")
-                if not evidence.passed:
-                    return _part_of_step(bench, witness, given[number], number, name, evidence)
+                comparison = _compare(context, layer_trace, name, found, truth, own, "trajectory")
+                if not comparison.passed:
+                    return _part_of_step(
+                        context, layer_trace, given[number], number, name, comparison
+                    )
     return None
 
 
-def _batches(bench: Bench) -> Generator[TrainingBatch, None, None]:
-    progress = bench.start.progress
+def _batches(context: Context) -> Generator[TrainingBatch, None, None]:
+    progress = context.start.progress
     return load_batches(
-        bench.source, progress.spec, progress.recipe, progress.seed,
+        context.source, progress.spec, progress.recipe, progress.seed,
         first_step=0, last_step=_STEPS,
     )  # fmt: skip
 
 
 def _transitions(
-    bench: Bench, witness: _Witness, batches: Sequence[TrainingBatch]
+    context: Context, layer_trace: _LayerTrace, batches: Sequence[TrainingBatch]
 ) -> Iterator[dict[str, tuple[Array, Array]]]:
     # Of each step: what it is asked for -> what it did from where it was, and what it had to do.
-    own = _step(witness, bench.start)
-    before = bench.start
+    own = _step(layer_trace, context.start)
+    before = context.start
     for batch in batches:
         progress = before.progress
         recipe = progress.recipe
@@ -292,18 +297,23 @@ def _kinds(state: TrainingState) -> dict[str, Array]:
 
 
 def _part_of_step(
-    bench: Bench, witness: _Witness, batch: TrainingBatch, number: int, name: str, found: Evidence
-) -> Culprit:
-    def blamed(operation: str, module: str, definition: str, explanation: str) -> Culprit:
-        source = sources.in_twin(witness.framework, module, definition)
+    context: Context,
+    layer_trace: _LayerTrace,
+    batch: TrainingBatch,
+    number: int,
+    name: str,
+    found: Comparison,
+) -> Suspect:
+    def blamed(operation: str, module: str, definition: str, explanation: str) -> Suspect:
+        source = sources.in_twin(layer_trace.framework, module, definition)
         where = f"{name} of step {number + 1}"
-        return Culprit(where, NET, operation, "", source, found, explanation)
+        return Suspect(where, NET, operation, "", source, found, explanation)
 
     def goes_well(**changes: Any) -> bool:
         # The same step without one of its parts.
         own = batch._replace(**changes)
-        found, truth = next(_transitions(bench, witness, [own]))[name]
-        return _compare(bench, witness, name, found, truth, ROUNDOFF, "trajectory").passed
+        found, truth = next(_transitions(context, layer_trace, [own]))[name]
+        return _compare(context, layer_trace, name, found, truth, ROUNDOFF, "trajectory").passed
 
     if number == 0 and name == "loss":
         if batch.drop_path is not None and goes_well(drop_path=None):
@@ -324,11 +334,13 @@ def _part_of_step(
 
 
 def _compare(
-    bench: Bench, witness: _Witness, where: str, found: Array | None, truth: Array, noise: float,
-    quantity: str,
-) -> Evidence:  # fmt: skip
-    if witness.precision == "float64":
-        return compare_within(str(witness), where, found, truth, ROUNDOFF, ROUNDOFF, quantity)
-    bound = bench.bound(quantity)
+    context: Context, layer_trace: _LayerTrace, where: str, found: Array | None, truth: Array,
+    noise: float, quantity: str,
+) -> Comparison:  # fmt: skip
+    if layer_trace.precision == "float64":
+        return compare_within(str(layer_trace), where, found, truth, ROUNDOFF, ROUNDOFF, quantity)
+    bound = context.bound(quantity)
     noise = bound.noise(noise)
-    return compare_within(str(witness), where, found, truth, noise, bound.factor * noise, quantity)
+    return compare_within(
+        str(layer_trace), where, found, truth, noise, bound.factor * noise, quantity
+    )

@@ -79,7 +79,7 @@ def startup(options: argparse.Namespace) -> Iterator[Race]:
 
 
 def suite(options: argparse.Namespace) -> Iterator[Race]:
-    """One race for each spec: all rungs of the ladder, by mode of MindSpore."""
+    """One race for each spec: all checks of the suite, by mode of MindSpore."""
     for name in options.specs or ["tinynet_digits"]:
         load_spec(name)
         sides = [

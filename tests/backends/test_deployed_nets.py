@@ -14,9 +14,9 @@ from tinynet.net.manifest import StateError
 from tinynet.spec import format_spec, list_specs, load_spec
 
 from parity import inputs
-from parity.context import NOISE_SAMPLES, REFERENCE, Subject
+from parity.context import BASELINE, NOISE_SAMPLES, Candidate
 from parity.distances import compare_values
-from parity.suite import climb
+from parity.suite import run_checks
 from parity.tolerances.calibration import DIRECTORY, find_calibration
 from resnets import small_resnet
 from training_states import SMALL
@@ -56,17 +56,17 @@ def assert_the_same(spec, modes):
     noise = [logits(spec, state, given) for given in (pixels, *samples)]
     folded, weights = fold_batch_norm(spec, state)
     found = {
-        ("torch", "onnx", REFERENCE): logits(folded, weights, pixels),
+        ("torch", "onnx", BASELINE): logits(folded, weights, pixels),
         # Which folds by itself.
-        ("torch predictor", "onnx", REFERENCE): torch_twin.predict.Predictor(spec, state)(pixels),
+        ("torch predictor", "onnx", BASELINE): torch_twin.predict.Predictor(spec, state)(pixels),
     }
     for mode in modes:
         predict = mindspore_twin.predict.Predictor(spec, state, mode=mode)
-        found["mindspore predictor", "logits", Subject("mindspore", mode)] = predict(pixels)
-    for (name, quantity, subject), given in found.items():
-        limit = bound(subject.setting, quantity, spec)
-        evidence = compare_values(name, "logits", given, truth, noise, limit)
-        assert evidence.passed, (str(subject), evidence)
+        found["mindspore predictor", "logits", Candidate("mindspore", mode)] = predict(pixels)
+    for (name, quantity, candidate), given in found.items():
+        limit = bound(candidate.setting, quantity, spec)
+        comparison = compare_values(name, "logits", given, truth, noise, limit)
+        assert comparison.passed, (str(candidate), comparison)
 
 
 @pytest.mark.parametrize("spec", SMALL_NETS, ids=lambda spec: spec.name)
@@ -106,18 +106,18 @@ def test_a_predictor_folds_what_it_is_given_and_what_is_written_into_it(framewor
     np.testing.assert_array_equal(predict(pixels), answers)
 
 
-def climbed(spec, state=None, levels=FORWARD):
-    report = climb(spec, state, levels=levels)
-    return report, {rung.name: rung for rung in report.rungs}
+def ran(spec, state=None, checks=FORWARD):
+    report = run_checks(spec, state, checks=checks)
+    return report, {check.name: check for check in report.checks}
 
 
 @pytest.mark.parametrize("spec", SMALL_NETS, ids=lambda spec: spec.name)
 def test_a_folded_net_climbs_the_ladder(spec):
-    report, rungs = climbed(folded_spec(spec))
-    assert [name for name, rung in rungs.items() if not rung.passed] == []
-    assert not any(rung.skipped for rung in rungs.values())
+    report, checks = ran(folded_spec(spec))
+    assert [name for name, check in checks.items() if not check.passed] == []
+    assert not any(check.skipped for check in checks.values())
     assert report.passed
-    places = {item.where for item in rungs["layers-isolated"].evidence}
+    places = {item.where for item in checks["layers-isolated"].comparisons}
     assert not any(".bn" in f".{place}" for place in places)
     assert any("conv" in place for place in places)
 
@@ -125,9 +125,9 @@ def test_a_folded_net_climbs_the_ladder(spec):
 def test_what_has_no_batch_norm_is_not_trained():
     trained = ("loss", "gradients-isolated", "gradients-chained", "statistics", "optimizer", "ema",
                "trajectory", "resume")  # fmt: skip
-    _, rungs = climbed(folded_spec(SMALL), levels=("logits", *trained))
-    assert {name for name, rung in rungs.items() if rung.skipped} == set(trained)
-    assert "for inference only" in rungs["loss"].skipped
+    _, checks = ran(folded_spec(SMALL), checks=("logits", *trained))
+    assert {name for name, check in checks.items() if check.skipped} == set(trained)
+    assert "for inference only" in checks["loss"].skipped
 
 
 def test_both_exporters_write_it(tmp_path):

@@ -6,20 +6,20 @@ from tinynet.formula.frontier import load_frontier, non_dominated
 from tinynet.formula.tiny import fit, tiny_formula
 from tinynet.spec import SPEC_DIRECTORY, load_spec
 
-from parity.context import subjects_of
+from parity.context import candidates_of
 from parity.report.text import format_report
-from parity.suite import climb
+from parity.suite import run_checks
 
 FRONTIER = load_frontier("released")
-RUNGS = ("spec", "parameters", "logits")
+CHECKS = ("spec", "parameters", "logits")
 GIANT = sorted((SPEC_DIRECTORY / "giant").glob("*.json"))
 
 
 def check(spec):
-    report = climb(spec, levels=RUNGS, subjects=subjects_of("mindspore", ("pynative",)))
+    report = run_checks(spec, checks=CHECKS, candidates=candidates_of("mindspore", ("pynative",)))
     assert report.passed, format_report(report)
-    assert [rung.name for rung in report.rungs] == list(RUNGS)
-    assert all(rung.evidence for rung in report.rungs)
+    assert [check.name for check in report.checks] == list(CHECKS)
+    assert all(check.comparisons for check in report.checks)
 
 
 # All 73 from 20M to 380M: docs/formula.md tells how.

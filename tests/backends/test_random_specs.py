@@ -32,9 +32,9 @@ from tinynet.utils.random_numbers import normal
 
 import mindspore_impl.model
 import torch_impl.model
-from parity.context import subjects_of
+from parity.context import candidates_of
 from parity.report.text import format_report
-from parity.suite import climb
+from parity.suite import run_checks
 from random_specs import nets, resnets, specs
 
 # Spread, so that several processes share them.
@@ -157,10 +157,12 @@ BACKWARD = ("loss", "gradients-isolated", "gradients-chained", "statistics")
 SAMPLES = 4
 
 
-def assert_alike(spec, levels):
-    """Climbs some rungs; a failure shows the net as a file that the command takes."""
-    report = climb(spec, levels=levels, subjects=subjects_of(modes=["pynative"]), calibrations=None)
-    assert all(rung.evidence for rung in report.rungs)
+def assert_alike(spec, checks):
+    """Climbs some checks; a failure shows the net as a file that the command takes."""
+    report = run_checks(
+        spec, checks=checks, candidates=candidates_of(modes=["pynative"]), calibrations=None
+    )
+    assert all(check.comparisons for check in report.checks)
     if not report.passed:
         # Raised, since pytest indents what an assert says.
         text = f"{format_report(report)}\nfor parity.py --spec:\n{format_spec(spec)}"
@@ -193,13 +195,13 @@ def wrong_eps():
 
 
 def test_a_failure_shrinks_to_the_smallest_net_that_shows_it(tmp_path, run_script):
-    climbed = []
+    ran = []
 
     @seed(1)
     @settings(report_multiple_bugs=False)
     @given(nets())
     def holds(spec):
-        climbed.append(spec)
+        ran.append(spec)
         assert_alike(spec, ["layers-isolated"])
 
     path = tmp_path / "shrunk.json"
@@ -220,7 +222,7 @@ def test_a_failure_shrinks_to_the_smallest_net_that_shows_it(tmp_path, run_scrip
             head=Head(1),
             preprocessing=Preprocessing((0.5,), (0.25,)),
         )
-        assert max(len(spec.blocks()) for spec in climbed) > 1
+        assert max(len(spec.blocks()) for spec in ran) > 1
         # What is printed is a file for the command, which finds the fault in it.
         path.write_text(shown[1])
         assert run_script(*command)[0] == 1

@@ -61,7 +61,7 @@ def test_torch_answers_as_torchvision(name, loaded):
     assert math.isclose(np.sqrt(np.mean(logits**2)), golden["rms"], rel_tol=EXACT)
 
 
-@pytest.mark.parametrize("subject", [REFERENCE, PYNATIVE], ids=str)
+@pytest.mark.parametrize("candidate", [REFERENCE, PYNATIVE], ids=str)
 @pytest.mark.parametrize("name", GOLDEN)
 def test_float32_is_within_the_calibrated_bound_of_torchvision(name, subject, loaded):
     spec, golden = load_spec(name), GOLDEN[name]

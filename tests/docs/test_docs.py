@@ -260,7 +260,7 @@ def test_input_sides_in_the_rounding_table():
     assert ", ".join(map(str, sides)) in (ROOT / "docs/spec.md").read_text()
 
 
-# The ladder
+# The suite
 
 
 def test_every_rung_is_explained_in_order():
@@ -270,11 +270,11 @@ def test_every_rung_is_explained_in_order():
 
 
 def test_bounds_are_the_ones_in_force():
-    from parity.context import subjects_of
+    from parity.context import candidates_of
     from parity.tolerances.bounds import BOUNDS
     from parity.tolerances.calibration import factor, find_calibration
 
-    found = [find_calibration(subject.setting) for subject in subjects_of()]
+    found = [find_calibration(candidate.setting) for candidate in candidates_of()]
     expected = [
         [name, f"{bound.factor:g}", f"{bound.floor:,.0f}"]
         + [

@@ -18,10 +18,10 @@ import torch_impl.operators
 from parity.audit import run
 from parity.audit.compare import format_comparison, pair_rows
 from parity.audit.formulas import NONE
+from parity.audit.harness import OperatorComparison
 from parity.audit.page import HEADS, operator_rows, render_comparison
 from parity.audit.results import DIRECTORY, Audit, Row, load_audit, save_audit
 from parity.audit.run import OPERATORS, audit
-from parity.audit.stand import Comparison
 
 ROOT = Path(__file__).parents[2]
 FILES = {path.name.partition("-")[0]: path for path in DIRECTORY.glob("*-cpu.json")}
@@ -246,7 +246,9 @@ def test_operators_and_sizes_do_not_change_each_others_numbers():
 
 
 def comparison(found, truth, terms):
-    return Comparison("y", "x (2,)", *(np.array(v, np.float64) for v in (found, truth, terms)))
+    return OperatorComparison(
+        "y", "x (2,)", *(np.array(v, np.float64) for v in (found, truth, terms))
+    )
 
 
 def test_a_unit_is_a_rounding_of_the_terms():

@@ -1,4 +1,4 @@
-"""Calibrations: what is drawn from climbs, kept in files, and held against fresh seeds."""
+"""Calibrations: what is drawn from runs, kept in files, and held against fresh seeds."""
 
 import dataclasses
 import json
@@ -9,9 +9,9 @@ import pytest
 from tinynet.spec import format_spec, list_specs, load_spec
 from tinynet.utils.strict_json import DocumentError
 
-from parity.context import REFERENCE, subjects_of
+from parity.context import BASELINE, candidates_of
 from parity.faults.planting import SPECS
-from parity.results import Evidence
+from parity.results import Comparison
 from parity.tolerances.bounds import BOUNDS, ROUNDOFF
 from parity.tolerances.calibration import (
     DIRECTORY,
@@ -43,16 +43,16 @@ SMALL = SPECS["small"]
 SETTING = Setting("mindspore", "2.10.0", "cpu", "float32", "pynative")
 
 
-def evidence(error, noise, where="bn1", quantity="layer", kind="value"):
-    return Evidence("mindspore pynative", where, error, math.inf, noise, kind, "", quantity)
+def comparison(error, noise, where="bn1", quantity="layer", kind="value"):
+    return Comparison("mindspore pynative", where, error, math.inf, noise, kind, "", quantity)
 
 
 def trial(seed, *pairs, **named):
-    return Trial(SMALL, seed, tuple(evidence(error, noise, **named) for error, noise in pairs))
+    return Trial(SMALL, seed, tuple(comparison(error, noise, **named) for error, noise in pairs))
 
 
 def drawn(trials, setting=SETTING):
-    noise = measure_noise(REFERENCE.setting, trials, "a command")
+    noise = measure_noise(BASELINE.setting, trials, "a command")
     return calibrate(setting, noise, trials, "a command")
 
 
@@ -78,7 +78,7 @@ def test_factors_have_two_digits_rounded_up_and_are_at_least_two(largest, expect
 
 
 def test_luck_is_not_counted_as_noise():
-    # The usual noise is 1e-6; in one climb the reference came out nearly right.
+    # The usual noise is 1e-6; in one run the baseline came out nearly right.
     found = drawn([trial(0, (1e-6, 1e-6)), trial(1, (1e-6, 1e-6)), trial(2, (1e-6, 1e-7))])
     assert found.multiples["layer"].largest == 1.0
     bound = found.bound("layer", SMALL)
@@ -90,7 +90,7 @@ def test_luck_is_not_counted_as_noise():
 def test_noise_of_a_coarser_precision_is_scaled():
     coarse = SETTING._replace(precision="bfloat16")
     times = 2.0**16
-    noise = measure_noise(REFERENCE.setting, [trial(0, (1e-6, 1e-6))], "a command")
+    noise = measure_noise(BASELINE.setting, [trial(0, (1e-6, 1e-6))], "a command")
     found = calibrate(coarse, noise, [trial(0, (3e-6 * times, 1e-6 * times))], "a command")
     assert found.multiples["layer"].largest == 3.0
     assert found.bound("layer", SMALL).noise(0.0, "bn1") == pytest.approx(1e-6 * times)
@@ -113,7 +113,7 @@ def test_a_climb_with_a_fault_calibrates_nothing(bad):
 
 def test_nothing_compared_calibrates_nothing():
     with pytest.raises(CalibrationError, match="nothing was compared"):
-        drawn([Trial(SMALL, 0, (Evidence("mindspore", "bn1", 0.0, 0.0, kind="bits"),))])
+        drawn([Trial(SMALL, 0, (Comparison("mindspore", "bn1", 0.0, 0.0, kind="bits"),))])
 
 
 def test_what_changed_is_told():
@@ -139,7 +139,7 @@ def test_a_calibration_that_is_extended_is_that_of_all_climbs():
     first = [trial(0, (1.5e-6, 1e-6)), trial(1, (1.8e-6, 1e-6))]
     second = [other_trial(0, (2.5e-6, 1e-6))]
     before = drawn(first)
-    noise = extend_noise(before.noise, measure_noise(REFERENCE.setting, second, "another"))
+    noise = extend_noise(before.noise, measure_noise(BASELINE.setting, second, "another"))
     found = extend_calibration(before, calibrate(SETTING, noise, second, "another"))
     whole = drawn([*first, *second])
     assert found.noise.noise == whole.noise.noise
@@ -154,13 +154,13 @@ def test_a_calibration_that_is_extended_is_that_of_all_climbs():
 def test_what_was_calibrated_stays_when_a_calibration_is_extended():
     before = drawn([trial(0, (1.8e-6, 1e-6))])
     again = [trial(0, (1e-6, 4e-6)), trial(1, (1e-6, 4e-6))]
-    more = measure_noise(REFERENCE.setting, again, "another")
+    more = measure_noise(BASELINE.setting, again, "another")
     assert extend_noise(before.noise, more) == before.noise  # the place was known
     found = extend_calibration(before, calibrate(SETTING, before.noise, again, "another"))
     assert found.multiples["layer"].largest == 1.8
     assert found.multiples["layer"].compared == 3
     places = [trial(0, (1e-6, 3e-6), where="bn2")]
-    noise = extend_noise(before.noise, measure_noise(REFERENCE.setting, places, "another"))
+    noise = extend_noise(before.noise, measure_noise(BASELINE.setting, places, "another"))
     assert noise.noise[SMALL.sha256] == {"layer": {"bn1": 1e-6, "bn2": 3e-6}}
 
 
@@ -177,7 +177,7 @@ def test_a_calibration_comes_back_from_its_file(tmp_path):
     path = kept(tmp_path, calibration)
     assert path.name == "mindspore-2.10.0-cpu-float32-pynative.json"
     assert load_calibration(path) == calibration == find_calibration(SETTING, tmp_path)
-    assert find_noise(REFERENCE.setting, tmp_path) == calibration.noise
+    assert find_noise(BASELINE.setting, tmp_path) == calibration.noise
     assert stored_noise(SMALL, "layer", "bn1", tmp_path) == 1e-6
     assert stored_noise(SMALL, "layer", "bn2", tmp_path) is None
     assert find_calibration(SETTING._replace(version="2.11.0"), tmp_path) is None
@@ -208,17 +208,17 @@ def test_a_file_that_is_no_calibration_is_refused(tmp_path):
 # What is shipped
 
 
-@pytest.mark.parametrize("subject", [REFERENCE, *subjects_of()], ids=str)
-def test_every_way_to_run_on_a_cpu_is_calibrated(subject):
-    found = find_calibration(subject.setting)
+@pytest.mark.parametrize("candidate", [BASELINE, *candidates_of()], ids=str)
+def test_every_way_to_run_on_a_cpu_is_calibrated(candidate):
+    found = find_calibration(candidate.setting)
     assert found is not None
     # Each limit holds for something that was measured.
     assert set(found.multiples) == set(BOUNDS)
-    assert found.reference == REFERENCE.setting
+    assert found.baseline == BASELINE.setting
 
 
 def test_the_noise_of_every_shipped_spec_is_stored():
-    noise = load_noise(DIRECTORY / REFERENCE.setting.noise_name)
+    noise = load_noise(DIRECTORY / BASELINE.setting.noise_name)
     small = [SPECS[kind] for kind in ("basic", "bottleneck")]
     calibrated = [*map(load_spec, list_specs()), *small]
     assert set(noise.seeds) == {spec.name for spec in calibrated}
@@ -246,11 +246,11 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
     assert (status, result["climbs"]) == (0, 1)
     assert result["changes"] == ["there was none before"]
     assert all(2 <= f <= BOUNDS[quantity].factor for quantity, f in result["factors"].items())
-    # Once more from what was kept: nothing is climbed, and nothing changes.
+    # Once more from what was kept: nothing is run, and nothing changes.
     status, out, _ = run_script("parity", *arguments, "--keep", tmp_path / "kept", "--noise")
     assert status == 0
     assert "changes:\n  none" in out
-    # Seeds that were climbed already, so that no chance is in the test.
+    # Seeds that were run already, so that no chance is in the test.
     status, out, _ = run_script("parity", *arguments, "--check", "--json")
     (result,) = json.loads(out)
     assert (status, result["climbs"], result["false_alarms"]) == (0, 1, [])
@@ -260,11 +260,11 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
     found = load_calibration(folder / SETTING.file_name)
     as_good = {quantity: m._replace(largest=1.0) for quantity, m in found.multiples.items()}
     save_calibration(dataclasses.replace(found, multiples=as_good), folder)
-    levels = ("--levels", "layers-isolated,layers-chained,logits")
-    status, out, _ = run_script("parity", *arguments, "--check", *levels, "--json")
+    checks = ("--levels", "layers-isolated,layers-chained,logits")
+    status, out, _ = run_script("parity", *arguments, "--check", *checks, "--json")
     (result,) = json.loads(out)
     assert status == 1
-    assert {alarm["subject"] for alarm in result["false_alarms"]} >= {"mindspore pynative"}
+    assert {alarm["candidate"] for alarm in result["false_alarms"]} >= {"mindspore pynative"}
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def compare(run_script):
 
 
 def failed(found):
-    """Which rungs failed, each with the place of its first failure."""
-    rungs = [rung for rung in found["rungs"] if not rung["passed"]]
-    return {rung["name"]: rung["failures"][0]["where"] for rung in rungs}
+    """Which checks failed, each with the place of its first failure."""
+    checks = [check for check in found["checks"] if not check["passed"]]
+    return {check["name"]: check["failures"][0]["where"] for check in checks}
 
 
 @pytest.mark.parametrize("pair", [(".pth", ".ckpt"), (".ckpt", ".safetensors")])
@@ -70,7 +70,7 @@ def test_the_tensor_that_differs_most_is_named_first(files, tmp_path, compare):
     other[KEY].flat[3] += 1
     save_checkpoint(paths[1], Checkpoint(other, SMALL))
     status, found = compare(*paths)
-    (_, tensors) = found["rungs"]
+    (_, tensors) = found["checks"]
     assert (status, found["same"]) == (1, False)
     assert [item["where"] for item in tensors["failures"]] == [KEY, "conv_stem.weight"]
     assert "by at most 1" in tensors["failures"][0]["note"]
@@ -175,7 +175,7 @@ def runs(tmp_path_factory):
 
 def test_a_run_in_two_formats(runs, compare):
     status, found = compare(runs / "run.pth", runs / "run.ckpt")
-    compared = found["rungs"][1]["compared"]
+    compared = found["checks"][1]["compared"]
     assert (status, compared) == (0, len(run_state("rmsprop", ema=True).tensors))
 
 
@@ -193,7 +193,7 @@ def test_a_run_and_its_weights(runs, compare):
 
 def test_the_average_of_a_run(runs, compare):
     status, found = compare(runs / "run.pth", runs / "run.ckpt", "--ema")
-    assert (status, found["rungs"][1]["compared"]) == (0, len(initial_state(SMALL, 0)))
+    assert (status, found["checks"][1]["compared"]) == (0, len(initial_state(SMALL, 0)))
 
 
 # What cannot be said

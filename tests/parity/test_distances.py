@@ -13,8 +13,8 @@ def test_the_share_of_numbers_that_differ(dtype):
     assert compare_bits("a", "b", found.T, truth.T).error == 0.0  # as it lies in memory or not
     found[1, 1] = 1
     found[3, 0] = 1
-    evidence = compare_bits("a", "b", found, truth)
-    assert (evidence.error, evidence.passed) == (0.25, False)
+    comparison = compare_bits("a", "b", found, truth)
+    assert (comparison.error, comparison.passed) == (0.25, False)
 
 
 def test_bits_and_not_values_are_compared():
@@ -24,5 +24,5 @@ def test_bits_and_not_values_are_compared():
 
 
 def test_another_type_is_no_copy():
-    evidence = compare_bits("a", "b", np.zeros(2, "f8"), np.zeros(2, "f4"))
-    assert (evidence.error, evidence.note) == (math.inf, "float64, expected float32")
+    comparison = compare_bits("a", "b", np.zeros(2, "f8"), np.zeros(2, "f4"))
+    assert (comparison.error, comparison.note) == (math.inf, "float64, expected float32")

@@ -14,34 +14,36 @@ from tinynet.spec import format_spec
 
 from parity.faults.planting import SPECS
 from parity.known_differences import load_known_differences
-from parity.results import Evidence, Report, Rung, report_document
-from parity.suite import LEVELS
+from parity.results import CheckResult, Comparison, Report, report_document
+from parity.suite import CHECKS
 
 ROOT = Path(__file__).parents[2]
-PASSES = Evidence("mindspore pynative", "bn1", 2e-7, 2e-6, 1e-7)
-FAILS = Evidence("mindspore graph", "classifier", 3e-6, 2e-6, 1e-7)
+PASSES = Comparison("mindspore pynative", "bn1", 2e-7, 2e-6, 1e-7)
+FAILS = Comparison("mindspore graph", "classifier", 3e-6, 2e-6, 1e-7)
 ENTRY = {
     "id": "exp",
     "spec": "tinynet_e",
-    "rung": "logits",
+    "check": "logits",
     "where": "classifier",
-    "subject": "mindspore *",
+    "candidate": "mindspore *",
     "bound": {"noise": 50},
     "reason": "exp is an approximation there",
     "link": "https://example.org/issues/7",
 }
-GONE = {**ENTRY, "rung": "onnx", "where": "*", "subject": "*", "bound": "not climbed"}
+GONE = {**ENTRY, "check": "onnx", "where": "*", "candidate": "*", "bound": "not climbed"}
 
 
-def report(evidence=(), skipped=(), without=(), spec="tinynet_e"):
-    """A report in which all passed but for what is given, by rung."""
-    evidence = dict(evidence)
-    rungs = []
-    for name, level in LEVELS.items():
+def report(comparisons=(), skipped=(), without=(), spec="tinynet_e"):
+    """A report in which all passed but for what is given, by check."""
+    comparisons = dict(comparisons)
+    checks = []
+    for name, definition in CHECKS.items():
         reason = f"no {name} here" if name in skipped else ""
-        found = () if reason else evidence.get(name, (PASSES,))
-        rungs.append(Rung(name, level.title, level.unit, "", found, 0.5, skipped=reason))
-    kept = tuple(rung for rung in rungs if rung.name not in without)
+        found = () if reason else comparisons.get(name, (PASSES,))
+        checks.append(
+            CheckResult(name, definition.title, definition.unit, "", found, 0.5, skipped=reason)
+        )
+    kept = tuple(check for check in checks if check.name not in without)
     return Report(spec, "made from seed 0", "", kept, {"torch": "2.13.0"}, 9.0)
 
 
@@ -78,7 +80,7 @@ def test_every_rung_passed(gate):
     status, out, _ = gate(report())
     assert status == 0
     assert json.loads(out) == {
-        "passed": True, "specs": ["tinynet_e"], "rungs": len(LEVELS),
+        "passed": True, "specs": ["tinynet_e"], "checks": len(CHECKS),
         "failures": [], "known": [], "stale": [],
     }  # fmt: skip
 
@@ -88,7 +90,7 @@ def test_a_known_difference_within_its_bound_passes_and_is_named(gate):
     found = json.loads(out)
     assert (status, found["failures"]) == (0, [])
     (known,) = found["known"]
-    assert (known["rung"], known["ids"]) == ("logits", ["exp"])
+    assert (known["check"], known["ids"]) == ("logits", ["exp"])
 
 
 @pytest.mark.parametrize("how", ["skipped", "without"])
@@ -101,30 +103,30 @@ def test_a_rung_that_is_listed_as_not_climbed_passes(how, gate):
     [({"noise": 30}, 0), ({"noise": 29}, 1), ({"error": 3e-6}, 0), ({"error": 2.9e-6}, 1)],
 )
 def test_a_bound_counts_noise_or_the_rungs_own_unit(bound, status, gate):
-    evidence = {"logits": (dataclasses.replace(FAILS, error=30 * FAILS.noise),)}
-    assert gate(report(evidence), known=[{**ENTRY, "bound": bound}])[0] == status
+    comparison = {"logits": (dataclasses.replace(FAILS, error=30 * FAILS.noise),)}
+    assert gate(report(comparison), known=[{**ENTRY, "bound": bound}])[0] == status
 
 
 def test_a_place_with_brackets_is_no_pattern(gate):
-    failure = Evidence("layer table", "stages[1].repeats", 0.5, 0.0)
-    entry = {**ENTRY, "rung": "spec", "where": failure.where, "bound": {"error": 0.5}}
-    assert gate(report({"spec": (failure,)}), known=[{**entry, "subject": "*"}])[0] == 0
+    failure = Comparison("layer table", "stages[1].repeats", 0.5, 0.0)
+    entry = {**ENTRY, "check": "spec", "where": failure.where, "bound": {"error": 0.5}}
+    assert gate(report({"spec": (failure,)}), known=[{**entry, "candidate": "*"}])[0] == 0
 
 
 # What fails
 
 
-@pytest.mark.parametrize("rung", LEVELS)
-def test_each_rung_must_have_passed(rung, gate):
+@pytest.mark.parametrize("check", CHECKS)
+def test_each_rung_must_have_passed(check, gate):
     for bad in (
-        report({rung: (PASSES, FAILS)}),
-        report({rung: ()}),
-        report(skipped=[rung]),
-        report(without=[rung]),
+        report({check: (PASSES, FAILS)}),
+        report({check: ()}),
+        report(skipped=[check]),
+        report(without=[check]),
     ):
         status, out, _ = gate(bad)
         (failure,) = json.loads(out)["failures"]
-        assert (status, failure["rung"]) == (1, rung)
+        assert (status, failure["check"]) == (1, check)
 
 
 def test_an_error_without_a_number_is_never_excused(gate):
@@ -136,11 +138,11 @@ def test_an_error_without_a_number_is_never_excused(gate):
     "elsewhere",
     [
         {"spec": "tinynet_d"},
-        {"rung": "loss"},
+        {"check": "loss"},
         {"where": "classifier.*"},
-        {"subject": "mindspore pynative"},
+        {"candidate": "mindspore pynative"},
         {"bound": {"noise": 29}},
-        {"bound": "not climbed", "where": "*", "subject": "*"},
+        {"bound": "not climbed", "where": "*", "candidate": "*"},
     ],
     ids=str,
 )
@@ -149,8 +151,8 @@ def test_an_entry_excuses_nothing_elsewhere(elsewhere, gate):
 
 
 def test_one_failure_that_is_not_excused_is_enough(gate):
-    evidence = {"logits": (FAILS, dataclasses.replace(FAILS, where="conv_head"))}
-    status, out, _ = gate(report(evidence), known=[ENTRY])
+    comparison = {"logits": (FAILS, dataclasses.replace(FAILS, where="conv_head"))}
+    status, out, _ = gate(report(comparison), known=[ENTRY])
     assert status == 1
     assert json.loads(out)["failures"][0]["message"].startswith("conv_head (mindspore graph)")
 
@@ -170,11 +172,11 @@ def test_each_report_must_have_every_rung(gate):
 
 def test_what_to_look_at_stands_first(gate):
     bad = report({"layers-chained": (PASSES, FAILS)}, skipped=["onnx"])
-    entry = {**ENTRY, "rung": "layers-chained", "bound": {"noise": 29}}
-    _, out, _ = gate(bad, known=[entry, {**GONE, "id": "old", "rung": "resume"}], options=())
+    entry = {**ENTRY, "check": "layers-chained", "bound": {"noise": 29}}
+    _, out, _ = gate(bad, known=[entry, {**GONE, "id": "old", "check": "resume"}], options=())
     lines = [line.strip() for line in out.splitlines() if line]
     assert lines == [
-        f"FAILED  1 reports, {len(LEVELS)} rungs: {len(LEVELS) - 2} passed, 2 failed; "
+        f"FAILED  1 reports, {len(CHECKS)} rungs: {len(CHECKS) - 2} passed, 2 failed; "
         "1 known differences match nothing",
         "look first at tinynet_e, rung layers-chained",
         "Each layer within the whole net; in relative rms error",
@@ -198,13 +200,13 @@ def broken(**fields):
     return {**report_document(report()), **fields}
 
 
-def with_rung(**fields):
+def with_check(**fields):
     document = report_document(report())
-    document["rungs"][5] |= fields
+    document["checks"][5] |= fields
     return document
 
 
-FAILURE = report_document(report({"spec": (FAILS,)}))["rungs"][0]["worst"]
+FAILURE = report_document(report({"spec": (FAILS,)}))["checks"][0]["worst"]
 
 
 @pytest.mark.parametrize(
@@ -212,17 +214,17 @@ FAILURE = report_document(report({"spec": (FAILS,)}))["rungs"][0]["worst"]
     [
         ({}, 'the key "report_version" is missing, expected 1, that of the reports'),
         (broken(report_version=0), "report_version is 0, expected 1, that of the reports"),
-        (broken(rungs=[]), "rungs is [], expected at least one rung"),
-        (broken(rungs=broken()["rungs"] * 2), "rungs has spec 2 times, expected once"),
+        (broken(checks=[]), "rungs is [], expected at least one rung"),
+        (broken(checks=broken()["checks"] * 2), "rungs has spec 2 times, expected once"),
         (broken(passed=False), "passed is False, expected True, as the numbers under it say"),
-        (with_rung(passed=False), "rungs[5].passed is False, expected True"),
-        (with_rung(failed=1), "rungs[5].failed is 1, expected 0"),
-        (with_rung(failures=[FAILURE]), "rungs[5].failed is 0, expected 1"),
-        (with_rung(worst=FAILURE), "rungs[5].failed is 0, expected 1"),
-        (with_rung(compared=0), "rungs[5].compared > 0 is False, expected True"),
-        (with_rung(worst=None), "rungs[5].passed is True, expected False"),
-        (with_rung(skipped="no time"), "rungs[5].compared > 0 is True, expected False"),
-        (with_rung(name="logic"), "has a rung logic, expected some of spec, parameters"),
+        (with_check(passed=False), "checks[5].passed is False, expected True"),
+        (with_check(failed=1), "checks[5].failed is 1, expected 0"),
+        (with_check(failures=[FAILURE]), "checks[5].failed is 0, expected 1"),
+        (with_check(worst=FAILURE), "checks[5].failed is 0, expected 1"),
+        (with_check(compared=0), "checks[5].compared > 0 is False, expected True"),
+        (with_check(worst=None), "checks[5].passed is True, expected False"),
+        (with_check(skipped="no time"), "checks[5].compared > 0 is True, expected False"),
+        (with_check(name="logic"), "has a rung logic, expected some of spec, parameters"),
         (broken(spec="tinynet_d"), "no report is about tinynet_e"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -238,7 +240,7 @@ def test_a_report_that_cannot_be_judged_is_status_2(document, message, gate):
     [
         ({"why": "?"}, 'unknown key "why" in difference[0], expected one of id, spec, rung'),
         *(({key: None}, f'the key "{key}" is missing in difference[0]') for key in ENTRY),
-        ({"rung": "logic"}, "difference[0].rung is 'logic', expected one of spec, parameters"),
+        ({"check": "logic"}, "difference[0].rung is 'logic', expected one of spec, parameters"),
         ({"id": "two words"}, 'difference[0].id is "two words", expected a name without spaces'),
         ({"reason": ""}, 'difference[0].reason is "", expected a text'),
         ({"link": "ask me"}, 'difference[0].link is "ask me", expected an address'),
@@ -320,10 +322,10 @@ def test_the_gate_climbs_every_rung_by_itself(tmp_path, run_script):
     assert status == 0, out
     assert (
         out.splitlines()[-1]
-        == f"PASSED  1 reports, {len(LEVELS)} rungs: {len(LEVELS)} passed, 0 failed"
+        == f"PASSED  1 reports, {len(CHECKS)} rungs: {len(CHECKS)} passed, 0 failed"
     )
     (suite,) = check_junit(junit)
-    assert [case.get("name") for case in suite.iter("testcase")] == list(LEVELS)
+    assert [case.get("name") for case in suite.iter("testcase")] == list(CHECKS)
     # And what it wrote can be judged again.
     written = reports / "small" / "parity.json"
     assert run_script("parity", "gate", "--specs", path, "--from", written)[0] == 0
@@ -375,13 +377,13 @@ def check_junit(path):
 def test_junit_of_a_gate(gate, tmp_path):
     junit = tmp_path / "junit.xml"
     noisy = dataclasses.replace(FAILS, note="\x1b[31m<broken> & torn\x00")
-    evidence = {"layers-chained": (FAILS,), "logits": (noisy,)}
-    known = [{**ENTRY, "rung": "layers-chained"}, {**ENTRY, "id": "old", "rung": "loss"}]
-    gate(report(evidence, skipped=["onnx"]), known=known, options=("--junit", junit))
+    comparison = {"layers-chained": (FAILS,), "logits": (noisy,)}
+    known = [{**ENTRY, "check": "layers-chained"}, {**ENTRY, "id": "old", "check": "loss"}]
+    gate(report(comparison, skipped=["onnx"]), known=known, options=("--junit", junit))
     suite, stale = check_junit(junit)
     assert {p.get("name"): p.get("value") for p in suite.iter("property")}["torch"] == "2.13.0"
     cases = {case.get("name"): case for case in suite.iter("testcase")}
-    assert list(cases) == list(LEVELS)
+    assert list(cases) == list(CHECKS)
     assert cases["loss"].find("*") is None
     assert cases["layers-chained"].find("skipped").get("message").startswith("known difference exp")
     assert cases["onnx"].find("failure").get("message") == "not climbed: no onnx here"
@@ -397,8 +399,8 @@ def test_junit_of_a_gate(gate, tmp_path):
 def test_junit_of_a_ladder(tmp_path, run_script):
     path, junit = tmp_path / "small.json", tmp_path / "junit.xml"
     path.write_text(format_spec(SPECS["small"]))
-    levels = ("--levels", "spec,parameters", "--modes", "pynative", "--json")
-    status, _, _ = run_script("parity", "--spec", path, *levels, "--junit", junit)
+    checks = ("--levels", "spec,parameters", "--modes", "pynative", "--json")
+    status, _, _ = run_script("parity", "--spec", path, *checks, "--junit", junit)
     (suite,) = check_junit(junit)
     assert status == 0
     assert [case.get("name") for case in suite.iter("testcase")] == ["spec", "parameters"]
@@ -408,13 +410,13 @@ def test_junit_of_a_ladder(tmp_path, run_script):
 
 
 def test_the_list_of_this_project_is_one():
-    load_known_differences(ROOT / "tests" / "known_differences.toml", LEVELS)
+    load_known_differences(ROOT / "tests" / "known_differences.toml", CHECKS)
 
 
 def test_the_list_that_the_docs_show_is_one(tmp_path):
     page = (ROOT / "docs" / "ci.md").read_text()
     shown = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "known.toml").write_text(shown[1])
-    in_bounds, not_climbed = load_known_differences(tmp_path / "known.toml", LEVELS)
+    in_bounds, not_run = load_known_differences(tmp_path / "known.toml", CHECKS)
     assert (in_bounds.unit, in_bounds.bound) == ("noise", 12.0)
-    assert not_climbed.is_about_rung("my_net", "trajectory")
+    assert not_run.is_about_check("my_net", "trajectory")

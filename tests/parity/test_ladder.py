@@ -1,7 +1,7 @@
-"""The first proof: every rung passes for every member.
+"""The first proof: every check passes for every member.
 
-Compiling graphs takes half of the time, so here only two members climb in graph mode as well, one
-of each padding and activation; `make parity` climbs with all eight in both modes.
+Compiling graphs takes half of the time, so here only two members run in graph mode as well, one
+of each padding and activation; `make parity` runs with all eight in both modes.
 """
 
 import json
@@ -13,7 +13,7 @@ MEMBERS = [
     "tinynet_a", "efficientnet_b0", "tinynet_b", "efficientnet_lite0",
     "tinynet_c", "tinynet_d", "tinynet_e", "tinynet_digits",
 ]  # fmt: skip
-RUNGS = [
+CHECKS = [
     "spec", "parameters", "pixels", "layers-isolated", "layers-chained", "logits", "loss",
     "gradients-isolated", "gradients-chained", "statistics", "schedule", "optimizer", "ema",
     "trajectory", "metrics", "onnx", "checkpoints", "resume",
@@ -31,7 +31,7 @@ def test_every_rung_passes(member, run_script):
     assert found["first_divergence"] is None
     assert found["passed"]
     assert status == 0
-    assert [rung["name"] for rung in found["rungs"]] == RUNGS
-    assert all(rung["compared"] > 0 and rung["failed"] == 0 for rung in found["rungs"])
-    # Progress goes to standard error, a line a rung.
-    assert err.count("\n") == len(RUNGS)
+    assert [check["name"] for check in found["checks"]] == CHECKS
+    assert all(check["compared"] > 0 and check["failed"] == 0 for check in found["checks"])
+    # Progress goes to standard error, a line a check.
+    assert err.count("\n") == len(CHECKS)

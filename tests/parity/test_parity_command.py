@@ -32,17 +32,17 @@ def test_weights_from_a_file_bring_their_spec(tmp_path, run_script):
     status, out, _ = run_script("parity", "--weights", path, "--levels", "parameters", "--json")
     found = json.loads(out)
     assert (status, found["spec"], found["weights"]) == (0, "small", str(path))
-    assert [rung["name"] for rung in found["rungs"]] == ["parameters"]
+    assert [check["name"] for check in found["checks"]] == ["parameters"]
     assert found["environment"]["torch"]
 
 
 def test_rungs_are_climbed_in_the_ladders_order_whatever_order_they_are_named_in(small, run_script):
-    levels = "logits,spec,parameters"
+    checks = "logits,spec,parameters"
     status, out, _ = run_script(
-        "parity", "--spec", small, "--levels", levels, "--modes", "pynative", "--json"
+        "parity", "--spec", small, "--levels", checks, "--modes", "pynative", "--json"
     )
     assert status == 0
-    names = [rung["name"] for rung in json.loads(out)["rungs"]]
+    names = [check["name"] for check in json.loads(out)["checks"]]
     assert names == ["spec", "parameters", "logits"]
 
 

@@ -1,6 +1,6 @@
-"""The suite is itself tested: faults are planted, and the ladder must find each of them.
+"""The suite is itself tested: faults are planted, and the suite must find each of them.
 
-The catalogue is parity.faults. Each test plants one fault and climbs. The score that is shipped
+The catalogue is parity.faults. Each test plants one fault and runs. The score that is shipped
 says what must come out, and it must reach the bar.
 """
 
@@ -15,7 +15,7 @@ from parity.faults import FAULTS, GROUPS
 from parity.faults import score as scores
 from parity.faults.planting import Reach
 from parity.faults.score import CLEAN_SPECS, ScoreError, load_score, measure
-from parity.faults.trials import climb_with
+from parity.faults.trials import run_with
 
 STORED = load_score()
 
@@ -49,7 +49,7 @@ OFFICIAL = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_found_and_named(name):
-    outcome = climb_with(name)
+    outcome = run_with(name)
     print(outcome)
     assert outcome.reached
     assert outcome.caught
@@ -60,7 +60,7 @@ def test_the_score_is_of_the_whole_catalogue_and_reaches_the_bar():
     assert [outcome.fault for outcome in STORED.outcomes] == list(FAULTS)
     assert STORED.passed
     assert STORED.missed == []
-    assert {climb.spec for climb in STORED.clean} == set(CLEAN_SPECS)
+    assert {run_checks.spec for run_checks in STORED.clean} == set(CLEAN_SPECS)
 
 
 def test_the_official_codes_defects_are_in_the_catalogue():
@@ -74,7 +74,7 @@ def test_every_group_has_faults_and_both_twins_do():
 
 
 def test_without_a_fault_the_command_passes(run_script, monkeypatch):
-    # Of all rungs without a fault test_gate.py climbs small, and test_resnets.py the ResNets.
+    # Of all checks without a fault test_gate.py runs small, and test_resnets.py the ResNets.
     monkeypatch.setattr(scores, "CLEAN_SPECS", ("uneven",))
     names = "depth_rounded_up,shifted_crop"
     status, out, _ = run_script("parity", "faults", "--only", names, "--seeds", "1", "--json")
@@ -82,7 +82,7 @@ def test_without_a_fault_the_command_passes(run_script, monkeypatch):
     assert status == 0
     assert found["passed"]
     assert (found["caught"], found["localised"], found["false_alarms"]) == (1.0, 1.0, 0)
-    assert [climb["spec"] for climb in found["clean"]] == ["uneven"]
+    assert [run_checks["spec"] for run_checks in found["clean"]] == ["uneven"]
 
 
 def places():
@@ -121,7 +121,7 @@ def with_injection(monkeypatch, name, inject):
 def test_a_fault_that_is_never_run_into_spoils_the_score(monkeypatch):
     name = "depth_rounded_up"
     with_injection(monkeypatch, name, lambda: contextlib.nullcontext(Reach()))
-    outcome = climb_with(name)
+    outcome = run_with(name)
     assert not outcome.reached
     assert not outcome.caught
     # Even if it had been caught, somehow.
@@ -141,7 +141,7 @@ def test_too_many_misses_spoil_the_score():
 
 
 def test_a_false_alarm_spoils_the_score():
-    first = dataclasses.replace(STORED.clean[0], rung="logits", where="classifier")
+    first = dataclasses.replace(STORED.clean[0], check="logits", where="classifier")
     assert not dataclasses.replace(STORED, clean=(first, *STORED.clean[1:])).passed
     assert not dataclasses.replace(STORED, clean=()).passed
 

@@ -12,7 +12,7 @@ import pytest
 
 from parity.audit.formulas import Pattern
 from parity.audit.results import Audit, Row, save_audit
-from parity.known_differences import NOT_CLIMBED, KnownDifference
+from parity.known_differences import NOT_RUN, KnownDifference
 from parity.recordings.comparison import Difference
 from parity.report.differences import differences
 from parity.report.folder import write_html
@@ -20,15 +20,15 @@ from parity.report.markup import serialise
 from parity.report.operators import operators
 from parity.report.page import Figure
 from parity.report.series import series_plot
-from parity.report.text import format_report, format_rung
-from parity.results import Divergence, Evidence, Report, Rung, Series
+from parity.report.text import format_check, format_report
+from parity.results import CheckResult, Comparison, Divergence, Report, Series
 
 LAYERS = (
     "conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0", "blocks.0.1", "conv_head", "classifier"
 )  # fmt: skip
-SUBJECTS = ("mindspore pynative", "mindspore graph")
+CANDIDATES = ("mindspore pynative", "mindspore graph")
 VOID = {"meta", "img", "line", "rect", "path", "circle", "br", "link"}
-RUNGS = (
+CHECKS = (
     "spec", "parameters", "pixels", "layers-isolated", "layers-chained", "logits", "loss",
     "gradients-isolated", "gradients-chained", "statistics", "schedule", "optimizer", "ema",
     "trajectory", "metrics", "onnx", "checkpoints", "resume",
@@ -66,17 +66,17 @@ class Page(HTMLParser):
         return [attrs for _, attrs in self.tags if name in attrs.get("class", "").split()]
 
 
-def layer_rung(name="layers-chained"):
-    evidence = [
-        Evidence(subject, layer, error=2e-7 * (1 + index), bound=6e-6, noise=2e-7)
-        for subject in SUBJECTS
+def layer_check(name="layers-chained"):
+    comparisons = [
+        Comparison(candidate, layer, error=2e-7 * (1 + index), bound=6e-6, noise=2e-7)
+        for candidate in CANDIDATES
         for index, layer in enumerate(LAYERS)
     ]
     reason = "errors of all layers before add up"
-    return Rung(name, "Each layer", "relative rms error", reason, tuple(evidence), 1.5)
+    return CheckResult(name, "Each layer", "relative rms error", reason, tuple(comparisons), 1.5)
 
 
-def gradient_rung(name, error=1e-7):
+def gradient_check(name, error=1e-7):
     """Gradients the way they flow, of a block with more tensors and one with fewer."""
     places = ["classifier.bias", "classifier.weight", "blocks.1.0.bn1.bias"]
     places += ["blocks.1.0.bn1.weight", "blocks.1.0.conv_pw.weight", "blocks.0.0.conv_dw.weight"]
@@ -85,84 +85,100 @@ def gradient_rung(name, error=1e-7):
         places[2:2] = ["classifier input"]
     else:
         places += ["input"]
-    evidence = [
-        Evidence(subject, place, error, bound=8e-7, noise=1e-7)
-        for subject in SUBJECTS
+    comparisons = [
+        Comparison(candidate, place, error, bound=8e-7, noise=1e-7)
+        for candidate in CANDIDATES
         for place in places
     ]
-    return Rung(name, "Gradients", "relative rms error", "rounding", tuple(evidence), 0.4)
+    return CheckResult(name, "Gradients", "relative rms error", "rounding", tuple(comparisons), 0.4)
 
 
-def trajectory_rung():
+def trajectory_check():
     losses = (2.5, 2.25, 2.0)
     series = [
         Series("float64 judge", losses),
         Series("PyTorch float32, sample 0", (2.5, 2.25 + 2e-7, 2.0 - 2e-7)),
-        *(Series(subject, (2.5, 2.25 + 1e-6, 2.0 + 2e-6)) for subject in SUBJECTS),
+        *(Series(candidate, (2.5, 2.25 + 1e-6, 2.0 + 2e-6)) for candidate in CANDIDATES),
     ]
-    evidence = [
-        Evidence(subject, f"loss of step {step}", error, bound=8e-6, noise=1e-6)
-        for subject in SUBJECTS
+    comparisons = [
+        Comparison(candidate, f"loss of step {step}", error, bound=8e-6, noise=1e-6)
+        for candidate in CANDIDATES
         for step, error in ((1, 0.0), (2, 1e-6 / 2.25), (3, 1e-6))
     ]
-    evidence += [Evidence(subject, "weights", 1e-7, 8e-6, noise=1e-6) for subject in SUBJECTS]
-    return Rung(
-        "trajectory", "Training", "relative error", "envelope", tuple(evidence), 2.0, tuple(series)
+    comparisons += [
+        Comparison(candidate, "weights", 1e-7, 8e-6, noise=1e-6) for candidate in CANDIDATES
+    ]
+    return CheckResult(
+        "trajectory",
+        "Training",
+        "relative error",
+        "envelope",
+        tuple(comparisons),
+        2.0,
+        tuple(series),
     )
 
 
-def metrics_rung():
-    evidence = []
+def metrics_check():
+    comparisons = []
     for runtime in ("mindspore pynative", "ONNX Runtime"):
-        evidence += [
-            Evidence(runtime, "coffee.png", 0.0, 0.0, note="says espresso"),
-            Evidence(runtime, "top-1", 0.0, 1e-9),
-            Evidence(runtime, "mean loss", 1e-7, 2e-6, noise=1e-7),
-            Evidence(f"{runtime}, its loop", "best top-1", 0.0, 1e-9),
-            Evidence(f"{runtime}, its loop", "mean loss of the average", 1e-7, 2e-6, noise=1e-7),
+        comparisons += [
+            Comparison(runtime, "coffee.png", 0.0, 0.0, note="says espresso"),
+            Comparison(runtime, "top-1", 0.0, 1e-9),
+            Comparison(runtime, "mean loss", 1e-7, 2e-6, noise=1e-7),
+            Comparison(f"{runtime}, its loop", "best top-1", 0.0, 1e-9),
+            Comparison(f"{runtime}, its loop", "mean loss of the average", 1e-7, 2e-6, noise=1e-7),
         ]
-    return Rung("metrics", "Photographs", "1 if another", "no flips", tuple(evidence), 0.3)
+    return CheckResult(
+        "metrics", "Photographs", "1 if another", "no flips", tuple(comparisons), 0.3
+    )
 
 
 COMMAND = "python scripts/parity.py --spec tinynet_e --seed 7"
 
 
-def plain_rung(name):
-    item = Evidence("mindspore graph", f"what {name} looks at", 0.0, 0.0, kind="bits")
-    return Rung(name, f"About {name}", "share of numbers that differ", "a copy", (item,), 0.1)
+def plain_check(name):
+    item = Comparison("mindspore graph", f"what {name} looks at", 0.0, 0.0, kind="bits")
+    return CheckResult(
+        name, f"About {name}", "share of numbers that differ", "a copy", (item,), 0.1
+    )
 
 
 def passing_report():
-    logits = Evidence("mindspore graph", "classifier", 1.234e-6, 4e-5, noise=2e-6)
+    logits = Comparison("mindspore graph", "classifier", 1.234e-6, 4e-5, noise=2e-6)
     made = {
-        "layers-chained": layer_rung(),
-        "logits": Rung("logits", "Logits", "relative rms error", "MindSpore's exp", (logits,), 0.2),
-        "gradients-isolated": gradient_rung("gradients-isolated"),
-        "gradients-chained": gradient_rung("gradients-chained"),
-        "trajectory": trajectory_rung(),
-        "metrics": metrics_rung(),
+        "layers-chained": layer_check(),
+        "logits": CheckResult(
+            "logits", "Logits", "relative rms error", "MindSpore's exp", (logits,), 0.2
+        ),
+        "gradients-isolated": gradient_check("gradients-isolated"),
+        "gradients-chained": gradient_check("gradients-chained"),
+        "trajectory": trajectory_check(),
+        "metrics": metrics_check(),
     }
-    rungs = tuple(made.get(name) or plain_rung(name) for name in RUNGS)
-    return Report("tinynet_e", "made from seed 7", COMMAND, rungs, {"torch": "9.9.0"}, 12.3)
+    checks = tuple(made.get(name) or plain_check(name) for name in CHECKS)
+    return Report("tinynet_e", "made from seed 7", COMMAND, checks, {"torch": "9.9.0"}, 12.3)
 
 
-def rung_of(report, name):
-    return next(rung for rung in report.rungs if rung.name == name)
+def check_of(report, name):
+    return next(check for check in report.checks if check.name == name)
 
 
 def with_failures(report, name, *failures):
-    """The report with a rung whose evidence at the failures' places is theirs instead."""
-    places = {(item.subject, item.where): item for item in failures}
-    rungs = [
+    """The report with a check whose evidence at the failures' places is theirs instead."""
+    places = {(item.candidate, item.where): item for item in failures}
+    checks = [
         dataclasses.replace(
-            rung,
-            evidence=tuple(places.get((item.subject, item.where), item) for item in rung.evidence),
+            check,
+            comparisons=tuple(
+                places.get((item.candidate, item.where), item) for item in check.comparisons
+            ),
         )
-        if rung.name == name
-        else rung
-        for rung in report.rungs
+        if check.name == name
+        else check
+        for check in report.checks
     ]
-    return dataclasses.replace(report, rungs=tuple(rungs))
+    return dataclasses.replace(report, checks=tuple(checks))
 
 
 @pytest.fixture
@@ -170,8 +186,8 @@ def failing_report():
     return with_failures(
         passing_report(),
         "layers-chained",
-        Evidence("mindspore pynative", "blocks.0.0", 0.00321, 6e-6, noise=2e-7),
-        Evidence(
+        Comparison("mindspore pynative", "blocks.0.0", 0.00321, 6e-6, noise=2e-7),
+        Comparison(
             "mindspore pynative", "classifier", math.inf, 6e-6, 2e-7, "shape",
             "shape (2, 10), expected (2, 1000)",
         ),
@@ -187,7 +203,7 @@ print("difference")
 @pytest.fixture
 def traced_report(failing_report):
     divergence = Divergence(
-        rung="layers-chained", where="blocks.0.0.bn1", operation="batch norm in evaluation mode",
+        check="layers-chained", where="blocks.0.0.bn1", operation="batch norm in evaluation mode",
         direction="forward", framework="mindspore", file="mindspore_impl/blocks.py",
         definition="batch_norm", error=0.00117, noise=6e-8, bound=2.4e-7,
         explanation="It computes what an eps of 0.001 would give.", script=SCRIPT,
@@ -216,26 +232,26 @@ def page_of(report, folder, known=()):
 
 
 def test_progress_of_a_passing_rung():
-    line = format_rung(layer_rung())
+    line = format_check(layer_check())
     assert line.split()[:3] == ["ok", "layers-chained", "14"]
     assert "worst 7x noise (bound 30x): classifier (mindspore pynative)" in line
     assert "1.5 s" in line
 
 
 def test_progress_of_a_failing_rung(failing_report):
-    line = format_rung(rung_of(failing_report, "layers-chained"))
+    line = format_check(check_of(failing_report, "layers-chained"))
     assert line.startswith("FAIL  layers-chained")
     assert "worst shape: classifier (mindspore pynative)" in line
 
 
 def test_progress_of_identical_bits():
-    assert format_rung(passing_report().rungs[0]).endswith("no difference")
+    assert format_check(passing_report().checks[0]).endswith("no difference")
 
 
 def test_a_rung_that_compared_nothing_says_so(tmp_path):
-    empty = dataclasses.replace(layer_rung("onnx"), evidence=())
-    report = dataclasses.replace(passing_report(), rungs=(empty,))
-    assert "nothing was compared" in format_rung(empty)
+    empty = dataclasses.replace(layer_check("onnx"), comparisons=())
+    report = dataclasses.replace(passing_report(), checks=(empty,))
+    assert "nothing was compared" in format_check(empty)
     assert "FAILED" in format_report(report)
     assert "onnx : nothing compared" in page_of(report, tmp_path).text
 
@@ -259,14 +275,14 @@ def test_text_of_a_failing_report_says_where_and_what_would_have_passed(failing_
 
 def test_text_of_many_failures_is_cut():
     noise = dataclasses.replace
-    failures = [noise(item, error=1.0) for item in layer_rung().evidence]
+    failures = [noise(item, error=1.0) for item in layer_check().comparisons]
     text = format_report(with_failures(passing_report(), "layers-chained", *failures))
     assert "and 4 more" in text
     assert "1 (5,000,000x noise) instead of 6e-06 (30x noise)" in text
 
 
 def test_where_only_identical_bits_pass_no_other_bound_is_offered():
-    differing = Evidence("mindspore graph", "what pixels looks at", 0.25, 0.0, kind="bits")
+    differing = Comparison("mindspore graph", "what pixels looks at", 0.25, 0.0, kind="bits")
     text = format_report(with_failures(passing_report(), "pixels", differing))
     assert "0.25, but only 0 is right here" in text
 
@@ -303,21 +319,21 @@ def test_page_of_a_failing_report_has_the_numbers_of_the_failure(failing_report,
 def test_every_rung_stands_in_the_ladder_with_its_reason(tmp_path):
     report = passing_report()
     text = page_of(report, tmp_path).text
-    for rung in report.rungs:
-        assert f"{rung.name} {rung.title} {len(rung.evidence)}" in text
-        assert text.count(rung.reason) >= 1
+    for check in report.checks:
+        assert f"{check.name} {check.title} {len(check.comparisons)}" in text
+        assert text.count(check.reason) >= 1
 
 
 def test_a_skipped_rung_is_neither_passed_nor_failed(tmp_path):
     reason = "no image has 7 channels to train on"
-    rungs = tuple(
-        dataclasses.replace(rung, evidence=(), series=(), skipped=reason)
-        if rung.name == "trajectory"
-        else rung
-        for rung in passing_report().rungs
+    checks = tuple(
+        dataclasses.replace(check, comparisons=(), series=(), skipped=reason)
+        if check.name == "trajectory"
+        else check
+        for check in passing_report().checks
     )
-    report = dataclasses.replace(passing_report(), rungs=rungs)
-    line = format_rung(rung_of(report, "trajectory"))
+    report = dataclasses.replace(passing_report(), checks=checks)
+    line = format_check(check_of(report, "trajectory"))
     assert line.split(maxsplit=2) == ["skip", "trajectory", reason]
     assert "PASSED  tinynet_e" in format_report(report)
     assert "17 of 17 rungs passed, 1 skipped" in format_report(report)
@@ -334,7 +350,7 @@ def test_a_known_difference_is_told_where_it_excuses(failing_report, tmp_path):
     assert "which a gate lets pass" not in some.text
     beyond = page_of(failing_report, tmp_path, [known_difference("blocks.*", noise=1e4)])
     assert "lite0-kinks" not in beyond.text
-    value = Evidence(SUBJECTS[0], "classifier", 1e-3, 6e-6, noise=2e-7)
+    value = Comparison(CANDIDATES[0], "classifier", 1e-3, 6e-6, noise=2e-7)
     report = with_failures(failing_report, "layers-chained", value)
     both = page_of(report, tmp_path, [known_difference("*", noise=2e4)])
     assert both.text.count(excused) == 2
@@ -342,9 +358,9 @@ def test_a_known_difference_is_told_where_it_excuses(failing_report, tmp_path):
 
 
 def test_a_known_difference_is_told_where_a_rung_is_not_climbed(tmp_path):
-    skipped = dataclasses.replace(layer_rung(), evidence=(), skipped="no photographs")
-    report = dataclasses.replace(passing_report(), rungs=(skipped, plain_rung("ema")))
-    known = dataclasses.replace(known_difference("*", 0), subject="*", unit=NOT_CLIMBED)
+    skipped = dataclasses.replace(layer_check(), comparisons=(), skipped="no photographs")
+    report = dataclasses.replace(passing_report(), checks=(skipped, plain_check("ema")))
+    known = dataclasses.replace(known_difference("*", 0), candidate="*", unit=NOT_RUN)
     text = page_of(report, tmp_path, [known]).text
     assert "no photographs known difference lite0-kinks : ReLU6 has <kinks>" in text
 
@@ -402,20 +418,20 @@ def test_page_loads_nothing(failing_report, tmp_path):
     assert set(re.findall(r"https?:[^\"<]*", html)) <= {LINK}
 
 
-def drawn(report, rung, tmp_path):
-    """The page of a single rung."""
-    return page_of(dataclasses.replace(report, rungs=(rung_of(report, rung),)), tmp_path)
+def drawn(report, check, tmp_path):
+    """The page of a single check."""
+    return page_of(dataclasses.replace(report, checks=(check_of(report, check),)), tmp_path)
 
 
 def test_plot_has_one_mark_per_layer_per_subject_between_noise_and_bound(tmp_path):
     page = drawn(passing_report(), "layers-chained", tmp_path)
     marks = [mark for mark in page.of_class("mark") if "transform" in mark]
     assert len(page.of_class("spot")) == len(LAYERS)
-    assert len(marks) == len(LAYERS) * len(SUBJECTS)
+    assert len(marks) == len(LAYERS) * len(CANDIDATES)
     lines = [attrs for attrs in page.of_class("bound") if attrs["d"] != "M0,6H18"]
     assert len(lines) == 1
-    for subject in SUBJECTS:
-        assert f"{subject}: 4e-07 (2x noise), bound 30x" in page.text
+    for candidate in CANDIDATES:
+        assert f"{candidate}: 4e-07 (2x noise), bound 30x" in page.text
 
 
 def test_plot_marks_failures_and_what_has_no_size(failing_report, tmp_path):
@@ -427,7 +443,7 @@ def test_plot_marks_failures_and_what_has_no_size(failing_report, tmp_path):
 
 @pytest.mark.parametrize("error", [0.0, 1e-30, 1e30, math.inf, math.nan])
 def test_any_error_has_a_place_in_the_plot(error, tmp_path):
-    item = Evidence(SUBJECTS[0], "bn1", error, 1e-6, noise=1e-7)
+    item = Comparison(CANDIDATES[0], "bn1", error, 1e-6, noise=1e-7)
     report = with_failures(passing_report(), "layers-chained", item)
     page = drawn(report, "layers-chained", tmp_path)
     heights = [
@@ -435,7 +451,7 @@ def test_any_error_has_a_place_in_the_plot(error, tmp_path):
         for mark in page.of_class("mark")
         if "transform" in mark
     ]
-    assert len(heights) == len(LAYERS) * len(SUBJECTS)
+    assert len(heights) == len(LAYERS) * len(CANDIDATES)
     assert all(0 <= height <= 300 for height in heights)
     if not math.isfinite(error):
         assert min(heights) == 14.0  # at the ceiling, far above its bound
@@ -445,17 +461,19 @@ def cells_of(page):
     return [attrs for tag, attrs in page.tags if tag == "td" and "title" in attrs]
 
 
-def gradients(*rungs):
-    return dataclasses.replace(passing_report(), rungs=rungs)
+def gradients(*checks):
+    return dataclasses.replace(passing_report(), checks=checks)
 
 
 def test_heat_map_has_a_cell_for_every_comparison(tmp_path):
-    rungs = [gradient_rung(name) for name in ("gradients-isolated", "gradients-chained")]
-    page = page_of(gradients(*rungs), tmp_path)
+    checks = [gradient_check(name) for name in ("gradients-isolated", "gradients-chained")]
+    page = page_of(gradients(*checks), tmp_path)
     told = [cell["title"].splitlines() for cell in cells_of(page)]
     assert sorted(
-        (where, subject.partition(":")[0], rung) for where, _, subject, rung, _ in told
-    ) == sorted((item.where, item.subject, rung.name) for rung in rungs for item in rung.evidence)
+        (where, candidate.partition(":")[0], check) for where, _, candidate, check, _ in told
+    ) == sorted(
+        (item.where, item.candidate, check.name) for check in checks for item in check.comparisons
+    )
     # The block with the most tensors comes in its own order, and the input's row is the stem's.
     heads = "layer mindspore pynative gradients-isolated mindspore pynative gradients-chained "
     assert heads in page.text
@@ -470,7 +488,7 @@ def test_heat_map_has_a_cell_for_every_comparison(tmp_path):
      (8e-7, "h5"), (8.1e-7, "over"), (math.inf, "over"), (math.nan, "over")],
 )  # fmt: skip
 def test_heat_map_shades_shares_of_the_bound(error, shade, tmp_path):
-    page = page_of(gradients(gradient_rung("gradients-chained", error)), tmp_path)
+    page = page_of(gradients(gradient_check("gradients-chained", error)), tmp_path)
     cells = cells_of(page)
     assert len(cells) == 16
     assert all(shade in cell["class"].split() for cell in cells)
@@ -484,7 +502,7 @@ def test_trajectories_are_drawn_over_each_other_and_held_to_bounds(tmp_path):
     assert [attrs["d"].count(",") for attrs in curves] == [3, 3, 3]
     assert len(page.of_class("spot")) == 3
     marks = [mark for mark in page.of_class("mark") if "transform" in mark]
-    assert len(marks) == 2 * len(SUBJECTS)  # where nothing differs there is none
+    assert len(marks) == 2 * len(CANDIDATES)  # where nothing differs there is none
     assert sum(tag == "circle" for tag, _ in page.tags) == 2
     (bound,) = [attrs for attrs in page.of_class("bound") if attrs["d"] != "M0,6H18"]
     (noise,) = [attrs for tag, attrs in page.tags if tag == "path" and attrs["class"] == "noise"]
@@ -498,7 +516,7 @@ def test_trajectories_are_drawn_over_each_other_and_held_to_bounds(tmp_path):
 
 
 def test_a_loss_beyond_its_bound_is_marked_and_told_first(tmp_path):
-    item = Evidence(SUBJECTS[1], "loss of step 2", 1e-3, bound=8e-6, noise=1e-6)
+    item = Comparison(CANDIDATES[1], "loss of step 2", 1e-3, bound=8e-6, noise=1e-6)
     page = drawn(with_failures(passing_report(), "trajectory", item), "trajectory", tmp_path)
     assert len([mark for mark in page.of_class("failed") if "transform" in mark]) == 1
     assert page.text.count("step 2 float64 judge") == 2  # at its place, and below the drawing
@@ -517,12 +535,12 @@ def test_any_loss_can_be_drawn(loss):
 
 def test_the_ladder_shows_how_many_came_how_near(tmp_path):
     severities = (0.0, 1e-9, 0.02, 0.9, 0.9, 1.0, 2.0, 1e9, math.inf)
-    evidence = tuple(
-        Evidence("graph", str(index), severity, 1.0, 0.1)
+    comparison = tuple(
+        Comparison("graph", str(index), severity, 1.0, 0.1)
         for index, severity in enumerate(severities)
     )
-    rung = dataclasses.replace(layer_rung("ema"), evidence=evidence)
-    page = page_of(dataclasses.replace(passing_report(), rungs=(rung,)), tmp_path)
+    check = dataclasses.replace(layer_check("ema"), comparisons=comparison)
+    page = page_of(dataclasses.replace(passing_report(), checks=(check,)), tmp_path)
     bars = [
         (attrs["class"] == "fill", (float(attrs["x"]) - 1) / 9, float(attrs["height"]))
         for attrs in page.of_class("fill")
@@ -591,7 +609,7 @@ def test_operators_of_two_machines_are_both_shown(tmp_path):
 
 
 def test_photographs_and_scores_stand_apart(tmp_path):
-    wrong = Evidence("ONNX Runtime", "top-1", 14.3, 1e-9, note="is 28.57 %, expected 42.86 %")
+    wrong = Comparison("ONNX Runtime", "top-1", 14.3, 1e-9, note="is 28.57 %, expected 42.86 %")
     page = drawn(with_failures(passing_report(), "metrics", wrong), "metrics", tmp_path)
     assert "Photograph mindspore pynative ONNX Runtime coffee.png espresso espresso" in page.text
     assert "top-1 as expected is 28.57 %, expected 42.86 %" in page.text
@@ -602,18 +620,20 @@ def test_photographs_and_scores_stand_apart(tmp_path):
 
 
 def test_a_rung_that_broke_off_is_shown(tmp_path):
-    broken = Evidence("", "?", math.inf, 0.0, kind="error", note="RuntimeError: no kernel")
-    rungs = (dataclasses.replace(layer_rung(), evidence=(broken,)),)
-    report = dataclasses.replace(passing_report(), rungs=rungs)
+    broken = Comparison("", "?", math.inf, 0.0, kind="error", note="RuntimeError: no kernel")
+    checks = (dataclasses.replace(layer_check(), comparisons=(broken,)),)
+    report = dataclasses.replace(passing_report(), checks=checks)
     assert "RuntimeError: no kernel" in format_report(report)
     assert "RuntimeError: no kernel" in page_of(report, tmp_path).text
 
 
 def test_text_is_escaped(tmp_path):
     hostile = "<script>alert('&amp;')</script>"
-    item = Evidence(hostile, hostile, 1.0, 1e-6, noise=1e-7, note=hostile)
-    rung = dataclasses.replace(layer_rung(), title=hostile, evidence=(item, *layer_rung().evidence))
-    report = Report(hostile, hostile, hostile, (rung,), {hostile: hostile}, 1.0)
+    item = Comparison(hostile, hostile, 1.0, 1e-6, noise=1e-7, note=hostile)
+    check = dataclasses.replace(
+        layer_check(), title=hostile, comparisons=(item, *layer_check().comparisons)
+    )
+    report = Report(hostile, hostile, hostile, (check,), {hostile: hostile}, 1.0)
     page = page_of(report, tmp_path)
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     assert page.text.count(hostile) > 8
@@ -629,9 +649,9 @@ def test_document_is_strict_json_in_which_no_size_is_null(failing_report, tmp_pa
     document = json.loads(text, parse_constant=refuse)
     assert document["passed"] is False
     assert document["first_divergence"]["where"] == "blocks.0.0"
-    rungs = {rung["name"]: rung for rung in document["rungs"]}
-    assert [item["error"] for item in rungs["layers-chained"]["failures"]] == [0.00321, None]
-    assert rungs["trajectory"]["series"][0] == {
+    checks = {check["name"]: check for check in document["checks"]}
+    assert [item["error"] for item in checks["layers-chained"]["failures"]] == [0.00321, None]
+    assert checks["trajectory"]["series"][0] == {
         "label": "float64 judge", "values": [2.5, 2.25, 2.0], "first": 1
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The ladder on small ResNets, the definition against PyTorch, and a fault that is traced."""
+"""The suite on small ResNets, the definition against PyTorch, and a fault that is traced."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,11 @@ from tinynet.spec import load_spec
 
 from parity import inputs
 from parity.checks.kinks import KINK_BATCHES, past_kinks
-from parity.context import Bench, subjects_of
+from parity.context import Context, candidates_of
 from parity.faults.planting import SPECS
 from parity.reference.net import NET, Definition
-from parity.results import Evidence, Series
-from parity.suite import LEVELS, climb
+from parity.results import Comparison, Series
+from parity.suite import CHECKS, run_checks
 from resnets import small_resnet
 
 KINDS = ("basic", "bottleneck")
@@ -36,70 +36,70 @@ def test_the_definition_is_pytorchs_float64(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_rung_passes_in_both_modes(kind):
-    report = climb(small_resnet(kind))
-    assert [rung.name for rung in report.rungs] == list(LEVELS)
+    report = run_checks(small_resnet(kind))
+    assert [check.name for check in report.checks] == list(CHECKS)
     assert report.passed
 
 
 def test_graph_mode_alone_resumes_as_it_ran():
-    subjects = subjects_of(modes=("graph",))
-    assert climb(small_resnet("basic"), levels=("resume",), subjects=subjects).passed
+    candidates = candidates_of(modes=("graph",))
+    assert run_checks(small_resnet("basic"), checks=("resume",), candidates=candidates).passed
 
 
 # A gradient that is off by chance, and one that always is
 
 
-def found_gradients(bench):
+def found_gradients(context):
     """Evidence of one gradient, farther off than its bound on the first batch only."""
-    error = 1.0 if bench.seed < FIRST_SEEDS else 1e-6
-    yield Evidence("mindspore pynative", "conv1.weight", error, 2e-3, 1e-3)
+    error = 1.0 if context.seed < FIRST_SEEDS else 1e-6
+    yield Comparison("mindspore pynative", "conv1.weight", error, 2e-3, 1e-3)
 
 
 FIRST_SEEDS = 10
 
 
-def a_bench(kind, folder):
-    subjects = subjects_of(modes=("pynative",))
-    return Bench(SPECS[kind], None, 3, subjects, folder, None)
+def a_context(kind, folder):
+    candidates = candidates_of(modes=("pynative",))
+    return Context(SPECS[kind], None, 3, candidates, folder, None)
 
 
 def test_a_rounding_past_a_kink_is_looked_at_on_other_batches(tmp_path):
-    (item,) = past_kinks(found_gradients)(a_bench("basic", tmp_path))
+    (item,) = past_kinks(found_gradients)(a_context("basic", tmp_path))
     assert item.error == 1e-6
     # Without a kink nothing is chance.
-    (item,) = past_kinks(found_gradients)(a_bench("small", tmp_path))
+    (item,) = past_kinks(found_gradients)(a_context("small", tmp_path))
     assert item.error == 1.0
 
 
 def test_a_gradient_that_is_always_wrong_stays_wrong(tmp_path):
-    climbed = []
+    ran = []
 
-    def always(bench):
-        climbed.append(bench.seed)
-        yield Evidence("mindspore pynative", "conv1.weight", 1.0, 2e-3, 1e-3)
+    def always(context):
+        ran.append(context.seed)
+        yield Comparison("mindspore pynative", "conv1.weight", 1.0, 2e-3, 1e-3)
 
-    (item,) = past_kinks(always)(a_bench("basic", tmp_path))
+    (item,) = past_kinks(always)(a_context("basic", tmp_path))
     assert not item.passed
-    assert len(set(climbed)) == KINK_BATCHES
+    assert len(set(ran)) == KINK_BATCHES
 
 
 def test_bits_that_differ_are_no_chance(tmp_path):
-    def once(bench):
+    def once(context):
         # A comparison of bits has no noise.
-        yield Evidence("torch eager", "conv1.weight", float(bench.seed < FIRST_SEEDS), 0.0, 0.0)
-        yield Evidence("torch eager", "loss of step 1", 1.0, 2e-3, 1e-3)
+        yield Comparison("torch eager", "conv1.weight", float(context.seed < FIRST_SEEDS), 0.0, 0.0)
+        yield Comparison("torch eager", "loss of step 1", 1.0, 2e-3, 1e-3)
         yield Series("torch eager", (1.0, 0.5))
 
     bits, loss, series = sorted(
-        past_kinks(once)(a_bench("basic", tmp_path)), key=lambda item: type(item).__name__
+        past_kinks(once)(a_context("basic", tmp_path)), key=lambda item: type(item).__name__
     )
     assert (bits.where, bits.error, loss.error) == ("conv1.weight", 1.0, 1.0)
     assert series.values == (1.0, 0.5)
 
 
 def test_resnet18_passes_the_rungs_of_inference():
-    subjects = subjects_of(modes=("pynative",))
-    assert climb(load_spec("resnet18"), levels=CHEAP, subjects=subjects).passed
+    candidates = candidates_of(modes=("pynative",))
+    assert run_checks(load_spec("resnet18"), checks=CHEAP, candidates=candidates).passed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,11 +107,11 @@ def test_a_projection_that_is_scaled_is_found(kind, monkeypatch):
     blocks = load_backend("mindspore").blocks
     right = blocks.Downsample.construct
     monkeypatch.setattr(blocks.Downsample, "construct", lambda net, x: 1.01 * right(net, x))
-    subjects = subjects_of(modes=("pynative",))
-    report = climb(small_resnet(kind), levels=("layers-isolated",), subjects=subjects)
+    candidates = candidates_of(modes=("pynative",))
+    report = run_checks(small_resnet(kind), checks=("layers-isolated",), candidates=candidates)
     assert not report.passed
     first = {"basic": "layer2.0.downsample", "bottleneck": "layer1.0.downsample"}[kind]
-    assert first in {item.where for item in report.rungs[0].failures}
+    assert first in {item.where for item in report.checks[0].failures}
     traced = report.divergence
     assert (traced.where, traced.file) == (first, "mindspore_impl/blocks.py")
     assert traced.definition == "Downsample"

@@ -2,7 +2,7 @@
 
 Each mistake is made in a copy of the sources, whose parity command is then run as a person would,
 in a process of its own, with no option but the spec and, for most, the one that ends it at the
-first rung that fails. It must name the file and the layer; and the script that it gives must show
+first check that fails. It must name the file and the layer; and the script that it gives must show
 the difference where it is, and none where it is not.
 """
 
@@ -107,7 +107,7 @@ MISTAKES = {
         "rate of step 1",
     ),
 }  # fmt: skip
-# Climbed to the end, where rungs above fail too: the lowest must be named all the same.
+# Climbed to the end, where checks above fail too: the lowest must be named all the same.
 TO_THE_END = ("another eps",)
 
 

@@ -50,36 +50,38 @@ def net():
     return beginning(spec, source), source
 
 
-def failures(evidence):
-    evidence = list(evidence)
-    worst = max(evidence, key=lambda item: item.severity)
-    print(f"{len(evidence)} compared, worst {worst.where}: {worst.error / worst.noise:.2f} noise")
-    return [item for item in evidence if not item.passed]
+def failures(comparisons):
+    comparisons = list(comparisons)
+    worst = max(comparisons, key=lambda item: item.severity)
+    print(
+        f"{len(comparisons)} compared, worst {worst.where}: {worst.error / worst.noise:.2f} noise"
+    )
+    return [item for item in comparisons if not item.passed]
 
 
 def test_two_hundred_steps_stay_inside_the_envelope(net):
     start, source = net
     steps = 200
-    truth, references = judged(start, source, steps)
+    truth, baselines = compared(start, source, steps)
     found = follow("mindspore", start, source, steps)
     assert truth.losses[-20:].mean() < truth.losses[:20].mean() - 2  # it does learn
-    assert failures(compare_trajectories("mindspore", found, truth, references)) == []
+    assert failures(compare_trajectories("mindspore", found, truth, baselines)) == []
 
 
-def judged(start, source, steps):
-    """The judge's run, and the envelope."""
+def compared(start, source, steps):
+    """The reference's run, and the envelope."""
     truth = follow("torch", start, source, steps, precision="float64")
     return truth, envelope(start, source, steps, SAMPLES)
 
 
 @pytest.fixture(scope="module")
 def forty(net):
-    return judged(*net, 40)
+    return compared(*net, 40)
 
 
 @pytest.fixture(scope="module")
 def ten(net):
-    return judged(*net, 10)
+    return compared(*net, 10)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +102,8 @@ def test_a_run_that_moves_stays_inside_the_envelope(first, second, suffix, net, 
     rest = follow(second, load_training(path), source, 20)
     found = Trajectory(np.concatenate([half.losses, rest.losses]), rest.state)
     assert rest.state.progress.step == rest.state.progress.ema_updates == 40
-    truth, references = forty
-    assert failures(compare_trajectories(f"{first}, {second}", found, truth, references)) == []
+    truth, baselines = forty
+    assert failures(compare_trajectories(f"{first}, {second}", found, truth, baselines)) == []
 
 
 # The envelope is no wide gate: what would make another run is seen in a few steps.
@@ -155,6 +157,6 @@ def changed(state, **fields):
 )  # fmt: skip
 def test_the_envelope_sees_a_fault(fault, net, five, ten):
     rest = follow("torch", fault(five.state), net[1], 5)
-    truth, references = ten
+    truth, baselines = ten
     found = Trajectory(np.concatenate([five.losses, rest.losses]), rest.state)
-    assert failures(compare_trajectories(fault.__name__, found, truth, references))
+    assert failures(compare_trajectories(fault.__name__, found, truth, baselines))

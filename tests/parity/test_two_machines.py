@@ -17,10 +17,17 @@ from tinynet.utils.environment import NOT_INSTALLED, environment, version
 
 import mindspore_impl.blocks
 import mindspore_impl.model
-from parity.context import subjects_of
+from parity.context import candidates_of
 from parity.recordings.comparison import RECORDED
-from parity.recordings.format import SAMPLE, Truth, read_pack, recorded, sample, write_pack
-from parity.recordings.recording import record_again
+from parity.recordings.format import (
+    SAMPLE,
+    Truth,
+    read_recording,
+    recorded,
+    sample,
+    write_recording,
+)
+from parity.recordings.record import record_again
 from training_states import SMALL
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "parity.py"
@@ -44,7 +51,7 @@ def without(packages, *arguments):
 
 
 @pytest.fixture(scope="module")
-def packs(tmp_path_factory):
+def recordings(tmp_path_factory):
     """A folder with the pack of a machine without PyTorch, and one recorded from it without
     MindSpore.
     """
@@ -61,16 +68,16 @@ def packs(tmp_path_factory):
 
 
 @pytest.fixture
-def compare(packs, tmp_path, run_script):
+def compare(recordings, tmp_path, run_script):
     """Compares MindSpore's pack, changed, with PyTorch's; gives the exit status and the JSON."""
 
-    def run(change=lambda pack: pack, *arguments, judged=True):
-        pair = [read_pack(packs / name) for name in ("torch", "mindspore")]
-        if not judged:
+    def run(change=lambda recording: recording, *arguments, compared=True):
+        pair = [read_recording(recordings / name) for name in ("torch", "mindspore")]
+        if not compared:
             pair[0] = dataclasses.replace(pair[0], truth={})
         paths = [tmp_path / "torch", tmp_path / "mindspore"]
-        for pack, path in zip((pair[0], change(pair[1])), paths, strict=True):
-            write_pack(pack, path)
+        for recording, path in zip((pair[0], change(pair[1])), paths, strict=True):
+            write_recording(recording, path)
         status, out, err = run_script("parity", "compare", *paths, "--json", *arguments)
         return status, json.loads(out) if out else err
 
@@ -78,9 +85,9 @@ def compare(packs, tmp_path, run_script):
 
 
 def with_tensor(name, change):
-    def changed(pack):
-        item = change(pack.recorded[name])
-        return dataclasses.replace(pack, recorded={**pack.recorded, name: item})
+    def changed(recording):
+        item = change(recording.recorded[name])
+        return dataclasses.replace(recording, recorded={**recording.recorded, name: item})
 
     return changed
 
@@ -92,38 +99,42 @@ def scaled(factor):
 # What two machines recorded
 
 
-def test_packs_are_judged_where_no_framework_is(packs):
+def test_packs_are_judged_where_no_framework_is(recordings):
     out = without(
         ["torch", "mindspore", "onnx", "onnxruntime"],
-        "compare", packs / "torch", packs / "mindspore", "--json",
+        "compare", recordings / "torch", recordings / "mindspore", "--json",
     )  # fmt: skip
     found = json.loads(out)
     assert found["passed"]
     assert found["judged"]
-    assert [rung["name"] for rung in found["rungs"]] == list(RECORDED)
-    assert all(rung["compared"] > 0 for rung in found["rungs"])
+    assert [check["name"] for check in found["checks"]] == list(RECORDED)
+    assert all(check["compared"] > 0 for check in found["checks"])
 
 
 @pytest.mark.parametrize("judged", [True, False])
-def test_all_that_a_framework_computes_is_within_its_bound(judged, compare):
-    status, found = compare(judged=judged)
-    assert (status, found["passed"], found["judged"]) == (0, True, judged)
+def test_all_that_a_framework_computes_is_within_its_bound(compared, compare):
+    status, found = compare(compared=compared)
+    assert (status, found["passed"], found["judged"]) == (0, True, compared)
 
 
-def test_a_pack_recorded_from_another_is_given_the_same_bits(packs):
-    first, second = (read_pack(packs / name).given.tensors for name in ("mindspore", "torch"))
+def test_a_pack_recorded_from_another_is_given_the_same_bits(recordings):
+    first, second = (
+        read_recording(recordings / name).given.tensors for name in ("mindspore", "torch")
+    )
     assert list(first) == list(second)
     assert all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
-def test_only_the_judges_framework_records_the_truth(packs):
-    mindspore, torch = (read_pack(packs / name) for name in ("mindspore", "torch"))
+def test_only_the_judges_framework_records_the_truth(recordings):
+    mindspore, torch = (read_recording(recordings / name) for name in ("mindspore", "torch"))
     assert not mindspore.truth
     assert list(torch.truth) == list(torch.recorded) == list(mindspore.recorded)
     # Every noise is that of float32, far from float64's and from no digits at all.
-    for pack in (mindspore, torch):
-        assert list(pack.noise) == list(pack.recorded)
-        isolated = [pack.noise[name] for name in pack.noise if name.startswith("layers-isolated/")]
+    for recording in (mindspore, torch):
+        assert list(recording.noise) == list(recording.recorded)
+        isolated = [
+            recording.noise[name] for name in recording.noise if name.startswith("layers-isolated/")
+        ]
         assert 1e-9 < np.median(isolated) < 1e-6
 
 
@@ -140,11 +151,11 @@ def test_only_the_judges_framework_records_the_truth(packs):
         "trajectory/averaged weights",
     ],
 )  # fmt: skip
-def test_a_planted_difference_is_found_where_it_is(name, judged, compare):
-    status, found = compare(with_tensor(name, scaled(1.01)), judged=judged)
+def test_a_planted_difference_is_found_where_it_is(name, compared, compare):
+    status, found = compare(with_tensor(name, scaled(1.01)), compared=compared)
     first = found["first_divergence"]
-    rung, *_, where = name.split("/")
-    assert (status, first["rung"], first["where"]) == (1, rung, where)
+    check, *_, where = name.split("/")
+    assert (status, first["check"], first["where"]) == (1, check, where)
     assert first["error"] == pytest.approx(0.01, rel=0.1)
 
 
@@ -161,19 +172,23 @@ def test_what_a_sample_does_not_show(change, kind, compare):
 
 
 @pytest.mark.parametrize("judged", [True, False])
-def test_layers_that_only_one_has(judged, compare):
-    def renamed(pack):
-        tensors = {name.replace(LAYER, f"{LAYER}2"): item for name, item in pack.recorded.items()}
-        return dataclasses.replace(pack, recorded=tensors)
+def test_layers_that_only_one_has(compared, compare):
+    def renamed(recording):
+        tensors = {
+            name.replace(LAYER, f"{LAYER}2"): item for name, item in recording.recorded.items()
+        }
+        return dataclasses.replace(recording, recorded=tensors)
 
-    status, found = compare(renamed, judged=judged)
-    failures = found["rungs"][0]["failures"]
+    status, found = compare(renamed, compared=compared)
+    failures = found["checks"][0]["failures"]
     kinds = {item["where"]: item["kind"] for item in failures}
     layer = LAYER.partition("/")[2]
     assert (status, kinds) == (1, {layer: "missing", f"{layer}2": "unexpected"})
 
 
-def test_a_wrong_eps_in_one_framework_is_found_at_the_first_batch_norm(packs, tmp_path, run_script):
+def test_a_wrong_eps_in_one_framework_is_found_at_the_first_batch_norm(
+    recordings, tmp_path, run_script
+):
     right = mindspore_impl.blocks.batch_norm
 
     def batch_norm(channels, settings):
@@ -181,14 +196,19 @@ def test_a_wrong_eps_in_one_framework_is_found_at_the_first_batch_norm(packs, tm
             return right(channels, settings)
         return nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - settings.momentum)
 
-    (subject,) = subjects_of("mindspore", ["pynative"])
+    (candidate,) = candidates_of("mindspore", ["pynative"])
     with mock.patch.object(mindspore_impl.blocks, "batch_norm", batch_norm), mock.patch.object(
         mindspore_impl.model, "batch_norm", batch_norm
     ):  # fmt: skip
-        pack = record_again(subject, read_pack(packs / "torch"))
-    write_pack(pack, tmp_path / "wrong")
+        recording = record_again(candidate, read_recording(recordings / "torch"))
+    write_recording(recording, tmp_path / "wrong")
     status, out, _ = run_script(
-        "parity", "compare", packs / "torch", tmp_path / "wrong", "--report", tmp_path / "report"
+        "parity",
+        "compare",
+        recordings / "torch",
+        tmp_path / "wrong",
+        "--report",
+        tmp_path / "report",
     )
     assert status == 1
     place = f"bn1 ({tmp_path / 'wrong'}: mindspore pynative), rung layers-isolated"
@@ -199,17 +219,17 @@ def test_a_wrong_eps_in_one_framework_is_found_at_the_first_batch_norm(packs, tm
 # What differs beside the numbers
 
 
-def test_a_difference_of_the_environment_stands_first(packs, tmp_path, run_script):
-    pack = read_pack(packs / "mindspore")
-    variables = {**pack.environment, "numpy": "1.0", "NVIDIA_TF32_OVERRIDE": "1"}
-    write_pack(dataclasses.replace(pack, environment=variables), tmp_path / "other")
-    pair = packs / "mindspore", tmp_path / "other"
+def test_a_difference_of_the_environment_stands_first(recordings, tmp_path, run_script):
+    recording = read_recording(recordings / "mindspore")
+    variables = {**recording.environment, "numpy": "1.0", "NVIDIA_TF32_OVERRIDE": "1"}
+    write_recording(dataclasses.replace(recording, environment=variables), tmp_path / "other")
+    pair = recordings / "mindspore", tmp_path / "other"
     status, out, _ = run_script("parity", "compare", *pair)
     lines = out.splitlines()
     assert status == 0
     assert lines[0] == "differences that may explain others:"
     assert [line.split() for line in lines[1:3]] == [
-        ["numpy", pack.environment["numpy"], "|", "1.0"],
+        ["numpy", recording.environment["numpy"], "|", "1.0"],
         ["NVIDIA_TF32_OVERRIDE", "not", "set", "|", "1"],
     ]
     _, out, _ = run_script("parity", "compare", *pair, "--json")
@@ -226,15 +246,17 @@ def test_that_the_frameworks_are_two_is_expected(compare):
     assert meanings["ONEDNN_MAX_CPU_ISA"] == "may explain"
 
 
-def other_pixels(pack):
-    pixels = pack.given.pixels.copy()
+def other_pixels(recording):
+    pixels = recording.given.pixels.copy()
     pixels[0, 0, 0, 0] += 1e-6
-    return dataclasses.replace(pack, given=dataclasses.replace(pack.given, pixels=pixels))
+    return dataclasses.replace(recording, given=dataclasses.replace(recording.given, pixels=pixels))
 
 
-def other_state(pack):
-    state = {key: array + np.float32(key == "bn1.bias") for key, array in pack.given.state.items()}
-    return dataclasses.replace(pack, given=dataclasses.replace(pack.given, state=state))
+def other_state(recording):
+    state = {
+        key: array + np.float32(key == "bn1.bias") for key, array in recording.given.state.items()
+    }
+    return dataclasses.replace(recording, given=dataclasses.replace(recording.given, state=state))
 
 
 @pytest.mark.parametrize(
@@ -242,17 +264,17 @@ def other_state(pack):
     [
         (other_pixels, "pixels is"),
         (other_state, "state/bn1.bias is"),
-        (lambda pack: dataclasses.replace(pack, seed=7), "seed is 0 and 7"),
-        (lambda pack: dataclasses.replace(pack, images_sha256="0"), "images sha256 is"),
+        (lambda recording: dataclasses.replace(recording, seed=7), "seed is 0 and 7"),
+        (lambda recording: dataclasses.replace(recording, images_sha256="0"), "images sha256 is"),
         (
-            lambda pack: dataclasses.replace(
-                pack, spec=dataclasses.replace(SMALL, activation="relu6")
+            lambda recording: dataclasses.replace(
+                recording, spec=dataclasses.replace(SMALL, activation="relu6")
             ),
             "spec (activation) is small and small",
         ),
         (
-            lambda pack: dataclasses.replace(
-                pack, recipe=dataclasses.replace(pack.recipe, batch_size=2)
+            lambda recording: dataclasses.replace(
+                recording, recipe=dataclasses.replace(recording.recipe, batch_size=2)
             ),
             "recipe (batch_size",
         ),
@@ -281,40 +303,40 @@ def test_what_is_not_installed_is_said_so(monkeypatch):
 @pytest.mark.parametrize(
     "file", ["manifest.json", "given.safetensors", "recorded.safetensors", "truth.safetensors"]
 )
-def test_a_flipped_bit_is_refused(file, packs, tmp_path, run_script):
-    write_pack(read_pack(packs / "torch"), tmp_path / "torch")
+def test_a_flipped_bit_is_refused(file, recordings, tmp_path, run_script):
+    write_recording(read_recording(recordings / "torch"), tmp_path / "torch")
     path = tmp_path / "torch" / file
     data = bytearray(path.read_bytes())
     # Of the JSON, a digit within the noise.
     data[-200 if file == "manifest.json" else -5] ^= 1
     path.write_bytes(data)
-    status, out, err = run_script("parity", "compare", tmp_path / "torch", packs / "mindspore")
+    status, out, err = run_script("parity", "compare", tmp_path / "torch", recordings / "mindspore")
     assert (status, out) == (2, "")
     assert err.startswith(f"error: {path}: ")
     assert err.count("\n") == 1
 
 
-def test_a_file_that_is_missing_is_named(packs, tmp_path, run_script):
-    write_pack(read_pack(packs / "torch"), tmp_path / "torch")
+def test_a_file_that_is_missing_is_named(recordings, tmp_path, run_script):
+    write_recording(read_recording(recordings / "torch"), tmp_path / "torch")
     (tmp_path / "torch" / "given.safetensors").unlink()
-    status, _, err = run_script("parity", "compare", tmp_path / "torch", packs / "mindspore")
+    status, _, err = run_script("parity", "compare", tmp_path / "torch", recordings / "mindspore")
     assert status == 2
     assert "given.safetensors: is missing, manifest.json lists it" in err
 
 
-def test_what_is_read_is_what_was_written(packs, tmp_path):
-    pack = read_pack(packs / "torch")
-    write_pack(pack, tmp_path / "again")
-    for path in (packs / "torch").iterdir():
+def test_what_is_read_is_what_was_written(recordings, tmp_path):
+    recording = read_recording(recordings / "torch")
+    write_recording(recording, tmp_path / "again")
+    for path in (recordings / "torch").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
-def test_an_infinite_noise_or_norm_survives_the_file(packs, tmp_path):
-    pack = read_pack(packs / "torch")
-    noise = {**pack.noise, LAYER: np.inf}
-    truth = {**pack.truth, LAYER: Truth(pack.truth[LAYER].sample, np.inf)}
-    write_pack(dataclasses.replace(pack, noise=noise, truth=truth), tmp_path / "again")
-    again = read_pack(tmp_path / "again")
+def test_an_infinite_noise_or_norm_survives_the_file(recordings, tmp_path):
+    recording = read_recording(recordings / "torch")
+    noise = {**recording.noise, LAYER: np.inf}
+    truth = {**recording.truth, LAYER: Truth(recording.truth[LAYER].sample, np.inf)}
+    write_recording(dataclasses.replace(recording, noise=noise, truth=truth), tmp_path / "again")
+    again = read_recording(tmp_path / "again")
     assert again.noise[LAYER] == again.truth[LAYER].norm == np.inf
 
 
@@ -361,5 +383,5 @@ def test_wrong_input_is_one_line_and_status_2(
 
 
 def test_levels_that_a_pack_has_not(compare):
-    status, err = compare(lambda pack: pack, "--levels", "onnx")
+    status, err = compare(lambda recording: recording, "--levels", "onnx")
     assert (status, "levels are onnx, expected some of layers-isolated" in err) == (2, True)

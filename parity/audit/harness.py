@@ -26,7 +26,7 @@ LARGE_BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
+class OperatorComparison:
     """One array that a framework computed.
 
     Attributes:
@@ -46,7 +46,7 @@ class Comparison:
     formulas: Sequence[str] = ()
 
 
-class Stand(NamedTuple):
+class Harness(NamedTuple):
     """Where operators are audited: a twin on a device, sizes to try, and random numbers."""
 
     twin: Backend
@@ -86,7 +86,7 @@ class Stand(NamedTuple):
         define: Definition,
         terms: Definition | None = None,
         training: bool = False,
-    ) -> Iterator[Comparison]:
+    ) -> Iterator[OperatorComparison]:
         """Runs a layer of the twin, and compares what comes out with the definition.
 
         Args:
@@ -112,14 +112,14 @@ class Stand(NamedTuple):
         dy: Array,
         define: Definition,
         terms: Definition | None = None,
-    ) -> Iterator[Comparison]:
+    ) -> Iterator[OperatorComparison]:
         """Runs a function of the twin on arrays, and compares as :meth:`run_layer` does."""
         found = self.twin.operators.run_function(function, arrays, dy, self.device)
         shapes = {name: values.shape for name, values in arrays.items()}
         yield from _compared(found, {"dy": dy, **arrays}, shapes, define, terms)
 
 
-Operator = Callable[[Stand], Iterator[Comparison]]
+Operator = Callable[[Harness], Iterator[OperatorComparison]]
 
 
 def _compared(
@@ -128,10 +128,10 @@ def _compared(
     shapes: Mapping[str, tuple[int, ...]],
     define: Definition,
     terms: Definition | None,
-) -> Iterator[Comparison]:
+) -> Iterator[OperatorComparison]:
     where = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     wide = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in arrays.items()}
     truth = define(**wide)
     sizes = terms(**wide) if terms else define(**{k: np.abs(v) for k, v in wide.items()})
     for quantity, values in truth.items():
-        yield Comparison(quantity, where, found[quantity], values, np.abs(sizes[quantity]))
+        yield OperatorComparison(quantity, where, found[quantity], values, np.abs(sizes[quantity]))
