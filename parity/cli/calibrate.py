@@ -225,7 +225,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--check", action="store_true", help="count false alarms, write nothing")
     parser.add_argument(
-        "--levels", help="with --check: comma-separated rungs (default: all that are calibrated)"
+        "--checks",
+        "--levels",
+        help="with --check: comma-separated rungs (default: all that are calibrated)",
     )
     parser.add_argument(
         "--output", metavar="DIR", help="of the calibrations (default: the shipped ones)"

@@ -121,7 +121,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.prog = "parity.py compare"
     parser.add_argument("first", metavar="A", help="a trace pack, a checkpoint or an ONNX file")
     parser.add_argument("second", metavar="B", help="another one")
-    parser.add_argument("--levels", help="of packs: comma-separated rungs (default: all)")
+    parser.add_argument(
+        "--checks", "--levels", help="of packs: comma-separated rungs (default: all)"
+    )
     parser.add_argument(
         "--report", metavar="DIR", help="of packs: write parity.html and parity.json there"
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from parity.known_differences import KnownDifference
     from parity.results import Report
 
-KNOWN = Path(__file__).parents[2] / "tests" / "parity" / "known_differences.toml"
+KNOWN = Path(__file__).parents[1] / "known_differences.toml"
 
 DESCRIPTION = """\
 Climbs the whole parity ladder for some specs, by default all shipped TinyNets, and passes only if
@@ -167,7 +167,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--known", metavar="FILE", default=KNOWN,
-        help="a TOML file of known differences (default: tests/parity/known_differences.toml)",
+        help="a TOML file of known differences (default: parity/known_differences.toml)",
     )  # fmt: skip
     add_candidate_options(parser)
     parser.add_argument("--jobs", type=int, default=1, help="specs side by side (default 1)")

@@ -82,7 +82,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--spec", help="name of a shipped spec, or path of a JSON file")
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint; any that convert.py reads")
     parser.add_argument(
-        "--from", dest="pack", metavar="PACK", help="record from what this pack was given"
+        "--from", dest="recording", metavar="PACK", help="record from what this pack was given"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, gpu, ascend (default cpu)")
     parser.add_argument(

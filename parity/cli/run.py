@@ -108,7 +108,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(DESCRIPTION, f"{EXAMPLES}\nother jobs, each with a --help of its own:\n{jobs}")
     parser.add_argument("--spec", help="name of a shipped spec, or path of a JSON file")
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint; any that convert.py reads")
-    parser.add_argument("--levels", help="comma-separated rungs to climb (default: all)")
+    parser.add_argument(
+        "--checks", "--levels", help="comma-separated rungs to climb (default: all)"
+    )
     parser.add_argument(
         "--seed", type=int, default=0, help="of pixels, labels, weights (default 0)"
     )

@@ -18,7 +18,9 @@ from tinynet.spec import Spec
 
 from parity.reference.net import NET, kind, rows
 
+# The checkout, or where the packages are installed, beside others.
 ROOT = Path(__file__).parents[2]
+_PACKAGES = ("tinynet/", "torch_impl/", "mindspore_impl/", "parity/")
 # What a traceback may end in and what yet only passes on what it was given.
 _MESSENGERS = (
     "parity/",
@@ -153,7 +155,7 @@ def _definition_at(filename: str, line: int) -> Source | None:
     if not path.is_relative_to(ROOT) or not path.is_file():
         return None
     name = path.relative_to(ROOT).as_posix()
-    if name.startswith((".", "tests/")):
+    if not name.startswith(_PACKAGES):
         return None
     names: list[str] = []
     node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))

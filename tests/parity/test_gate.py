@@ -410,7 +410,7 @@ def test_junit_of_a_ladder(tmp_path, run_script):
 
 
 def test_the_list_of_this_project_is_one():
-    load_known_differences(ROOT / "tests" / "known_differences.toml", CHECKS)
+    load_known_differences(ROOT / "parity" / "known_differences.toml", CHECKS)
 
 
 def test_the_list_that_the_docs_show_is_one(tmp_path):

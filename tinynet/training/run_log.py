@@ -127,11 +127,15 @@ def _sessions(path: Path) -> list[Any]:
 
 
 def _git_commit() -> str | None:
-    # Of the code, which need not be where the command was given.
+    # Of the code, which need not be where the command was given. An installed package may lie in
+    # another project's repository, whose commit says nothing.
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+            cwd=root, capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return None
