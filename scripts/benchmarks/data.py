@@ -12,15 +12,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageOps
+
 from tinynet.data.image_folder import ImageFolder, find_images
 from tinynet.recipe import Recipe, load_recipe
 from tinynet.spec import Spec, load_spec
 
+from benchmarks import disk
 from benchmarks.harness import Contestant, Job, Race
-from benchmarks.peers import peer, twin, use_threads
+from benchmarks.peers import keep_memory_of_twin, peer, use_threads
 from parity import inputs
 
-_HERE = "benchmarks.data"
 # What most photographs of ImageNet have.
 _SIZES, _QUALITY = ((500, 375), (500, 333), (375, 500)), 90
 _IMAGES = len(_SIZES) * sum(map(len, inputs.PHOTOGRAPHS.values()))
@@ -34,10 +36,7 @@ def races(options: argparse.Namespace) -> Iterable[Race]:
     With disks to measure, reading from those and nothing else.
     """
     if options.disk:
-        # Here, since another checkout, which may be older, runs this file too.
-        from benchmarks.disk import races as disk_races
-
-        return disk_races(options)
+        return disk.races(options)
     return [
         race
         for name in options.specs or ["tinynet_a"]
@@ -47,51 +46,39 @@ def races(options: argparse.Namespace) -> Iterable[Race]:
 
 def _races(options: argparse.Namespace, spec: Spec, name: str) -> list[Race]:
     shared = {"name": name, "folder": str(photographs())}
-    decode, timm = f"{_HERE}:decode", f"{_HERE}:timm_transform"
 
-    def side(title: str, make: str, limit: bool = False, **more: Any) -> Contestant:
-        return Contestant(title, make, {**shared, **more}, limit=limit)
+    def side(title: str, make: Callable[..., Job], limit: bool = False, **more: Any) -> Contestant:
+        return Contestant(title, make, shared | more, limit=limit)
 
-    def before(title: str, make: str, **more: Any) -> list[Contestant]:
-        arguments = {**shared, **more}
-        root = options.before
-        return [Contestant(title, make, arguments, root=root)] if root else []
+    def loaders(engine: str | None) -> list[Contestant]:
+        here = [side(_workers(n), loader, engine=engine, workers=n) for n in (0, 1, 2)]
+        if engine is not None or options.before is None:
+            return here
+        return here + [one.with_before(options.before)[1] for one in here[1:]]
 
     size = spec.input_size[1]
-    training = [
-        side('engine "fast"', f"{_HERE}:training", engine="fast"),
-        side('engine "pillow"', f"{_HERE}:training", engine=None),
-        *before('engine "pillow" before', f"{_HERE}:training", engine=None),
-        side("timm", timm, training=True, normalised=True),
-        side("timm, not normalised", timm, training=True, normalised=False),
+    training_sides = [
+        side('engine "fast"', training, engine="fast"),
+        *side('engine "pillow"', training, engine=None).with_before(options.before),
+        side("timm", timm_transform, training=True, normalised=True),
+        side("timm, not normalised", timm_transform, training=True, normalised=False),
         side("JPEG decoding alone", decode, limit=True, library="simplejpeg"),
     ]
-    evaluation = [
-        side("preprocess", f"{_HERE}:evaluation"),
-        *before("preprocess before", f"{_HERE}:evaluation"),
-        side("timm", timm, training=False, normalised=True),
-        side("timm, memory as found", timm, training=False, normalised=True, keep_memory=False),
+    plain = {"training": False, "normalised": True}
+    evaluation_sides = [
+        *side("preprocess", evaluation).with_before(options.before),
+        side("timm", timm_transform, **plain),
+        side("timm, memory as found", timm_transform, **plain, keep_memory=False),
         side("JPEG decoding alone, Pillow", decode, limit=True, library="pillow"),
     ]
-    loader = f"{_HERE}:loader"
-    return [
-        Race(f"training transform to {size} px", "images", _IMAGES, training),
-        Race(f"evaluation transform to {size} px", "images", _IMAGES, evaluation),
-        *(
-            Race(
-                f'loader, engine "{engine or "pillow"}", {size} px',
-                "images",
-                _LOADED,
-                [side(_workers(n), loader, engine=engine, workers=n) for n in (0, 1, 2)]
-                + [
-                    one
-                    for n in (1, 2) * (engine is None)
-                    for one in before(f"{_workers(n)} before", loader, engine=None, workers=n)
-                ],
-            )
-            for engine in ("fast", None)
-        ),
+    races = [
+        Race(f"training transform to {size} px", "images", _IMAGES, training_sides),
+        Race(f"evaluation transform to {size} px", "images", _IMAGES, evaluation_sides),
     ]
+    for engine in ("fast", None):
+        title = f'loader, engine "{engine or "pillow"}", {size} px'
+        races.append(Race(title, "images", _LOADED, loaders(engine)))
+    return races
 
 
 def _workers(count: int) -> str:
@@ -105,8 +92,6 @@ def photographs() -> Path:
     Raises:
         ValueError: a package whose photographs they are is not installed.
     """
-    from PIL import Image, ImageOps
-
     found = inputs.photographs()
     if len(_SIZES) * len(found) < _IMAGES:
         missing = ", ".join(inputs.PHOTOGRAPHS)
@@ -158,7 +143,7 @@ def training(name: str, folder: str, engine: str | None) -> Job:
 
 def evaluation(name: str, folder: str) -> Job:
     """Every photograph once, as the PyTorch twin evaluates it: float32, normalised."""
-    twin("torch")  # which sets the allocator of its process
+    keep_memory_of_twin()
     source = _source(name, folder)
 
     def all_once() -> None:
@@ -178,10 +163,8 @@ def timm_transform(
     prefetcher does on the device, it ends in uint8.
     """
     create = peer("timm.data").create_transform
-    from PIL import Image
-
     if keep_memory:
-        twin("torch")
+        keep_memory_of_twin()
     use_threads(1)
     random.seed(0)
     source = _source(name, folder)
@@ -205,8 +188,6 @@ def timm_transform(
 
 def decode(name: str, folder: str, library: str) -> Job:
     """Every photograph decoded, and nothing else."""
-    from PIL import Image
-
     source = _source(name, folder)
     functions: Mapping[str, Callable[[str], object]] = {
         "simplejpeg": lambda path: peer("simplejpeg").decode_jpeg(Path(path).read_bytes()),
@@ -240,6 +221,5 @@ def _source(name: str, folder: str) -> ImageFolder:
 
 
 def _recipe(engine: str | None) -> Recipe:
-    # Another checkout may not know engines.
     engines = [] if engine is None else [f"augmentation.engine={engine}"]
     return load_recipe("imagenet", [f"batch_size={_BATCH}", *engines])

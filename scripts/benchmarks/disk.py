@@ -19,7 +19,6 @@ from tinynet.spec import load_spec
 
 from benchmarks.harness import Contestant, Job, Race
 
-_HERE = "benchmarks.disk"
 # About what ImageNet's training images have: 147,897,477,120 bytes of a tar file with 1,281,167.
 _SIZE = 110_000
 _READERS = (1, 8)
@@ -39,7 +38,7 @@ def races(options: argparse.Namespace) -> Iterator[Race]:
 def _races(disk: str, root: str, files: int) -> list[Race]:
     def side(kind: str, readers: int) -> Contestant:
         arguments = {"root": root, "kind": kind, "readers": readers}
-        return Contestant(kind, f"{_HERE}:reading", arguments)
+        return Contestant(kind, reading, arguments)
 
     return [
         Race(

@@ -1,4 +1,4 @@
-"""Races: what does the same job runs in turn, each in a process of its own.
+"""Races: contestants that do the same job run in turn, each in a process of its own.
 
 A process of its own, because an allocator, a number of threads or a processor's limit is a
 setting of a whole process, and because frameworks in one process disturb each other.
@@ -22,12 +22,29 @@ from typing import IO, Any, cast
 
 from tqdm import tqdm
 
+ROOT = Path(__file__).resolve().parents[2]
+
 # A round lasts at least so long, so that the clock and the pipe do not count.
 _SHORTEST_ROUND = 0.1
+
+# What a contestant's process runs. The root first: parity.py in scripts would hide the package.
+_SERVE = "import sys; sys.path[:0] = {paths}; from benchmarks.harness import serve; serve()"
+# A checkout from before this folder was there serves its contestants with this file and these
+# modules, which take the same requests.
+_OLD_HARNESS = "scripts/_benchmark_race.py"
+_OLD_MODULES = {
+    "benchmarks.train": "_benchmark_training",
+    "benchmarks.infer": "_benchmark_inference",
+    "benchmarks.data": "_benchmark_data",
+}
 
 
 class UnavailableError(ValueError):
     """A contestant cannot run here. The message says why, and what to install, in one line."""
+
+
+class RaceError(ValueError):
+    """A contestant's process failed. Its own message stands on standard error."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,20 +70,25 @@ class Contestant:
 
     Args:
         name: as it stands in reports.
-        make: "module:function" of this folder; called in the contestant's process, it returns a
+        make: a function of a module, called in the contestant's process; it returns a
             :class:`Job` or raises :class:`UnavailableError`.
         arguments: of that function, of JSON's types.
         environment: variables of the process; None takes one away.
-        limit: no rival but a physical limit: the part of the job that nobody can do without.
-        root: the checkout whose packages it runs, by default this one.
+        limit: not a rival but a physical limit: the part of the job that nothing can do without.
+        root: the checkout that runs, job and all; by default this one.
     """
 
     name: str
-    make: str
+    make: Callable[..., Job]
     arguments: Mapping[str, Any]
     environment: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     limit: bool = False
     root: Path | None = None
+
+    def with_before(self, before: Path | None) -> list[Contestant]:
+        """Returns this side and, where ``before`` is a checkout, the same one of that."""
+        there = dataclasses.replace(self, name=f"{self.name} before", root=before)
+        return [self, there] if before else [self]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,90 +136,87 @@ def run_race(race: Race, rounds: int | None = None) -> list[Result]:
     """
     with ExitStack() as stack:
         sides = [stack.enter_context(closing(_Side(one))) for one in race.contestants]
-        results = {side.contestant.name: side.ready() for side in sides}
-        running = [side for side in sides if results[side.contestant.name].unavailable is None]
-        times: dict[str, list[float]] = {side.contestant.name: [] for side in running}
+        reasons = [side.answer().get("unavailable") for side in sides]
+        times: list[list[float]] = [[] for _ in sides]
         for _ in tqdm(range(rounds or race.rounds), desc=race.name, unit=" rounds", disable=None):
-            for side in running:
-                times[side.contestant.name].append(side.round())
-    return [
-        dataclasses.replace(result, seconds=tuple(times.get(name, ())))
-        for name, result in results.items()
-    ]
-
-
-class RaceError(ValueError):
-    """A contestant's process failed. Its own message stands on standard error."""
+            for side, reason, seconds in zip(sides, reasons, times, strict=True):
+                if reason is None:
+                    side.ask({})
+                    seconds.append(side.answer()["seconds"])
+    outcomes = zip(race.contestants, times, reasons, strict=True)
+    return [Result(one, tuple(seconds), reason) for one, seconds, reason in outcomes]
 
 
 class _Side:
     # The parent's end of a contestant's process: a line asks for a round, a line answers.
     def __init__(self, contestant: Contestant):
-        self.contestant = contestant
+        root = contestant.root or ROOT
+        module = contestant.make.__module__
+        command = ["-c", _SERVE.format(paths=[str(root), str(root / "scripts")])]
+        if (old := root / _OLD_HARNESS).is_file():
+            module, command = _OLD_MODULES[module], [str(old)]
         environment = os.environ | dict(contestant.environment)
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
+        self._name = contestant.name
+        self._process = subprocess.Popen(
+            [sys.executable, *command],
             env={name: value for name, value in environment.items() if value is not None},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.requests = cast(IO[str], self.process.stdin)
-        self.answers = cast(IO[str], self.process.stdout)
-        self._ask(
-            {
-                "make": contestant.make,
-                "arguments": dict(contestant.arguments),
-                "root": str(contestant.root or Path(__file__).resolve().parents[2]),
-            }
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
+        self._requests = cast(IO[str], self._process.stdin)
+        self._answers = cast(IO[str], self._process.stdout)
+        address = f"{module}:{contestant.make.__qualname__}"
+        arguments = dict(contestant.arguments)
+        self.ask({"make": address, "arguments": arguments, "root": str(root)})
 
-    def ready(self) -> Result:
-        answer = self._answer()
-        return Result(self.contestant, unavailable=answer.get("unavailable"))
-
-    def round(self) -> float:
-        self._ask({})
-        return self._answer()["seconds"]
-
-    def close(self) -> None:
-        self.requests.close()
-        self.process.kill()
-        self.process.wait()
-        self.answers.close()
-
-    def _ask(self, question: Mapping[str, Any]) -> None:
+    def ask(self, question: Mapping[str, Any]) -> None:
         try:
-            self.requests.write(json.dumps(question) + "\n")
-            self.requests.flush()
+            self._requests.write(json.dumps(question) + "\n")
+            self._requests.flush()
         except BrokenPipeError:
             raise self._ended() from None
 
-    def _answer(self) -> dict[str, Any]:
-        line = self.answers.readline()
+    def answer(self) -> dict[str, Any]:
+        line = self._answers.readline()
         if not line:
             raise self._ended()
         return json.loads(line)
 
+    def close(self) -> None:
+        self._requests.close()
+        self._process.kill()
+        self._process.wait()
+        self._answers.close()
+
     def _ended(self) -> RaceError:
-        return RaceError(
-            f'the process of "{self.contestant.name}" ended with {self.process.wait()}'
-        )
+        return RaceError(f'the process of "{self._name}" ended with {self._process.wait()}')
 
 
-def _serve(questions: Iterator[str], answer: Callable[[Mapping[str, Any]], None]) -> None:
-    # A contestant's process.
+def serve() -> None:
+    """Does a contestant's job whenever a line on standard input asks for it.
+
+    Standard output belongs to the answers: what a library prints goes to standard error.
+    """
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        for answer in _answers(sys.stdin):
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+def _answers(questions: Iterator[str]) -> Iterator[dict[str, Any]]:
     start = json.loads(next(questions))
-    sys.path[:0] = [start["root"]]
     module, _, function = start["make"].partition(":")
     try:
         job: Job = getattr(importlib.import_module(module), function)(**start["arguments"])
         took = [_timed(job, 1) for _ in range(job.warm_up)]
     except UnavailableError as error:
-        answer({"unavailable": str(error)})
+        yield {"unavailable": str(error)}
         return
     repeats = max(1, math.ceil(_SHORTEST_ROUND / took[-1])) if took else 1
-    answer({})
+    yield {}
     for _ in questions:
-        answer({"seconds": _timed(job, repeats)})
+        yield {"seconds": _timed(job, repeats)}
 
 
 def _timed(job: Job, repeats: int) -> float:
@@ -207,21 +226,3 @@ def _timed(job: Job, repeats: int) -> float:
         job.once()
     job.settle()
     return (time.perf_counter() - start) / repeats
-
-
-def _main() -> None:
-    # Standard output belongs to the answers: what a library prints goes to standard error.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-
-        def answer(values: Mapping[str, Any]) -> None:
-            print(json.dumps(values), file=answers, flush=True)
-
-        _serve(sys.stdin, answer)
-
-
-if __name__ == "__main__":
-    # A class belongs to the module that it was imported from.
-    from benchmarks.harness import _main as main
-
-    main()

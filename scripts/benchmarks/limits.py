@@ -24,10 +24,10 @@ def limits(net: Mapping[str, Any], passes: int) -> list[Contestant]:
         net: name, batch, threads, device and precision, as :func:`product` takes them.
         passes: as there.
     """
-    arguments, here = {**net, "passes": passes}, "benchmarks.limits"
+    arguments = {**net, "passes": passes}
     return [
-        Contestant("matrix product, as many MACs", f"{here}:product", arguments, limit=True),
-        Contestant("copy, as many bytes", f"{here}:copy", arguments, limit=True),
+        Contestant("matrix product, as many MACs", product, arguments, limit=True),
+        Contestant("copy, as many bytes", copy, arguments, limit=True),
     ]
 
 

@@ -40,6 +40,11 @@ def twin(name: str) -> Backend:
         raise UnavailableError(str(error)) from None
 
 
+def keep_memory_of_twin() -> None:
+    """Asks for the memory settings that the PyTorch twin trains with, for a peer's process."""
+    import torch_impl  # noqa: F401
+
+
 def use_threads(threads: int) -> None:
     """Lets PyTorch compute with so many threads."""
     import torch

@@ -20,15 +20,9 @@ SMALL = ("--specs", "tinynet_digits", "--batch-sizes", 2, "--rounds", 1)
 
 @pytest.fixture
 def race(monkeypatch):
-    """The module of races, which lies beside the scripts."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+    """The module of races, which lies beside the scripts, of which parity.py hides no package."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(SCRIPTS)])
     return importlib.import_module("benchmarks.harness")
-
-
-@pytest.fixture
-def commands(race):
-    """The module of whole processes, which lies there, too."""
-    return importlib.import_module("benchmarks.commands")
 
 
 def test_the_training_workload_reports(run_script, monkeypatch, tmp_path):
@@ -143,9 +137,9 @@ def test_the_start_up_workload_reports(run_script, monkeypatch):
     assert "Python alone (limit)" in out
 
 
-def test_the_suite_runs_the_ladder_by_mode_and_only_once(commands, tmp_path):
+def test_the_suite_runs_the_ladder_by_mode_and_only_once(race, tmp_path):
     options = argparse.Namespace(specs=["tinynet_e"], before=tmp_path)
-    (race,) = commands.suite(options)
+    (race,) = importlib.import_module("benchmarks.suite").races(options)
     assert race.rounds == 1
     assert [side.name for side in race.contestants] == [
         "parity.py --modes pynative", "parity.py --modes pynative before",
@@ -159,7 +153,8 @@ def test_the_suite_runs_the_ladder_by_mode_and_only_once(commands, tmp_path):
         }  # fmt: skip
 
 
-def test_a_process_that_fails_or_cannot_run_is_no_time(commands, race):
+def test_a_process_that_fails_or_cannot_run_is_no_time(race):
+    commands = importlib.import_module("benchmarks.processes")
     with pytest.raises(race.UnavailableError, match="nothing_such is not installed: pip install"):
         commands.process(["-c", "pass"], needs="nothing_such")
     with pytest.raises(subprocess.CalledProcessError):
@@ -207,11 +202,14 @@ def test_sides_run_in_turn_and_in_processes_of_their_own(race, tmp_path, monkeyp
     )
     log = tmp_path / "log"
 
+    def function(name):  # of a module that is there for the contestants only
+        return type(name, (), {"__module__": "sides"})
+
     def side(name, mark):
         arguments = {"name": name, "log": str(log), "seconds": 0.11}
-        return race.Contestant(name, "sides:make", arguments, {"MARK": mark})
+        return race.Contestant(name, function("make"), arguments, {"MARK": mark})
 
-    absent = race.Contestant("c", "sides:none", {})
+    absent = race.Contestant("c", function("none"), {})
     results = race.run_race(race.Race("r", "jobs", 1, [side("a", "x"), side("b", "y"), absent]), 3)
     assert [len(one.seconds) for one in results] == [3, 3, 0]
     assert all(seconds >= 0.11 for one in results for seconds in one.seconds)
@@ -221,7 +219,7 @@ def test_sides_run_in_turn_and_in_processes_of_their_own(race, tmp_path, monkeyp
     assert {(name, mark) for name, _, mark in lines} == {("a", "x"), ("b", "y")}
     assert len({pid for _, pid, _ in lines}) == 2
     with pytest.raises(race.RaceError, match='the process of "d" ended with 1'):
-        race.run_race(race.Race("r", "jobs", 1, [race.Contestant("d", "sides:broken", {})]), 1)
+        race.run_race(race.Race("r", "jobs", 1, [race.Contestant("d", function("broken"), {})]), 1)
     assert sys.modules.get("sides") is None
 
 
@@ -240,10 +238,10 @@ def test_the_data_workload(race, monkeypatch):
     images = sorted(Path(sides[0].arguments["folder"]).glob("*/*.jpg"))
     assert len(images) == 21
     for side in sides:
-        optional = "timm" in side.make or {"fast", "simplejpeg"} & {*side.arguments.values()}
+        libraries = {"fast", "simplejpeg"} & {*side.arguments.values()}
+        optional = "timm" in side.make.__name__ or libraries
         if not (side.root or optional):
-            module, _, function = side.make.partition(":")
-            getattr(importlib.import_module(module), function)(**side.arguments).once()
+            side.make(**side.arguments).once()
 
 
 def test_a_disk_is_measured_and_left_as_it_was(run_script, monkeypatch, tmp_path):
@@ -297,3 +295,21 @@ def test_a_round_is_prepared_untimed(race):
     job = race.Job(lambda: done.append("once"), prepare=lambda: (done.append("x"), time.sleep(0.1)))
     assert race._timed(job, 3) < 0.03
     assert done == ["x", "once", "once", "once"]
+
+
+def test_a_checkout_from_before_the_rooms_serves_its_own_side(race, tmp_path):
+    train = importlib.import_module("benchmarks.train")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "_benchmark_race.py").write_text(
+        "import json, sys\n"
+        "start = json.loads(input())\n"
+        "assert start['make'] == '_benchmark_training:twin_step'\n"
+        "assert start['arguments'] == {'batch': 2}\n"
+        f"assert start['root'] == {str(tmp_path)!r}\n"
+        "print({}, flush=True)\n"
+        "for _ in sys.stdin:\n"
+        "    print(json.dumps({'seconds': 7.0}), flush=True)\n"
+    )
+    (_, before) = race.Contestant("twin", train.twin_step, {"batch": 2}).with_before(tmp_path)
+    (result,) = race.run_race(race.Race("r", "images", 2, [before]), 3)
+    assert (before.name, result.seconds) == ("twin before", (7.0, 7.0, 7.0))

@@ -9,12 +9,21 @@ from tinynet.spec import load_spec
 
 from benchmarks.harness import Contestant, Job, Race
 from benchmarks.limits import limits
-from benchmarks.peers import allow_tf32, autocast, device_job, peer, timm_net, twin, use_threads
+from benchmarks.peers import (
+    allow_tf32,
+    autocast,
+    device_job,
+    keep_memory_of_twin,
+    peer,
+    timm_net,
+    twin,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from tinynet.data.loader import TrainingBatch
+    from tinynet.recipe import Recipe
 
-_HERE = "benchmarks.training"
 # Small, since all contestants train on and on.
 _RATE = 1e-6
 # Forward, gradients of the inputs, gradients of the weights.
@@ -34,57 +43,37 @@ def races(options: argparse.Namespace) -> list[Race]:
 
 def _torch_race(options: argparse.Namespace, name: str, batch: int, precision: str) -> Race:
     load_spec(name)
-    shared = {
-        "name": name, "batch": batch, "threads": options.threads, "device": options.device,
-        "precision": precision,
-    }  # fmt: skip
-    own = {"framework": "torch", **shared}
-    timm = f"{_HERE}:timm_step"
-    sides = [Contestant("twin", f"{_HERE}:twin_step", own)]
-    if options.before:
-        sides += [Contestant("twin before", f"{_HERE}:twin_step", own, root=options.before)]
-    if options.before and options.compile:
-        quick = {**own, "compiled": True}
-        sides += [
-            Contestant("twin before --compile", f"{_HERE}:twin_step", quick, root=options.before)
-        ]
+    net = {"name": name, "batch": batch, "threads": options.threads}
+    net |= {"device": options.device, "precision": precision}
+    own, last = {"framework": "torch", **net}, {**net, "channels_last": True}
+    sides = Contestant("twin", twin_step, own).with_before(options.before)
     if options.compile:
-        quick = {**shared, "channels_last": True, "compiled": True}
-        sides += [
-            Contestant("twin --compile", f"{_HERE}:twin_step", {**own, "compiled": True}),
-            Contestant("timm channels-last, compiled", timm, quick),
-        ]
-    sides += [
-        Contestant("timm channels-last", timm, {**shared, "channels_last": True}),
-        Contestant("timm", timm, shared),
-    ]
+        quick = Contestant("twin --compile", twin_step, {**own, "compiled": True})
+        sides += quick.with_before(options.before)
+        title = "timm channels-last, compiled"
+        sides.append(Contestant(title, timm_step, {**last, "compiled": True}))
+    sides += [Contestant("timm channels-last", timm_step, last), Contestant("timm", timm_step, net)]
     if options.device == "cpu":
-        found = {**shared, "keep_memory": False}
-        sides += [Contestant("timm, memory as found", timm, found)]
-    sides += limits(shared, _PASSES)
+        found = {**net, "keep_memory": False}
+        sides.append(Contestant("timm, memory as found", timm_step, found))
+    sides += limits(net, _PASSES)
     return Race(_title("PyTorch", name, batch, precision, options.device), "images", batch, sides)
 
 
 def _mindspore_race(options: argparse.Namespace, name: str, batch: int, precision: str) -> Race:
     load_spec(name)
     shared = {"name": name, "batch": batch}
-    own = {
-        "framework": "mindspore", **shared, "threads": options.threads, "device": "cpu",
-        "precision": precision,
-    }  # fmt: skip
-    torch = {**own, "framework": "torch"}
+    net = {**shared, "threads": options.threads, "device": "cpu", "precision": precision}
     # By itself MindSpore takes all cores, and oneDNN what the processor has.
     found = {"OMP_NUM_THREADS": None, "ONEDNN_MAX_CPU_ISA": "DEFAULT"}
-    sides = [Contestant("twin", f"{_HERE}:twin_step", own)]
-    if options.before:
-        sides += [Contestant("twin before", f"{_HERE}:twin_step", own, root=options.before)]
-    sides += [
-        Contestant("@jit function", f"{_HERE}:jit_step", shared),
-        Contestant("@jit function, machine as found", f"{_HERE}:jit_step", shared, found),
-        Contestant("the PyTorch twin", f"{_HERE}:twin_step", torch),
-        Contestant("timm in PyTorch", f"{_HERE}:timm_step",
-                   {**shared, "threads": options.threads, "device": "cpu", "precision": precision}),
-    ]  # fmt: skip
+    own = Contestant("twin", twin_step, {"framework": "mindspore", **net})
+    sides = [
+        *own.with_before(options.before),
+        Contestant("@jit function", jit_step, shared),
+        Contestant("@jit function, machine as found", jit_step, shared, found),
+        Contestant("the PyTorch twin", twin_step, {"framework": "torch", **net}),
+        Contestant("timm in PyTorch", timm_step, net),
+    ]
     return Race(_title("MindSpore", name, batch, precision, "cpu"), "images", batch, sides)
 
 
@@ -139,7 +128,7 @@ def timm_step(
     Source: timm 1.0, ``train.py``: RMSpropTF, autocast, cuDNN's benchmark.
     """
     if keep_memory:
-        import torch_impl  # noqa: F401  (which sets the allocator of its process)
+        keep_memory_of_twin()
     import torch
 
     use_threads(threads)
@@ -174,7 +163,7 @@ def timm_step(
 def jit_step(name: str, batch: int) -> Job:
     """A step as MindSpore's tutorials write it: a function under @jit, with nn.RMSProp."""
     model = twin("mindspore").model
-    import mindspore as ms  # behind the twin, which sets its environment
+    import mindspore as ms  # after the twin, which sets its environment
     from mindspore import nn
 
     net = model.TinyNet(load_spec(name)).set_train()
@@ -219,7 +208,7 @@ def _batch(name: str, size: int) -> TrainingBatch:
     )
 
 
-def _recipe(batch: int) -> Any:
+def _recipe(batch: int) -> Recipe:
     from tinynet.recipe import load_recipe
 
     return load_recipe("imagenet", [f"batch_size={batch}"])

@@ -11,7 +11,16 @@ from tinynet.spec import Spec, load_spec
 
 from benchmarks.harness import Contestant, Job, Race
 from benchmarks.limits import limits
-from benchmarks.peers import allow_tf32, autocast, device_job, peer, timm_net, twin, use_threads
+from benchmarks.peers import (
+    allow_tf32,
+    autocast,
+    device_job,
+    keep_memory_of_twin,
+    peer,
+    timm_net,
+    twin,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +28,8 @@ if TYPE_CHECKING:
 
     from tinynet.net.manifest import State
 
-_HERE = "benchmarks.inference"
 _CALIBRATION_IMAGES = 8
+_TITLES = {"torch": "the PyTorch twin", "mindspore": "the MindSpore twin"}
 
 
 def races(options: argparse.Namespace) -> list[Race]:
@@ -31,81 +40,67 @@ def races(options: argparse.Namespace) -> list[Race]:
     if options.device == "cpu" and "tf32" in options.precisions:
         raise ValueError("--precisions has tf32, which is of --device cuda only")
     return [
-        (_files if options.device == "cpu" and precision == "float32" else _nets)(
-            options, name, batch, precision
-        )
+        _race(options, name, batch, precision)
         for name in options.specs or ["tinynet_a", "tinynet_e"]
         for batch in options.batch_sizes or [1, 32]
         for precision in options.precisions
     ]
 
 
-def _files(options: argparse.Namespace, name: str, batch: int, precision: str) -> Race:
+def _race(options: argparse.Namespace, name: str, batch: int, precision: str) -> Race:
+    net = {"name": name, "batch": batch, "threads": options.threads}
+    net |= {"device": options.device, "precision": precision}
+    is_of_files = options.device == "cpu" and precision == "float32"
+    sides = (_files if is_of_files else _nets)(options, net)
+    title = f"infer, {name}, batch {batch}, {precision} on {options.device}"
+    return Race(title, "images", batch, [*sides, *limits(net, passes=1)])
+
+
+def _files(options: argparse.Namespace, net: dict[str, Any]) -> list[Contestant]:
     # What ships: files and predictors, from NumPy's pixels to NumPy's logits.
-    spec = load_spec(name)
-    shared = {"name": name, "batch": batch, "threads": options.threads}
-    net = {**shared, "device": "cpu", "precision": precision}
+    shared = {key: net[key] for key in ("name", "batch", "threads")}
     sides = [
-        Contestant("ONNX Runtime", f"{_HERE}:deployed_file", shared),
-        Contestant("ONNX Runtime, INT8", f"{_HERE}:deployed_file", {**shared, "int8": True}),
+        Contestant("ONNX Runtime", deployed_file, shared),
+        Contestant("ONNX Runtime, INT8", deployed_file, {**shared, "int8": True}),
     ]
-    if batch > 1:
-        sides += [Contestant("ONNX Runtime, the batch as a whole", f"{_HERE}:session", shared)]
+    if net["batch"] > 1:
+        sides += [Contestant("ONNX Runtime, the batch as a whole", session, shared)]
     for framework in options.frameworks:
-        own = {**shared, "framework": framework}
-        title = {"torch": "the PyTorch twin", "mindspore": "the MindSpore twin"}[framework]
-        sides += [Contestant(title, f"{_HERE}:predictor", own)]
-        if options.before:
-            before = f"{title} before"
-            sides += [Contestant(before, f"{_HERE}:predictor", own, root=options.before)]
-        if spec.batch_norm is not None:
-            plain = {**own, "plain": True}
-            sides += [Contestant(f"{title}, not folded", f"{_HERE}:predictor", plain)]
-    if options.compile:
-        quick = {**net, "folded": True, "channels_last": True, "compiled": True}
-        sides += [Contestant("the PyTorch twin --compile", f"{_HERE}:twin_net", quick)]
-    timm = f"{_HERE}:timm_forward"
-    sides += [
-        Contestant("OpenVINO, the same file", f"{_HERE}:openvino", shared),
-        Contestant("timm channels-last", timm, {**net, "channels_last": True}),
-        Contestant("timm", timm, net),
-        Contestant("timm, memory as found", timm, {**net, "keep_memory": False}),
-        *limits(net, passes=1),
-    ]
-    return Race(_title(name, batch, precision, "cpu"), "images", batch, sides)
-
-
-def _nets(options: argparse.Namespace, name: str, batch: int, precision: str) -> Race:
-    # PyTorch's nets alone, with the batch on their device.
-    spec = load_spec(name)
-    net = {
-        "name": name, "batch": batch, "threads": options.threads, "device": options.device,
-        "precision": precision,
-    }  # fmt: skip
-    twin, timm = f"{_HERE}:twin_net", f"{_HERE}:timm_forward"
+        title, own = _TITLES[framework], {**shared, "framework": framework}
+        sides += Contestant(title, predictor, own).with_before(options.before)
+        if load_spec(net["name"]).batch_norm is not None:
+            sides += [Contestant(f"{title}, not folded", predictor, {**own, "plain": True})]
     last = {**net, "channels_last": True}
-    sides = [Contestant("twin", twin, {**last, "folded": True})]
-    if options.before:
-        sides += [Contestant("twin before", twin, {**last, "folded": True}, root=options.before)]
-    sides += [Contestant("twin, contiguous", twin, {**net, "folded": True})]
-    if spec.batch_norm is not None:
-        sides += [Contestant("twin, not folded", twin, last)]
+    if options.compile:
+        quick = {**last, "folded": True, "compiled": True}
+        sides += [Contestant("the PyTorch twin --compile", twin_net, quick)]
+    return [
+        *sides,
+        Contestant("OpenVINO, the same file", openvino, shared),
+        Contestant("timm channels-last", timm_forward, last),
+        Contestant("timm", timm_forward, net),
+        Contestant("timm, memory as found", timm_forward, {**net, "keep_memory": False}),
+    ]
+
+
+def _nets(options: argparse.Namespace, net: dict[str, Any]) -> list[Contestant]:
+    # PyTorch's nets alone, with the batch on their device.
+    folded, last = {**net, "folded": True}, {**net, "channels_last": True}
+    own = Contestant("twin", twin_net, {**folded, "channels_last": True})
+    sides = [*own.with_before(options.before), Contestant("twin, contiguous", twin_net, folded)]
+    if load_spec(net["name"]).batch_norm is not None:
+        sides += [Contestant("twin, not folded", twin_net, last)]
     if options.compile:
         quick = {**last, "compiled": True}
         sides += [
-            Contestant("twin --compile", twin, {**quick, "folded": True}),
-            Contestant("timm channels-last, compiled", timm, quick),
+            Contestant("twin --compile", twin_net, {**quick, "folded": True}),
+            Contestant("timm channels-last, compiled", timm_forward, quick),
         ]
-    sides += [
-        Contestant("timm channels-last", timm, last),
-        Contestant("timm", timm, net),
-        *limits(net, passes=1),
+    return [
+        *sides,
+        Contestant("timm channels-last", timm_forward, last),
+        Contestant("timm", timm_forward, net),
     ]
-    return Race(_title(name, batch, precision, options.device), "images", batch, sides)
-
-
-def _title(name: str, batch: int, precision: str, device: str) -> str:
-    return f"infer, {name}, batch {batch}, {precision} on {device}"
 
 
 def deployed_file(name: str, batch: int, threads: int, int8: bool = False) -> Job:
@@ -171,49 +166,32 @@ def predictor(framework: str, name: str, batch: int, threads: int, plain: bool =
     return Job(lambda: predict(pixels))
 
 
-def twin_net(
-    name: str,
-    batch: int,
-    threads: int,
-    device: str,
-    precision: str,
-    folded: bool = False,
-    channels_last: bool = False,
-    compiled: bool = False,
-) -> Job:
-    """The PyTorch twin's net, on a batch that lies on its device."""
+def twin_net(name: str, batch: int, folded: bool = False, **how: Any) -> Job:
+    """The PyTorch twin's net, on a batch that lies on its device; ``how`` is for ``_forward``."""
     from tinynet.net.folding import fold_batch_norm
 
     spec, state = load_spec(name), _state(load_spec(name))
     if folded and spec.batch_norm is not None:
         spec, state = fold_batch_norm(spec, state)
-    net = twin("torch").model.make_net(spec, state)
-    return _forward(net, spec, batch, threads, device, precision, channels_last, compiled)
+    return _forward(twin("torch").model.make_net(spec, state), _pixels(spec, batch), **how)
 
 
-def timm_forward(
-    name: str,
-    batch: int,
+def timm_forward(name: str, batch: int, keep_memory: bool = True, **how: Any) -> Job:
+    """The net of timm, untrained, as a peer of :func:`twin_net`."""
+    if keep_memory:
+        keep_memory_of_twin()
+    return _forward(timm_net(name), _pixels(load_spec(name), batch), **how)
+
+
+def _forward(
+    net: Any,
+    images: NDArray[np.float32],
     threads: int,
     device: str,
     precision: str,
     channels_last: bool = False,
     compiled: bool = False,
-    keep_memory: bool = True,
 ) -> Job:
-    """The net of timm, untrained, on a batch that lies on its device."""
-    if keep_memory:
-        import torch_impl  # noqa: F401  (which sets the allocator of its process)
-    net = timm_net(name)
-    return _forward(
-        net, load_spec(name), batch, threads, device, precision, channels_last, compiled
-    )
-
-
-def _forward(
-    net: Any, spec: Spec, batch: int, threads: int, device: str, precision: str,
-    channels_last: bool, compiled: bool,
-) -> Job:  # fmt: skip
     # The same for the twin and for its peer.
     import torch
 
@@ -222,7 +200,7 @@ def _forward(
     allow_tf32(precision)
     memory = torch.channels_last if channels_last else torch.contiguous_format
     net = net.eval().to(device, memory_format=memory)
-    pixels = torch.from_numpy(_pixels(spec, batch)).to(device, memory_format=memory)
+    pixels = torch.from_numpy(images).to(device, memory_format=memory)
     mode = "reduce-overhead" if device == "cuda" else "default"
     forward = torch.compile(net, mode=mode) if compiled else net
 
