@@ -96,7 +96,7 @@ def _files(options: argparse.Namespace, command: str) -> int:
     from parity.results import report_document
     from parity.tolerances.calibration import DIRECTORY
 
-    for name in ("levels", "report"):
+    for name in ("checks", "report"):
         if getattr(options, name):
             raise ValueError(f"--{name} is for trace packs, {options.first} is a file")
     answer = compare_files(
