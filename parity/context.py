@@ -358,7 +358,7 @@ class Context:
             for name, flow in self.reference_flow.items()
             if name in blocks or "." not in name
         }
-        self.release("judge_flow")  # gigabytes, of which little is needed
+        self.release("reference_flow")  # gigabytes, of which little is needed
         return found
 
     @cached_property

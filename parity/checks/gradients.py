@@ -59,7 +59,7 @@ def gradients_isolated(context: Context) -> Iterator[Comparison | Series]:
                 str(candidate), f"{name} input", here and here.input, truth.input,
                 [item[name].input for item in baselines], bound,
             )  # fmt: skip
-    context.release("backward_inputs", "judge_backward", "reference_backward")
+    context.release("backward_inputs", "reference_backward", "baseline_backward")
 
 
 @past_kinks
@@ -99,4 +99,4 @@ def statistics(context: Context) -> Iterator[Comparison]:
                 [item.statistics[key] for item in baselines], bound,
                 scale=statistic_scale(key, reference),
             )  # fmt: skip
-    context.release("reference_gradients", "gradients")
+    context.release("baseline_gradients", "gradients")

@@ -34,7 +34,7 @@ def layers_isolated(context: Context) -> Iterator[Comparison]:
             bound = bounds["layer" if candidate.exact_gates else quantity]
             baselines = [layers[name] for layers in context.baseline_layers]
             yield compare_values(str(candidate), name, found.get(name), truth, baselines, bound)
-    context.release("layer_inputs", "judge_layers", "reference_layers")
+    context.release("layer_inputs", "reference_layers", "baseline_layers")
 
 
 def _judge(context: Context) -> Iterator[Comparison]:
@@ -71,4 +71,4 @@ def logits(context: Context) -> Iterator[Comparison]:
         )
         found = context.trace(candidate)[name].output
         yield compare_values(str(candidate), name, found, truth, baselines, bound)
-    context.release("judge_trace", "reference_trace", "reference_outputs", "trace")
+    context.release("reference_trace", "baseline_trace", "baseline_outputs", "trace")

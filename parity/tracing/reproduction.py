@@ -184,16 +184,16 @@ def _check(context: Context, check: CheckResult) -> str:
     return f"""\
 from tinynet.spec import load_spec, parse_spec
 
-from parity.context import subjects_of
-from parity.suite import climb
+from parity.context import candidates_of
+from parity.suite import run_checks
 
-report = climb(
+report = run_checks(
     {_spec(context.spec)},
-    levels=[{check.name!r}],
+    checks=[{check.name!r}],
     seed={context.seed},
-    subjects=subjects_of({first.framework!r}, {[s.mode for s in context.candidates]}),
+    candidates=candidates_of({first.framework!r}, {[s.mode for s in context.candidates]}),
 )
-for item in report.rungs[0].failures[:10]:
+for item in report.checks[0].failures[:10]:
     print(f"{{item.where}} ({{item.candidate}}): {{item.error:.3g}}, {{item.bound:.3g}} passes")
     print(f"  {{item.note}}" if item.note else "")
 sys.exit(not report.passed)

@@ -14,7 +14,7 @@ from tinynet.backend import load_backend
 from tinynet.checkpoints.files import load_checkpoint
 from tinynet.spec import load_spec
 
-from parity.context import REFERENCE, subjects_of
+from parity.context import REFERENCE, candidates_of
 from parity.tolerances.calibration import find_calibration
 from parity.tolerances.quantities import whole_quantity
 
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = json.loads((FOLDER / "torchvision_logits.json").read_text())["logits"]
 KEYS = json.loads((FOLDER / "torchvision_keys.json").read_text())
 MAKER = runpy.run_path(str(FOLDER / "make_timm_logits.py"))
-PYNATIVE, GRAPH = subjects_of()
+PYNATIVE, GRAPH = candidates_of()
 EXACT = 1e-11  # both in float64: only the order of summation may differ
 
 
