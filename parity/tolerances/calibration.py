@@ -101,7 +101,7 @@ class Calibration:
 
     Attributes:
         setting: whose.
-        reference: whose noise the multiples are of.
+        baseline: whose noise the multiples are of.
         machine: the system and processor.
         command: what measures it again.
         measured_on: the day, in ISO's form.
@@ -165,9 +165,9 @@ def load_calibration(path: Path) -> Calibration:
         CalibrationError: a factor beyond its limit.
     """
     fields = _read(path, _SCHEMA)
-    fields["reference"] = Setting(**fields["reference"])
+    fields["baseline"] = Setting(**fields.pop("reference"))
     fields["multiples"] = {q: Multiple(**numbers) for q, numbers in fields["multiples"].items()}
-    noise = load_noise(path.parent / fields["reference"].noise_name)
+    noise = load_noise(path.parent / fields["baseline"].noise_name)
     found = Calibration(**fields, noise=noise)
     _check_factors(found, str(path))
     return found
