@@ -17,7 +17,6 @@ from mindspore_impl.blocks import (
     conv2d,
     max_pool,
 )
-from mindspore_impl.state import write_state
 
 
 class Net(nn.Cell):
@@ -182,3 +181,53 @@ class ResNet(Net):
 def make_net(spec: Spec, state: State | None = None) -> Net:
     """Builds a net of the family that its spec is of; the arguments are the net's."""
     return ResNet(spec, state) if spec.is_resnet else TinyNet(spec, state)
+
+
+def read_state(net: Net) -> State:
+    """Copies the state out of a net.
+
+    Returns:
+        Canonical key -> array, in manifest order and the net's own precision (float32, but for a
+        judge in float64).
+    """
+    parameters = _parameters(net)
+    # A copy: an array may share its memory with the parameter, and training goes on underneath.
+    return {
+        key: parameters[name].asnumpy().copy(order="C")
+        for key, name in mindspore_keys(net.spec).items()
+    }
+
+
+def write_state(net: Net, state: Mapping[str, Any]) -> None:
+    """Sets every tensor of a net, bit for bit, or none of them.
+
+    Raises:
+        StateError: the state does not fit the net's spec exactly.
+    """
+    checked = check_state(state, net.spec, "state")
+    parameters = _parameters(net)
+    keys = mindspore_keys(net.spec).items()
+    check_shapes({k: tuple(parameters[n].shape) for k, n in keys if n in parameters}, net.spec)
+    # One by one: load_param_into_net guesses when a name is missing, and loads another's values.
+    for key, name in keys:
+        parameters[name].set_data(ms.Tensor(checked[key]))
+
+
+def in_precision(net: nn.Cell, precision: str) -> None:
+    """Lets the convolutions and the classifier of a net compute in a lower precision.
+
+    Args:
+        net: on its device already; weights and batch norms stay float32.
+        precision: "bfloat16" or "float16"; any other changes nothing.
+    """
+    if precision in ("bfloat16", "float16"):
+        for _, cell in net.cells_and_names():
+            if isinstance(cell, nn.Conv2d | nn.Dense):
+                cell.to_float(getattr(ms, precision))
+            elif isinstance(cell, nn.BatchNorm2d):
+                cell.to_float(ms.float32)
+
+
+def _parameters(net: Net) -> dict[str, ms.Parameter]:
+    # By place in the net: Parameter.name changes when somebody wraps the net in another Cell.
+    return dict(net.parameters_and_names())

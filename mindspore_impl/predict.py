@@ -13,11 +13,27 @@ from tinynet.net.folding import deployed
 from tinynet.net.manifest import State
 from tinynet.spec import Spec
 
-from mindspore_impl.model import make_net
-from mindspore_impl.modes import MODES, running
-from mindspore_impl.state import write_state
+from mindspore_impl.model import make_net, write_state
 
 DEVICES = ("cpu", "gpu", "ascend")
+MODES = ("pynative", "graph")
+
+
+@contextmanager
+def running(mode: str) -> Iterator[None]:
+    """Runs what is inside in one of :data:`MODES`.
+
+    Raises:
+        ValueError: another mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=before)
 
 
 class Predictor:

@@ -17,7 +17,6 @@ from torch_impl.blocks import (
     conv2d,
     max_pool,
 )
-from torch_impl.state import write_state
 
 
 class Net(nn.Module):
@@ -178,3 +177,43 @@ class ResNet(Net):
 def make_net(spec: Spec, state: State | None = None) -> Net:
     """Builds a net of the family that its spec is of; the arguments are the net's."""
     return ResNet(spec, state) if spec.is_resnet else TinyNet(spec, state)
+
+
+def read_state(net: Net) -> State:
+    """Copies the state out of a net.
+
+    Returns:
+        Canonical key -> array, in manifest order and the net's own precision (float32, but for a
+        judge in float64).
+    """
+    tensors = net.state_dict()
+    # A copy in C order: channels-last weights are strided, and training goes on underneath.
+    return {key: tensors[key].cpu().numpy().copy(order="C") for key in manifest(net.spec)}
+
+
+def write_state(net: Net, state: Mapping[str, Any]) -> None:
+    """Sets every tensor of a net, bit for bit, or none of them.
+
+    Raises:
+        StateError: the state does not fit the net's spec exactly.
+    """
+    checked = check_state(state, net.spec, "state")
+    tensors = net.state_dict()
+    check_shapes({key: tuple(tensors[key].shape) for key in checked if key in tensors}, net.spec)
+    with torch.no_grad():
+        for key, array in checked.items():
+            tensors[key].copy_(torch.tensor(array))
+
+
+def in_precision(net: nn.Module, precision: str) -> None:
+    """Lets the convolutions and the classifier of a net compute in a lower precision.
+
+    Args:
+        net: on its device already; weights and batch norms stay float32.
+        precision: "bfloat16" or "float16"; any other changes nothing.
+    """
+    if precision in ("bfloat16", "float16"):
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                cast = torch.autocast(layer.weight.device.type, getattr(torch, precision))
+                layer.forward = cast(layer.forward)

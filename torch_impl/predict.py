@@ -14,11 +14,22 @@ from tinynet.net.folding import deployed
 from tinynet.net.manifest import State
 from tinynet.spec import Spec
 
-from torch_impl.model import make_net
-from torch_impl.modes import MODES, running
-from torch_impl.state import write_state
+from torch_impl.model import make_net, write_state
 
 DEVICES = ("cpu", "cuda")
+MODES = ("eager",)
+
+
+@contextmanager
+def running(mode: str) -> Iterator[None]:
+    """Runs what is inside in one of :data:`MODES`.
+
+    Raises:
+        ValueError: another mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
+    yield
 
 
 class Predictor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mindspore as ms
 
@@ -25,9 +24,6 @@ from tinynet.recipe import OPTIMIZER_SLOTS
 from tinynet.spec import Spec
 from tinynet.utils.atomic_files import write_atomically
 
-if TYPE_CHECKING:
-    from mindspore_impl.model import Net
-
 # How a tensor's name begins in a training checkpoint -> how it does in the canonical file.
 _GROUPS = {EMA_PREFIX: EMA_PREFIX} | {
     f"{slot}.": f"{OPTIMIZER_PREFIX}{slot}." for slots in OPTIMIZER_SLOTS.values() for slot in slots
@@ -35,52 +31,6 @@ _GROUPS = {EMA_PREFIX: EMA_PREFIX} | {
 # What MindSpore appends with crc_check=True: this word and ten bytes, big-endian.
 _CRC_MARK = b"crc_num"
 _CRC_BYTES = 10
-
-
-class NativeFileError(ValueError):
-    """A file of the framework's own format that cannot be read. The message is one line."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Native:
-    """What a file of the framework's own format holds.
-
-    ``content`` is as nested as the file and has NumPy arrays for tensors. ``metadata`` is what
-    :func:`save_native` was given, empty for a file it did not write.
-    """
-
-    content: Any
-    metadata: dict[str, str]
-
-
-def read_state(net: Net) -> State:
-    """Copies the state out of a net.
-
-    Returns:
-        Canonical key -> array, in manifest order and the net's own precision (float32, but for a
-        judge in float64).
-    """
-    parameters = _parameters(net)
-    # A copy: an array may share its memory with the parameter, and training goes on underneath.
-    return {
-        key: parameters[name].asnumpy().copy(order="C")
-        for key, name in mindspore_keys(net.spec).items()
-    }
-
-
-def write_state(net: Net, state: Mapping[str, Any]) -> None:
-    """Sets every tensor of a net, bit for bit, or none of them.
-
-    Raises:
-        StateError: the state does not fit the net's spec exactly.
-    """
-    checked = check_state(state, net.spec, "state")
-    parameters = _parameters(net)
-    keys = mindspore_keys(net.spec).items()
-    check_shapes({k: tuple(parameters[n].shape) for k, n in keys if n in parameters}, net.spec)
-    # One by one: load_param_into_net guesses when a name is missing, and loads another's values.
-    for key, name in keys:
-        parameters[name].set_data(ms.Tensor(checked[key]))
 
 
 def load_native(path: str | os.PathLike[str]) -> Native:
@@ -164,11 +114,6 @@ def _save(path: str | os.PathLike[str], tensors: State, metadata: dict[str, str]
             parameters, str(temporary), append_dict=strings, crc_check=True
         ),
     )
-
-
-def _parameters(net: Net) -> dict[str, ms.Parameter]:
-    # By place in the net: Parameter.name changes when somebody wraps the net in another Cell.
-    return dict(net.parameters_and_names())
 
 
 def _check_crc(data: bytes, path: str | os.PathLike[str]) -> None:

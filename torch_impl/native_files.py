@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
 import os
 import re
@@ -11,7 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,54 +25,10 @@ from tinynet.net.manifest import State, check_shapes, check_state, manifest
 from tinynet.spec import Spec
 from tinynet.utils.atomic_files import write_atomically
 
-if TYPE_CHECKING:
-    from torch_impl.model import Net
 
 
 # Where a training checkpoint has its tensors -> how their names begin in the canonical file.
 _GROUPS = {"state_dict": "", "state_dict_ema": EMA_PREFIX, "optimizer": OPTIMIZER_PREFIX}
-
-
-class NativeFileError(ValueError):
-    """A file of the framework's own format that cannot be read. The message is one line."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Native:
-    """What a file of the framework's own format holds.
-
-    ``content`` is as nested as the file and has NumPy arrays for tensors. ``metadata`` is what
-    :func:`save_native` was given, empty for a file it did not write.
-    """
-
-    content: Any
-    metadata: dict[str, str]
-
-
-def read_state(net: Net) -> State:
-    """Copies the state out of a net.
-
-    Returns:
-        Canonical key -> array, in manifest order and the net's own precision (float32, but for a
-        judge in float64).
-    """
-    tensors = net.state_dict()
-    # A copy in C order: channels-last weights are strided, and training goes on underneath.
-    return {key: tensors[key].cpu().numpy().copy(order="C") for key in manifest(net.spec)}
-
-
-def write_state(net: Net, state: Mapping[str, Any]) -> None:
-    """Sets every tensor of a net, bit for bit, or none of them.
-
-    Raises:
-        StateError: the state does not fit the net's spec exactly.
-    """
-    checked = check_state(state, net.spec, "state")
-    tensors = net.state_dict()
-    check_shapes({key: tuple(tensors[key].shape) for key in checked if key in tensors}, net.spec)
-    with torch.no_grad():
-        for key, array in checked.items():
-            tensors[key].copy_(torch.tensor(array))
 
 
 def load_native(path: str | os.PathLike[str]) -> Native:

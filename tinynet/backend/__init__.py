@@ -1,0 +1,105 @@
+"""The only way from here to a twin: its modules, typed, and the values that both twins give.
+
+The modules are protocols, in protocols.py and probing.py, and documented there once for both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from types import ModuleType
+from typing import Protocol, cast
+
+from tinynet.backend.probing import Probe
+from tinynet.backend.protocols import (
+    Distributed,
+    Export,
+    Model,
+    NativeFiles,
+    Predict,
+    Step,
+    Tuning,
+)
+
+# The twin's name, which is also its framework's package and its pip extra -> what people call it.
+FRAMEWORKS = {"torch": "PyTorch", "mindspore": "MindSpore"}
+# The twin that is also run in float64, which MindSpore has no convolution for.
+REFERENCE = "torch"
+
+
+class BackendError(ValueError):
+    """A twin that does not exist, or whose framework is not there. The message is one line."""
+
+
+class Backend(Protocol):
+    """A twin: its modules, each imported when it is first asked for.
+
+    What builds a net layer by layer (``blocks``, ``loss``, ``optim``, ``data``) has the same names
+    in both twins, which tests/backends/test_laws.py holds, but only the framework's own types.
+
+    Example:
+        >>> twin = load_backend("torch")
+        >>> twin.model.read_state(twin.model.make_net(spec))
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def blocks(self) -> ModuleType: ...
+    @property
+    def model(self) -> Model: ...
+    @property
+    def loss(self) -> ModuleType: ...
+    @property
+    def optim(self) -> ModuleType: ...
+    @property
+    def step(self) -> Step: ...
+    @property
+    def distributed(self) -> Distributed: ...
+    @property
+    def data(self) -> ModuleType: ...
+    @property
+    def predict(self) -> Predict: ...
+    @property
+    def export(self) -> Export: ...
+    @property
+    def native_files(self) -> NativeFiles: ...
+    @property
+    def tuning(self) -> Tuning: ...
+    @property
+    def probe(self) -> Probe: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Twin:
+    name: str
+
+    def __getattr__(self, module: str) -> ModuleType:
+        if module not in vars(Backend):
+            raise AttributeError(f"the twins have no {module}")
+        return importlib.import_module(f"{self.name}_impl.{module}")
+
+
+def load_backend(name: str, tune: bool = False) -> Backend:
+    """The twin of that name: ``torch`` or ``mindspore``.
+
+    Args:
+        name: of the twin.
+        tune: set this process up for it first, as :meth:`Tuning.tune_process` does.
+
+    Raises:
+        BackendError: no such twin, or its framework is not installed.
+    """
+    if name not in FRAMEWORKS:
+        raise BackendError(f"{name}: no such twin, expected one of {', '.join(FRAMEWORKS)}")
+    twin = cast(Backend, _Twin(name))
+    try:
+        if tune:  # before the framework is there, since it reads its environment once
+            twin.tuning.tune_process()
+        importlib.import_module(name)
+    except ImportError as error:
+        raise BackendError(
+            f"{FRAMEWORKS[name]} is needed here and cannot be imported ({error}): "
+            f"pip install -e '.[{name}]'"
+        ) from None
+    return twin
