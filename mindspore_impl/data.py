@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 from numpy.typing import NDArray
 
+from tinynet.backend.values import Tensors
 from tinynet.data.loader import TrainingBatch
 from tinynet.spec import Preprocessing
 
 from mindspore_impl.distributed import Device
-
-
-class Tensors(NamedTuple):
-    """A batch on the device: what :class:`tinynet.data.loader.TrainingBatch` holds."""
-
-    images: ms.Tensor
-    labels: ms.Tensor
-    dropout: ms.Tensor | None
-    drop_path: ms.Tensor | None
 
 
 class Normalise(nn.Cell):
@@ -41,7 +33,7 @@ class Normalise(nn.Cell):
         return (brightness - self.mean) / self.std
 
 
-def to_device(batch: TrainingBatch, device: Device) -> Tensors:
+def to_device(batch: TrainingBatch, device: Device) -> Tensors[ms.Tensor]:
     """Copies a batch to the device, in the background where it can be."""
     return Tensors(
         _tensor(batch.images),

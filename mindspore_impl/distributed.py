@@ -8,13 +8,14 @@ import ctypes
 import os
 import signal
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import communication as dist
 from mindspore import ops
 from numpy.typing import NDArray
+
+from tinynet.backend.values import Group
 
 from mindspore_impl.predict import set_device
 
@@ -23,15 +24,7 @@ Device = str
 _PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
 
 
-class Group(NamedTuple):
-    """The processes that train together: which of them this is, how many there are, its device."""
-
-    rank: int
-    size: int
-    device: Device
-
-
-def join(device: str) -> Group:
+def join(device: str) -> Group[Device]:
     """Joins the processes that the launcher started, or stays alone without one.
 
     Args:
@@ -55,14 +48,14 @@ def leave() -> None:
         dist.release()
 
 
-def broadcast(tensors: Sequence[ms.Tensor], group: Group) -> None:
+def broadcast(tensors: Sequence[ms.Tensor], group: Group[Device]) -> None:
     """Gives every process the tensors of the first."""
     if group.size > 1:
         for tensor in tensors:
             tensor.set_data(ops.Broadcast(0)((tensor,))[0])
 
 
-def average(tensors: Sequence[ms.Tensor], group: Group) -> None:
+def average(tensors: Sequence[ms.Tensor], group: Group[Device]) -> None:
     """Replaces tensors by their mean over all processes."""
     if group.size > 1 and tensors:
         # As one, since each exchange costs the same whatever its size.
@@ -74,7 +67,7 @@ def average(tensors: Sequence[ms.Tensor], group: Group) -> None:
             start += tensor.size
 
 
-def total(numbers: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
+def total(numbers: NDArray[np.float64], group: Group[Device]) -> NDArray[np.float64]:
     """The sum over all processes of float64 numbers (N,)."""
     if group.size == 1:
         return numbers

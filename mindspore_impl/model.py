@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import mindspore as ms
 from mindspore import nn
 
 from tinynet.net.initialise import initial_state
-from tinynet.net.manifest import State
+from tinynet.net.manifest import State, check_shapes, check_state, mindspore_keys
 from tinynet.spec import Spec
 
 from mindspore_impl.blocks import (

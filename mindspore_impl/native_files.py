@@ -1,4 +1,4 @@
-"""States of the MindSpore twin: NumPy in and out of a net, in and out of MindSpore's own files."""
+"""MindSpore's own files, .ckpt: NumPy in and out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 
 import mindspore as ms
 
+from tinynet.backend.values import Native, NativeFileError
 from tinynet.checkpoints.training_state import (
     EMA_PREFIX,
     OPTIMIZER_PREFIX,
     TrainingState,
     pack_training,
 )
-from tinynet.net.manifest import State, canonical_key, check_shapes, check_state, mindspore_keys
+from tinynet.net.manifest import State, canonical_key, check_state, mindspore_keys
 from tinynet.recipe import OPTIMIZER_SLOTS
 from tinynet.spec import Spec
 from tinynet.utils.atomic_files import write_atomically

@@ -11,6 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from tinynet.backend.values import Group
 from tinynet.checkpoints.training_state import Progress, TrainingState
 from tinynet.data.loader import TrainingBatch
 from tinynet.net.manifest import TRAINED_ROLES, State, manifest, mindspore_keys
@@ -19,12 +20,11 @@ from tinynet.spec import Preprocessing
 from tinynet.training.schedule import first_loss_scale, next_loss_scale
 
 from mindspore_impl.data import Normalise, to_device
-from mindspore_impl.distributed import Device, Group, average, broadcast, total
+from mindspore_impl.distributed import Device, average, broadcast, total
 from mindspore_impl.loss import cross_entropy
-from mindspore_impl.model import Net, make_net
-from mindspore_impl.modes import in_precision, running
+from mindspore_impl.model import Net, in_precision, make_net
 from mindspore_impl.optim import OPTIMIZERS, Average
-from mindspore_impl.predict import Predictor
+from mindspore_impl.predict import Predictor, running
 
 # The others than float32 compute convolutions and the classifier in that precision and keep
 # weights, statistics and loss in float32.
@@ -51,7 +51,7 @@ class TrainStep:
     def __init__(
         self,
         state: TrainingState,
-        group: Group,
+        group: Group[Device],
         accumulation: int = 1,
         precision: str = PRECISIONS[0],
         compiled: bool = COMPILED,
@@ -274,7 +274,7 @@ class _Update(nn.Cell):
         optimizer: nn.Cell,
         average: Average | None,
         trained: list[ms.Parameter],
-        group: Group,
+        group: Group[Device],
     ):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer

@@ -251,7 +251,7 @@ def _logits(one: _File, other: _File, calibrations: Path) -> Comparison:
     framework = _installed()[0]
     found = tested.predict or _predictor(framework, tested.spec, tested.state or {})
     if framework != REFERENCE:
-        candidate = Candidate(framework, load_backend(framework).modes.MODES[0])
+        candidate = Candidate(framework, load_backend(framework).predict.MODES[0])
         bounds = [
             _bound(whole_quantity("logits", spec), candidate.setting, spec, calibrations),
             _bound("onnx", candidate.setting, spec, calibrations),

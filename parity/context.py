@@ -104,7 +104,7 @@ def candidates_of(
         ValueError: no such mode, device or precision.
     """
     twin = load_backend(framework)
-    known: tuple[str, ...] = twin.modes.MODES
+    known: tuple[str, ...] = twin.predict.MODES
     if not set(modes) <= set(known):
         raise ValueError(f"modes are {', '.join(modes)}, expected some of {', '.join(known)}")
     precisions = [name for name in twin.probe.PRECISIONS if name != "float64"]

@@ -24,6 +24,7 @@ from tinynet.data.loader import load_batches
 from tinynet.data.open_data import Data
 from tinynet.data.sources import Source
 from tinynet.net.manifest import TRAINED_ROLES, State, manifest
+from tinynet.training import loop
 from tinynet.training.run import Options, Scores, after_step
 from tinynet.training.schedule import ema_decay, learning_rate
 
@@ -144,7 +145,7 @@ def train(
     )  # fmt: skip
     data = Data(source, validation or source, start.progress.spec)
     with redirect_stderr(io.StringIO()):  # the loop tells people what it does
-        outcome = load_backend(framework).train.train(start, data, options)
+        outcome = loop.train(load_backend(framework), start, data, options)
     if outcome.stopped_by:
         raise KeyboardInterrupt
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()

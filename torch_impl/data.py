@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tinynet.backend.values import Tensors
 from tinynet.data.loader import TrainingBatch
 from tinynet.spec import Preprocessing
 
 from torch_impl.distributed import Device
-
-
-class Tensors(NamedTuple):
-    """A batch on the device: what :class:`tinynet.data.loader.TrainingBatch` holds."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    dropout: torch.Tensor | None
-    drop_path: torch.Tensor | None
 
 
 class Normalise(nn.Module):
@@ -43,7 +35,7 @@ class Normalise(nn.Module):
         return (brightness - self.mean.to(images.device)) / self.std.to(images.device)
 
 
-def to_device(batch: TrainingBatch, device: Device) -> Tensors:
+def to_device(batch: TrainingBatch, device: Device) -> Tensors[torch.Tensor]:
     """Copies a batch to the device, in the background where it can be."""
     return Tensors(
         _tensor(batch.images, device),

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from tinynet.backend.values import Group
+
 from torch_impl.predict import set_device
 
 Device = torch.device
 
 
-class Group(NamedTuple):
-    """The processes that train together: which of them this is, how many there are, its device."""
-
-    rank: int
-    size: int
-    device: Device
-
-
-def join(device: str) -> Group:
+def join(device: str) -> Group[Device]:
     """Joins the processes that the launcher started, or stays alone without one.
 
     Args:
@@ -46,14 +39,14 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def broadcast(tensors: Sequence[torch.Tensor], group: Group) -> None:
+def broadcast(tensors: Sequence[torch.Tensor], group: Group[Device]) -> None:
     """Gives every process the tensors of the first."""
     if group.size > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
 
-def average(tensors: Sequence[torch.Tensor], group: Group) -> None:
+def average(tensors: Sequence[torch.Tensor], group: Group[Device]) -> None:
     """Replaces tensors by their mean over all processes."""
     if group.size > 1 and tensors:
         # As one, since each exchange costs the same whatever its size.
@@ -65,7 +58,7 @@ def average(tensors: Sequence[torch.Tensor], group: Group) -> None:
             tensor.copy_(part.view_as(tensor))
 
 
-def total(numbers: NDArray[np.float64], group: Group) -> NDArray[np.float64]:
+def total(numbers: NDArray[np.float64], group: Group[Device]) -> NDArray[np.float64]:
     """The sum over all processes of float64 numbers (N,)."""
     if group.size == 1:
         return numbers

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
 from tinynet.net.initialise import initial_state
-from tinynet.net.manifest import State
+from tinynet.net.manifest import State, check_shapes, check_state, manifest
 from tinynet.spec import Spec
 
 from torch_impl.blocks import (

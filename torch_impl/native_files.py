@@ -1,4 +1,4 @@
-"""States of the PyTorch twin: NumPy in and out of a net, in and out of PyTorch's own files."""
+"""PyTorch's own files, .pth and .pt: NumPy in and out."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from tinynet.backend.values import Native, NativeFileError
 from tinynet.checkpoints.training_state import (
     EMA_PREFIX,
     OPTIMIZER_PREFIX,
     TrainingState,
     pack_training,
 )
-from tinynet.net.manifest import State, check_shapes, check_state, manifest
+from tinynet.net.manifest import State, check_state
 from tinynet.spec import Spec
 from tinynet.utils.atomic_files import write_atomically
-
-
 
 # Where a training checkpoint has its tensors -> how their names begin in the canonical file.
 _GROUPS = {"state_dict": "", "state_dict_ema": EMA_PREFIX, "optimizer": OPTIMIZER_PREFIX}

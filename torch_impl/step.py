@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tinynet.backend.values import Group
 from tinynet.checkpoints.training_state import Progress, TrainingState
 from tinynet.data.loader import TrainingBatch
 from tinynet.net.manifest import TRAINED_ROLES, State, manifest
@@ -19,7 +20,7 @@ from tinynet.recipe import training_spec
 from tinynet.training.schedule import first_loss_scale, next_loss_scale
 
 from torch_impl.data import Normalise, to_device
-from torch_impl.distributed import Device, Group, average, broadcast
+from torch_impl.distributed import Device, average, broadcast
 from torch_impl.loss import cross_entropy
 from torch_impl.model import Net, make_net
 from torch_impl.optim import OPTIMIZERS, Average
@@ -54,7 +55,7 @@ class TrainStep:
     def __init__(
         self,
         state: TrainingState,
-        group: Group,
+        group: Group[Device],
         accumulation: int = 1,
         precision: str = PRECISIONS[0],
         compiled: bool = COMPILED,
@@ -255,7 +256,7 @@ class _Statistics:
         _torch._foreach_copy_(self.statistics, self.sums)
 
 
-def _shared(net: Net, group: Group) -> nn.Module:
+def _shared(net: Net, group: Group[Device]) -> nn.Module:
     # Gradients become means over all processes as soon as they are computed. Batch-norm
     # statistics are averaged by synchronise, not taken from the first process.
     if group.size == 1:
@@ -264,7 +265,7 @@ def _shared(net: Net, group: Group) -> nn.Module:
     return DistributedDataParallel(net, device_ids=devices, forward_sync_buffers=False)
 
 
-def _compiled(net: nn.Module, group: Group) -> Any:
+def _compiled(net: nn.Module, group: Group[Device]) -> Any:
     # On a GPU a step of a small net waits for Python to launch its kernels, so the compiled ones
     # are launched as one CUDA graph. Not with an exchange of gradients within it.
     graphs = group.device.type == "cuda" and group.size == 1

@@ -7,13 +7,12 @@ in the midst of a line has a function here that makes the same call.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
-from numpy.typing import NDArray
 
+from tinynet.backend.values import Array, Arrays
 from tinynet.net.manifest import CANONICAL_OF_MINDSPORE
 from tinynet.recipe import Optimizer
 
@@ -21,8 +20,6 @@ from mindspore_impl.blocks import SqueezeExcite
 from mindspore_impl.optim import OPTIMIZERS, Average
 from mindspore_impl.predict import DEVICES, set_device
 
-Array = NDArray[Any]
-Arrays = dict[str, Array]
 Gradients = Sequence[Sequence[Array]]
 
 # Every result is read back at once; PyNative's queue would only cost.

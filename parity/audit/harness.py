@@ -99,7 +99,7 @@ class Harness(NamedTuple):
                 absolute values.
             training: in training mode.
         """
-        found = self.twin.operators.run_layer(layer, state, x, dy, training, self.device)
+        found = self.twin.probe.operators.run_layer(layer, state, x, dy, training, self.device)
         # Of the state, what the input's shape does not tell.
         kernels = {key: values.shape for key, values in state.items() if values.ndim > 1}
         shapes = {"x": x.shape, **kernels}
@@ -114,7 +114,7 @@ class Harness(NamedTuple):
         terms: Definition | None = None,
     ) -> Iterator[OperatorComparison]:
         """Runs a function of the twin on arrays, and compares as :meth:`run_layer` does."""
-        found = self.twin.operators.run_function(function, arrays, dy, self.device)
+        found = self.twin.probe.operators.run_function(function, arrays, dy, self.device)
         shapes = {name: values.shape for name, values in arrays.items()}
         yield from _compared(found, {"dy": dy, **arrays}, shapes, define, terms)
 

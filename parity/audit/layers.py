@@ -74,7 +74,7 @@ def _dense(harness: Harness) -> Iterator[OperatorComparison]:
     shapes = [(*rows, 5) for rows in harness.rows()] + [(2, 7, size) for size in harness.sizes]
     for rows, inputs, outputs in shapes:
         state = {"weight": harness.draw(outputs, inputs), "bias": harness.draw(outputs)}
-        layer = harness.twin.operators.dense(inputs, outputs)
+        layer = harness.twin.probe.operators.dense(inputs, outputs)
         x, dy = harness.draw(rows, inputs), harness.draw(rows, outputs)
         yield from harness.run_layer(layer, state, x, dy, define)
 
@@ -257,7 +257,7 @@ def _means_as_gates(harness: Harness) -> Iterator[OperatorComparison]:
         return {"y": operations.scale(x, means), "dx": dx + operations.mean_vjp(dmeans, x)}
 
     for shape in harness.images():
-        layer = harness.twin.operators.means_as_gates(shape[1])
+        layer = harness.twin.probe.operators.means_as_gates(shape[1])
         x, dy = harness.draw(*shape, mean=1.0), harness.draw(*shape)
         yield from harness.run_layer(layer, {}, x, dy, define)
 
@@ -280,7 +280,7 @@ def _dropout(harness: Harness) -> Iterator[OperatorComparison]:
     for shape in harness.rows():
         arrays = {"x": harness.draw(*shape), "factors": harness.draw(*shape)}
         dy = harness.draw(*shape)
-        yield from harness.run_function(harness.twin.operators.dropout, arrays, dy, define)
+        yield from harness.run_function(harness.twin.probe.operators.dropout, arrays, dy, define)
 
 
 def _residual_sum(harness: Harness) -> Iterator[OperatorComparison]:
@@ -290,7 +290,9 @@ def _residual_sum(harness: Harness) -> Iterator[OperatorComparison]:
     for shape in harness.images():
         arrays = {"x": harness.draw(*shape), "branch": harness.draw(*shape)}
         dy = harness.draw(*shape)
-        yield from harness.run_function(harness.twin.operators.residual_sum, arrays, dy, define)
+        yield from harness.run_function(
+            harness.twin.probe.operators.residual_sum, arrays, dy, define
+        )
 
 
 # The loss
@@ -307,7 +309,7 @@ def _log_softmax(harness: Harness) -> Iterator[OperatorComparison]:
 
     for shape in harness.rows():
         arrays, dy = {"x": harness.draw(*shape, deviation=3.0)}, harness.draw(*shape)
-        function = harness.twin.operators.log_softmax
+        function = harness.twin.probe.operators.log_softmax
         yield from harness.run_function(function, arrays, dy, define, terms)
 
 

@@ -27,7 +27,7 @@ def _rmsprop(harness: Harness) -> Iterator[OperatorComparison]:
     ]
     gradients = [harness.draw(*shape) for shape in tensors]
     parameters, *slots = map(list, zip(*starts, strict=True))
-    found = harness.twin.operators.run_optimizer(
+    found = harness.twin.probe.operators.run_optimizer(
         settings, parameters, dict(zip(Slots._fields[1:], slots, strict=True)), [gradients],
         _RATE, harness.device,
     )  # fmt: skip
@@ -53,7 +53,7 @@ def _sgd(harness: Harness) -> Iterator[OperatorComparison]:
     settings = Optimizer("sgd", momentum=0.9, weight_decay=0.01)
     tensors = [(size,) for size in harness.sizes] + [(LARGE_BATCH, 129)]
     parameters, momenta, gradients = ([harness.draw(*shape) for shape in tensors] for _ in range(3))
-    found = harness.twin.operators.run_optimizer(
+    found = harness.twin.probe.operators.run_optimizer(
         settings, parameters, {"momentum": momenta}, [gradients], _RATE, harness.device
     )
     for index, arrays in enumerate(zip(parameters, gradients, momenta, strict=True)):
@@ -70,7 +70,7 @@ def _average(harness: Harness) -> Iterator[OperatorComparison]:
     shapes = [(size,) for size in harness.sizes] + [(LARGE_BATCH, 129)]
     averages, tensors = ([harness.draw(*shape) for shape in shapes] for _ in range(2))
     share = 0.01
-    found = harness.twin.operators.run_average(averages, tensors, share, harness.device)
+    found = harness.twin.probe.operators.run_average(averages, tensors, share, harness.device)
     for moved, average, tensor in zip(found, averages, tensors, strict=True):
         yield OperatorComparison(
             "average", f"tensor {tensor.shape}", moved,
@@ -94,7 +94,7 @@ def _formulas(
     gradients = [harness.draw(size, mean=0.0, deviation=0.1) for size in harness.sizes]
     zeros = [np.zeros_like(gradient) for gradient in gradients]
     steps = [gradients] * _STEPS
-    operators = harness.twin.operators
+    operators = harness.twin.probe.operators
     if stock:
         found = operators.run_stock_optimizer(settings, zeros, steps, _RATE, harness.device)
     else:

@@ -183,7 +183,7 @@ def parameters(context: Context) -> Iterator[Comparison]:
     finds whatever building the first left behind.
     """
     for candidate in dict.fromkeys((context.baseline, context.first)):
-        read_state = context.twin(candidate).state.read_state
+        read_state = context.twin(candidate).model.read_state
         for title in (candidate.framework, f"{candidate.framework}, second net"):
             found = read_state(context.build(candidate))
             for key, truth in context.state.items():

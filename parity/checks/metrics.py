@@ -15,7 +15,7 @@ from tinynet.data.labels import class_names
 from tinynet.data.preprocessing import load_input
 from tinynet.data.sources import Prepared, RankShard
 from tinynet.deploy import onnx_file
-from tinynet.training.evaluation import Predict, evaluate, tally
+from tinynet.training.evaluation import Predict, evaluate, sum_metrics
 
 from parity import inputs
 from parity.context import Context
@@ -101,7 +101,7 @@ def metrics(context: Context) -> Iterator[Comparison]:
     if context.can_train:
         prepared = Prepared(context.source, context.spec)
         shares = (RankShard(prepared, rank, _PROCESSES) for rank in range(_PROCESSES))
-        together = sum(tally(baseline, share, _BATCH).images for share in shares)
+        together = sum(sum_metrics(baseline, share, _BATCH).images for share in shares)
         yield _counted(f"{_PROCESSES} processes", together, len(prepared))
         yield from _of_runs(context, prepared)
 

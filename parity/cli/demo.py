@@ -124,6 +124,7 @@ def _training(output: Path) -> tuple[Figure, bool]:
     from tinynet.data.sources import fingerprint
     from tinynet.recipe import load_recipe
     from tinynet.spec import load_spec
+    from tinynet.training import loop
     from tinynet.training.run import Options
     from tinynet.training.schedule import total_steps
 
@@ -146,7 +147,7 @@ def _training(output: Path) -> tuple[Figure, bool]:
             evaluate_every=EPOCHS, stop_after=stop_after, command="python scripts/demo.py",
         )  # fmt: skip
         began = time.perf_counter()
-        outcome = twin.train.train(state, data, options)
+        outcome = loop.train(twin, state, data, options)
         if outcome.scores is None:
             raise KeyboardInterrupt  # by a signal, which the run took for itself
         print(

@@ -31,7 +31,7 @@ def swapped_batch_norm_leaves() -> Injection:
     return replaced(manifest, "mindspore_keys", faulty)
 
 
-@GROUP.fault("parameters", "classifier.weight", "state", "write_state", BOTH)
+@GROUP.fault("parameters", "classifier.weight", "model", "write_state", BOTH)
 def transposed_classifier(twin: Backend) -> Injection:
     """The classifier's weights are written in the order of their transpose."""
 
@@ -39,11 +39,11 @@ def transposed_classifier(twin: Backend) -> Injection:
         weight = state["classifier.weight"]
         right(net, {**state, "classifier.weight": weight.T.reshape(weight.shape)})
 
-    return replaced(twin.state, "write_state", faulty)
+    return replaced(twin.model, "write_state", faulty)
 
 
 @GROUP.fault(
-    "parameters", "blocks.0.0.se.conv_reduce.bias", "state", "write_state", BOTH, official=True
+    "parameters", "blocks.0.0.se.conv_reduce.bias", "model", "write_state", BOTH, official=True
 )
 def loading_is_not_strict(twin: Backend) -> Injection:
     """Tensors that go by another name are passed over in silence: biases of squeeze-excites."""
@@ -54,10 +54,10 @@ def loading_is_not_strict(twin: Backend) -> Injection:
         }
         right(net, {**state, **missed})
 
-    return replaced(twin.state, "write_state", faulty)
+    return replaced(twin.model, "write_state", faulty)
 
 
-@GROUP.fault("checkpoints", "whole file", "state", "save_native", ("mindspore",))
+@GROUP.fault("checkpoints", "whole file", "native_files", "save_native", ("mindspore",))
 def half_precision_in_the_file(twin: Backend) -> Injection:
     """A file of weights holds them in half precision."""
 
@@ -66,10 +66,10 @@ def half_precision_in_the_file(twin: Backend) -> Injection:
         rounded = {k: v.astype(np.float16).astype(np.float32) for k, v in state.items()}
         right(path, rounded, *args)
 
-    return replaced(twin.state, "save_native", faulty)
+    return replaced(twin.native_files, "save_native", faulty)
 
 
-@GROUP.fault("checkpoints", "whole file", "state", "load_native", ("torch",))
+@GROUP.fault("checkpoints", "whole file", "native_files", "load_native", ("torch",))
 def statistics_not_loaded(twin: Backend) -> Injection:
     """Reading a file of weights leaves batch-norm statistics as a new net has them."""
 
@@ -83,7 +83,7 @@ def statistics_not_loaded(twin: Backend) -> Injection:
         }
         return dataclasses.replace(found, content={"state_dict": {**tensors, **fresh}})
 
-    return replaced(twin.state, "load_native", faulty)
+    return replaced(twin.native_files, "load_native", faulty)
 
 
 @GROUP.fault("checkpoints", "whole file", "tinynet/net/manifest", "canonical_key")

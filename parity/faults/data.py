@@ -18,6 +18,7 @@ from PIL import ImageChops
 from tinynet.backend import Backend
 from tinynet.data import augment, image_folder, masks, preprocessing, sampling, sources
 from tinynet.net import initialise
+from tinynet.training import loop
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
 
@@ -190,11 +191,11 @@ class _Nothing:
         return 0
 
 
-@GROUP.fault("metrics", "number of images", "train", "evaluate", ("mindspore",), official=True)
-def validation_on_a_subset(twin: Backend) -> Injection:
+@GROUP.fault("metrics", "number of images", "tinynet/training/loop", "evaluate", official=True)
+def validation_on_a_subset() -> Injection:
     """Training judges, and finds its best weights, on a part of the validation set."""
 
     def faulty(right: Any, dataset: Any, rank: int, ranks: int) -> Any:
         return right(dataset, rank, 2 * ranks)
 
-    return replaced(twin.train, "RankShard", faulty, here=True)
+    return replaced(loop, "RankShard", faulty, here=True)

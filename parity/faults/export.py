@@ -76,6 +76,6 @@ def answers_in_training_mode(twin: Backend) -> Injection:
         right(predictor, spec, state, *args, **more)
         # With its batch norms: where they are folded there is nothing to normalise by.
         predictor.net = net = twin.model.make_net(spec, state).set_train(True)
-        predictor.write = lambda state: twin.state.write_state(net, state)
+        predictor.write = lambda state: twin.model.write_state(net, state)
 
     return replaced(twin.predict.Predictor, "__init__", faulty)

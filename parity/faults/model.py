@@ -236,7 +236,7 @@ def dropout_left_out(twin: Backend) -> Injection:
     def faulty(right: Any, net: Any, x: Any, dropout: Any = None, drop_path: Any = None) -> Any:
         return right(net, x, None, drop_path)
 
-    return replaced(twin.model.Net, forward(twin), faulty)
+    return replaced(twin.model.TinyNet, forward(twin), faulty)
 
 
 @GROUP.fault("spec", "stages[1].repeats", "tinynet/net/rounding", "round_repeats", spec="tinynet_e")

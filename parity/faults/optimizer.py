@@ -44,11 +44,11 @@ def eps_outside_the_root(twin: Backend) -> Injection:
             outside = ops.sqrt(x - layer.eps) + layer.eps
             return ops.where(in_blocks, outside, ops.sqrt(x))
 
-        twin.optim.ops = _Operations(ops, root)
+        vars(twin.optim)["ops"] = _Operations(ops, root)
         try:
             right(layer, gradients, learning_rate)
         finally:
-            twin.optim.ops = ops
+            vars(twin.optim)["ops"] = ops
 
     return replaced(twin.optim.RMSProp, forward(twin), faulty)
 

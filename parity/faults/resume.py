@@ -13,6 +13,7 @@ import numpy as np
 
 from tinynet.backend import Backend
 from tinynet.checkpoints import training_state
+from tinynet.training import loop
 
 from parity.faults.planting import BOTH, Group, Injection, replaced
 
@@ -54,14 +55,14 @@ def _resumed(twin: Backend, fresh: Any) -> Injection:
     return replaced(twin.step.TrainStep, "__init__", faulty)
 
 
-@GROUP.fault("resume", "conv_stem.weight", "train", "train", ("torch",))
-def samples_from_the_beginning(twin: Backend) -> Injection:
+@GROUP.fault("resume", "conv_stem.weight", "tinynet/training/loop", "train")
+def samples_from_the_beginning() -> Injection:
     """A resumed run begins with the first samples again."""
 
     def faulty(right: Any, *args: Any, first_step: int, last_step: int, **settings: Any) -> Any:
         return right(*args, first_step=0, last_step=last_step - first_step, **settings)
 
-    return replaced(twin.train, "load_batches", faulty, here=True)
+    return replaced(loop, "load_batches", faulty, here=True)
 
 
 @GROUP.fault("resume", "conv_stem.weight", "tinynet/checkpoints/training_state", "unpack_training")
@@ -76,7 +77,7 @@ def progress_lost() -> Injection:
     return replaced(training_state, "unpack_training", faulty)
 
 
-@GROUP.fault("resume", "loss of step *", "state", "save_training", BOTH)
+@GROUP.fault("resume", "loss of step *", "native_files", "save_training", BOTH)
 def momentum_not_moved(twin: Backend) -> Injection:
     """A run that moves to the other framework leaves the optimizer's momentum behind."""
 
@@ -84,4 +85,4 @@ def momentum_not_moved(twin: Backend) -> Injection:
         zeros = {key: np.zeros_like(array) for key, array in state.slots["momentum"].items()}
         right(path, dataclasses.replace(state, slots={**state.slots, "momentum": zeros}))
 
-    return replaced(twin.state, "save_training", faulty)
+    return replaced(twin.native_files, "save_training", faulty)

@@ -10,10 +10,9 @@ import dataclasses
 import math
 from typing import Any
 
-from tinynet.backend import Backend
-from tinynet.training import schedule
+from tinynet.training import loop, schedule
 
-from parity.faults.planting import BOTH, Group, Injection, replaced
+from parity.faults.planting import Group, Injection, replaced
 
 GROUP = Group("schedule")
 
@@ -91,11 +90,11 @@ def all_blocks_drop_alike() -> Injection:
     )
 
 
-@GROUP.fault("schedule", "rate of step 2", "train", "train", BOTH)
-def rates_a_step_late(twin: Backend) -> Injection:
+@GROUP.fault("schedule", "rate of step 2", "tinynet/training/loop", "train")
+def rates_a_step_late() -> Injection:
     """Each step of the loop takes the learning rate of the one before it."""
 
     def faulty(right: Any, recipe: Any, step: int, images: int) -> float:
         return right(recipe, max(step - 1, 0), images)
 
-    return replaced(twin.train, "learning_rate", faulty, here=True)
+    return replaced(loop, "learning_rate", faulty, here=True)

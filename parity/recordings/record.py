@@ -106,7 +106,7 @@ def _record(context: Context, weights: str, progress: Callable[[str], None]) -> 
         seed=context.seed,
         images_sha256=_images_sha256(context),
         environment=environment(),
-        switches=context.candidate.environment.settings(candidate.device),
+        switches=context.candidate.probe.settings(candidate.device),
         given=Given(
             context.state, context.pixels, context.training_pixels, context.labels,
             context.layer_inputs, context.given_gradients,
@@ -168,7 +168,7 @@ def _baseline_noise(context: Context, truth: Mapping[str, Array]) -> dict[str, f
 
 def _own_noise(context: Context, found: Mapping[str, Array]) -> dict[str, float]:
     # Without float64: how far float32 moves when all that the net is given moves by a rounding.
-    mode = context.candidate.modes.MODES[0]
+    mode = context.candidate.predict.MODES[0]
     quiet = dataclasses.replace(context.first, mode=mode, precision="float32")
     still = found if quiet == context.first else _results(_moved(context, quiet, 0))
     samples = [_results(_moved(context, quiet, index)) for index in range(1, NOISE_SAMPLES)]

@@ -287,7 +287,7 @@ def _of_names(layer_trace: _LayerTrace, name: str) -> Source | None:
         if layer_trace.compare(name, item.output, truth.output, 0.0, "layer").passed:
             # What both twins' names are made of stands in the manifest; PyTorch's are its keys.
             if layer_trace.framework == layer_trace.context.reference.name:
-                return sources.in_twin(layer_trace.framework, "state", "write_state")
+                return sources.in_twin(layer_trace.framework, "model", "write_state")
             return Source("tinynet/net/manifest.py", "MINDSPORE_LEAVES")
     return None
 

@@ -39,6 +39,8 @@ from parity.tracing import bisection, reproduction, sources, training_trace
 from parity.tracing.bisection import Suspect
 from parity.tracing.sources import Source, in_twin
 
+_LOOP = Source("tinynet/training/loop.py", "train")
+
 
 def trace(
     context: Context, checks: Sequence[CheckResult], errors: Mapping[str, Exception]
@@ -176,7 +178,7 @@ def _parameters(context: Context, check: CheckResult) -> Suspect:
     definition = "read_state" if written else "write_state"
     does = "reads" if written else "has"
     explanation = f"The net {does} other numbers for {first.where} than it was given."
-    return _simple(check, in_twin(framework, "state", definition), explanation)
+    return _simple(check, in_twin(framework, "model", definition), explanation)
 
 
 def _computes_with(context: Context, framework: str, layer: str) -> bool:
@@ -245,17 +247,8 @@ def _loop(context: Context, check: CheckResult, first: Comparison) -> Suspect:
     if max(errors) > 2 * ROUNDOFF:
         source = Source("tinynet/training/schedule.py", "learning_rate")
         return _simple(check, source, f"The {first.where} {first.note}.")
-    loops = {item.candidate for item in check.failures if item.candidate.endswith(", its loop")}
-    every = {str(candidate) for candidate in dict.fromkeys((context.baseline, *context.candidates))}
-    if len(loops) == len(every) > 1:
-        return _simple(
-            check, Source("tinynet/training/run.py", "Run"), "Every loop trains with other rates."
-        )
-    framework = first.candidate.partition(" ")[0]
-    return _simple(
-        check, in_twin(framework, "train", "train"),
-        f"The schedule is right, but the loop trains otherwise: the {first.where} {first.note}.",
-    )  # fmt: skip
+    explanation = f"The schedule is right, but the loop trains otherwise: the {first.where}"
+    return _simple(check, _LOOP, f"{explanation} {first.note}.")
 
 
 # Checks of the net
@@ -301,22 +294,12 @@ def _trajectory(context: Context, check: CheckResult) -> Suspect | None:
     found = training_trace.step(context, _candidate(context, first))
     if found:
         return found
-    failing = {item.candidate for item in check.failures}
-    return _of_loops(context, check, failing)
+    return _of_loop(check)
 
 
-def _of_loops(context: Context, check: CheckResult, failing: set[str]) -> Suspect:
-    first = check.failures[0]
-    frameworks = {name for name in FRAMEWORKS if any(s.startswith(name) for s in failing)}
-    if len(frameworks) > 1:
-        return _simple(
-            check, Source("tinynet/training/run.py", "Run"),
-            "Each step is right for itself in either twin; what both loops share is not.",
-        )  # fmt: skip
-    return _simple(
-        check, in_twin(frameworks.pop(), "train", "train"),
-        f"Each step is right for itself, but the loop makes something else of them: {first.where}.",
-    )  # fmt: skip
+def _of_loop(check: CheckResult) -> Suspect:
+    explanation = "Each step is right for itself, but the loop makes something else of them"
+    return _simple(check, _LOOP, f"{explanation}: {check.failures[0].where}.")
 
 
 def _resume(context: Context, check: CheckResult) -> Suspect | None:
@@ -345,11 +328,11 @@ def _resume(context: Context, check: CheckResult) -> Suspect | None:
         if lost or found.progress != start.progress:
             source = Source("tinynet/checkpoints/training_state.py", "pack_training")
             if suffix != ".safetensors":
-                source = in_twin(framework, "state", "save_training")
+                source = in_twin(framework, "native_files", "save_training")
             what = lost[0] if lost else "progress"
             comparison = dataclasses.replace(first, where=what)
             return _simple(check, source, f"A {suffix} file does not keep {what}.", comparison)
-    return _of_loops(context, check, set(candidates))
+    return _of_loop(check)
 
 
 # Checks of what leaves the twins
@@ -364,15 +347,11 @@ def _metrics(context: Context, check: CheckResult) -> Suspect | None:
     if "processes" in first.candidate:
         return _simple(check, Source("tinynet/data/sources.py", "RankShard"), f"{first.note}.")
     if ", its loop" in first.candidate:
-        if len(runtimes) > 1 and len({s.partition(" ")[0] for s in runtimes}) > 1:
-            return _simple(
-                check, Source("tinynet/training/evaluation.py", "tally"), f"{first.note}."
-            )
         start = inputs.training_state(context.spec, context.start.progress.recipe, context.state)
         compared = training_trace.compared(framework, start)
         if compared:
             return compared
-        source = in_twin(framework, "train", "evaluate")
+        source = Source("tinynet/training/loop.py", "evaluate")
         explanation = f"What the loop says of its validation set is not so: {first.where}."
         return _simple(check, source, f"{explanation} {first.note}".strip())
     if len(runtimes) > 2:
@@ -419,7 +398,7 @@ def _checkpoints(context: Context, check: CheckResult) -> Suspect | None:
         path = context.folder / f"alone{suffix}"
         source = Source("tinynet/checkpoints/files.py", "save_checkpoint")
         if module:
-            source = in_twin(module, "state", "save_native")
+            source = in_twin(module, "native_files", "save_native")
         try:
             save_checkpoint(path, original)
             found = load_checkpoint(path, context.spec).state

@@ -132,7 +132,7 @@ for framework, mode in {_runs(context)}:
     net = twin.probe.build(spec, state)
     back = twin.probe.backward(net, {{{name!r}: (x, dy)}}, mode)[{name!r}]
     found = {{"input": back.input, **back.parameters}}
-    moved = twin.state.read_state(net)
+    moved = twin.model.read_state(net)
     found |= {{key: moved[key] for key in run.statistics}}
     whole = norm(np.concatenate([value.ravel() for value in run.parameters.values()] or [dy]))
     for key, truth in truths.items():

@@ -26,8 +26,8 @@ _MESSENGERS = (
     "parity/",
     "tinynet/utils/atomic_files.py",
     "tinynet/utils/strict_json.py",
-    "torch_impl/probe.py",
-    "mindspore_impl/probe.py",
+    "torch_impl/probe/",
+    "mindspore_impl/probe/",
 )
 _CLASSES = {
     "ds": "DepthwiseSeparable",

@@ -110,8 +110,8 @@ def _updated(layer_trace: _LayerTrace, start: TrainingState, gradients: State) -
 def _step(layer_trace: _LayerTrace, start: TrainingState) -> Any:
     twin = load_backend(layer_trace.framework)
     group = twin.distributed.join(layer_trace.device)
-    settings = {"precision": layer_trace.precision, "compiled": layer_trace.compiled}
-    return twin.step.TrainStep(start, group, **settings)
+    precision, compiled = layer_trace.precision, layer_trace.compiled
+    return twin.step.TrainStep(start, group, precision=precision, compiled=compiled)
 
 
 def held(framework: str, start: TrainingState) -> Suspect | None:
@@ -139,7 +139,7 @@ def compared(framework: str, start: TrainingState) -> Suspect | None:
     """What a net that a step evaluates has not as the training state has it."""
     layer_trace = _LayerTrace(framework, "float32")
     step = _step(layer_trace, start)
-    read_state = load_backend(framework).state.read_state
+    read_state = load_backend(framework).model.read_state
     for ema, state in ((False, start.weights), (True, start.ema or {})):
         found = read_state(step.predictor(ema).net)
         for name, truth in deployed(start.progress.spec, state)[1].items():

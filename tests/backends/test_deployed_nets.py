@@ -79,7 +79,7 @@ def test_shipped_nets(spec):
     assert_the_same(spec, ("pynative",))
 
 
-MODES = [(name, mode) for name in FRAMEWORKS for mode in load_backend(name).modes.MODES]
+MODES = [(name, mode) for name in FRAMEWORKS for mode in load_backend(name).predict.MODES]
 
 
 @pytest.mark.parametrize("spec", SMALL_NETS, ids=lambda spec: spec.name)
@@ -92,7 +92,7 @@ def test_a_predictor_folds_what_it_is_given_and_what_is_written_into_it(framewor
     for state in states:
         predict.write(state)
         folded, weights = fold_batch_norm(spec, state)
-        held = twin.state.read_state(predict.net)
+        held = twin.model.read_state(predict.net)
         assert list(held) == list(weights)
         for key, array in weights.items():
             np.testing.assert_array_equal(held[key], array, err_msg=key)

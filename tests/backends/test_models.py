@@ -43,14 +43,14 @@ def built(framework, spec):
 def answer(framework, spec, images, net=None, mode=None):
     """Logits in evaluation mode, as the predictors compute them."""
     net = built(framework, spec) if net is None else net
-    modes = load_backend(framework).modes
+    modes = load_backend(framework).predict
     return call(framework, net, images, mode or modes.MODES[0])
 
 
 def call(framework, function, images, mode):
     """A net, or one of its methods, from NumPy to NumPy in evaluation mode."""
     net = getattr(function, "__self__", function)
-    with load_backend(framework).modes.running(mode):
+    with load_backend(framework).predict.running(mode):
         if framework == "torch":
             import torch
 
@@ -226,7 +226,7 @@ both = pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("spec", [SMALL, SAME], ids=["symmetric", "same"])
 def test_features_are_what_the_classifier_sees(framework, spec):
     net = built(framework, spec)
-    features = call(framework, net.features, batch(spec), load_backend(framework).modes.MODES[0])
+    features = call(framework, net.features, batch(spec), load_backend(framework).predict.MODES[0])
     assert features.shape == (4, spec.head.out_channels, *spec.blocks()[-1].out_size)
     state = golden_state(spec)
     logits = features.mean((2, 3)) @ state["classifier.weight"].T + state["classifier.bias"]
@@ -239,7 +239,7 @@ def test_another_number_of_classes_needs_a_classifier_dropped_on_request(framewo
     thousand = SMALL.with_classes(1000)
     ten = SMALL.with_classes(10)
     net = twin.model.TinyNet(ten)
-    before = twin.state.read_state(net)
+    before = twin.model.read_state(net)
     width = SMALL.head.out_channels
     message = (
         "state: does not fit small: "
@@ -247,21 +247,21 @@ def test_another_number_of_classes_needs_a_classifier_dropped_on_request(framewo
         "classifier.bias has shape (1000,), expected (10,)"
     )
     for attempt in (
-        lambda: twin.state.write_state(net, golden_state(thousand)),
+        lambda: twin.model.write_state(net, golden_state(thousand)),
         lambda: twin.model.TinyNet(ten, golden_state(thousand)),
     ):
         with pytest.raises(StateError) as caught:
             attempt()
         assert str(caught.value) == message
-    after = twin.state.read_state(net)
+    after = twin.model.read_state(net)
     assert all(np.array_equal(after[key], before[key]) for key in before)
 
-    twin.state.write_state(net, drop_classifier(golden_state(thousand), before, ten))
-    tuned = twin.state.read_state(net)
+    twin.model.write_state(net, drop_classifier(golden_state(thousand), before, ten))
+    tuned = twin.model.read_state(net)
     for key in tuned:
         origin = before if key.startswith("classifier.") else golden_state(thousand)
         assert np.array_equal(tuned[key], origin[key]), key
-    mode = twin.modes.MODES[0]
+    mode = twin.predict.MODES[0]
     old = built(framework, thousand)
     np.testing.assert_array_equal(
         call(framework, net.features, batch(ten), mode),
@@ -271,7 +271,7 @@ def test_another_number_of_classes_needs_a_classifier_dropped_on_request(framewo
 
 
 MODES = [
-    (framework, mode) for framework in FRAMEWORKS for mode in load_backend(framework).modes.MODES
+    (framework, mode) for framework in FRAMEWORKS for mode in load_backend(framework).predict.MODES
 ]
 
 
@@ -298,6 +298,6 @@ def test_symmetric_padding_takes_any_input_size(framework):
 
 @pytest.mark.parametrize("twin", FRAMEWORKS)
 def test_the_mode_must_be_known(twin):
-    running = load_backend(twin).modes.running
+    running = load_backend(twin).predict.running
     with pytest.raises(ValueError, match="mode is 'fast', expected one of"), running("fast"):
         pass

@@ -68,7 +68,7 @@ def take_step(framework, mode, optimizer, gradients, rate):
     import mindspore as ms
 
     tensors = ms.mutable(tuple(ms.Tensor(gradient) for gradient in gradients))
-    with load_backend(framework).modes.running(mode):
+    with load_backend(framework).predict.running(mode):
         optimizer(tensors, ms.Tensor(rate, ms.float32))
 
 
@@ -275,12 +275,12 @@ def some_gradients(step):
 def averaging(framework, mode, arrays):
     """The tensors, and a function that takes steps and gives the averages."""
     twin = load_backend(framework)
-    first = twin.modes.MODES[0]
+    first = twin.predict.MODES[0]
     held = Held(framework, first, "sgd", arrays, [False] * len(arrays), settings(0.0, "sgd"))
     average = twin.optim.Average(held.parameters)
 
     def step(share):
-        with twin.modes.running(mode):
+        with twin.predict.running(mode):
             if framework == "torch":
                 average(share)
             else:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinynet.backend import FRAMEWORKS, load_backend
+from tinynet.backend.values import NativeFileError
 from tinynet.net.initialise import initial_state
 from tinynet.net.manifest import StateError, manifest
 from tinynet.spec import load_spec
@@ -36,30 +37,30 @@ def assert_bits(state, expected):
 def test_written_state_is_read_bit_for_bit(twin, spec):
     net = twin.model.TinyNet(spec)
     state = random_state(spec)
-    twin.state.write_state(net, state)
-    assert_bits(twin.state.read_state(net), state)
+    twin.model.write_state(net, state)
+    assert_bits(twin.model.read_state(net), state)
 
 
 def test_a_net_starts_from_the_initial_state(twin):
-    assert_bits(twin.state.read_state(twin.model.TinyNet(E)), initial_state(E, seed=0))
+    assert_bits(twin.model.read_state(twin.model.TinyNet(E)), initial_state(E, seed=0))
 
 
 def test_the_state_read_is_a_copy(twin):
     net = twin.model.TinyNet(E)
-    before = twin.state.read_state(net)
+    before = twin.model.read_state(net)
     # An optimizer may write where the net's memory is; write_state may give it other memory.
     assert all(array.flags.owndata for array in before.values())
-    twin.state.write_state(net, random_state(E))
+    twin.model.write_state(net, random_state(E))
     assert_bits(before, initial_state(E, seed=0))
 
 
 def test_the_net_keeps_no_hold_of_the_state_written(twin):
     net = twin.model.TinyNet(E)
     state = random_state(E)
-    twin.state.write_state(net, state)
+    twin.model.write_state(net, state)
     for array in state.values():
         array[...] = 0
-    assert_bits(twin.state.read_state(net), random_state(E))
+    assert_bits(twin.model.read_state(net), random_state(E))
 
 
 @pytest.mark.parametrize(
@@ -74,16 +75,16 @@ def test_the_net_keeps_no_hold_of_the_state_written(twin):
 def test_a_state_that_does_not_fit_changes_nothing(twin, change, message):
     net = twin.model.TinyNet(E)
     with pytest.raises(StateError, match=message):
-        twin.state.write_state(net, change(random_state(E)))
-    assert_bits(twin.state.read_state(net), initial_state(E, seed=0))
+        twin.model.write_state(net, change(random_state(E)))
+    assert_bits(twin.model.read_state(net), initial_state(E, seed=0))
 
 
 def test_native_files_keep_state_and_metadata(twin, name, tmp_path):
     path = tmp_path / f"e{SUFFIX[name]}"
     metadata = {"spec": '{"name": "ä"}', "note": "x" * 5000}
     state = random_state(E)
-    twin.state.save_native(path, state, E, metadata)
-    native = twin.state.load_native(path)
+    twin.native_files.save_native(path, state, E, metadata)
+    native = twin.native_files.load_native(path)
     assert native.metadata == metadata
     arrays = native.content.get("state_dict", native.content)
     assert [array.tobytes() for array in arrays.values()] == [a.tobytes() for a in state.values()]
@@ -93,7 +94,7 @@ def test_native_files_are_the_same_bytes_every_time(twin, name, tmp_path):
     path = tmp_path / f"e{SUFFIX[name]}"
     written = []
     for _ in range(2):
-        twin.state.save_native(path, random_state(E), E, {"a": "b"})
+        twin.native_files.save_native(path, random_state(E), E, {"a": "b"})
         written.append(path.read_bytes())
     assert written[0] == written[1]
 
@@ -102,7 +103,7 @@ def test_native_files_are_ordinary_and_alone(twin, name, tmp_path):
     # MindSpore by itself makes them read-only and writes another file beside them first.
     path = tmp_path / f"e{SUFFIX[name]}"
     (tmp_path / "reference").write_text("")
-    twin.state.save_native(path, random_state(E), E, {})
+    twin.native_files.save_native(path, random_state(E), E, {})
     assert path.stat().st_mode == (tmp_path / "reference").stat().st_mode
     assert {p.name for p in tmp_path.iterdir()} == {path.name, "reference"}
 
@@ -111,7 +112,7 @@ def test_a_native_file_that_fails_to_be_written_keeps_the_old_one(twin, name, tm
     path = tmp_path / f"e{SUFFIX[name]}"
     path.write_text("precious")
     with pytest.raises(StateError):
-        twin.state.save_native(path, {}, E, {})
+        twin.native_files.save_native(path, {}, E, {})
     assert path.read_text() == "precious"
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
@@ -119,10 +120,10 @@ def test_a_native_file_that_fails_to_be_written_keeps_the_old_one(twin, name, tm
 @pytest.mark.parametrize("size", [0, 1, 100, 5000, -30, -1])
 def test_a_truncated_native_file_is_refused(twin, name, tmp_path, size, capfd):
     path = tmp_path / f"e{SUFFIX[name]}"
-    twin.state.save_native(path, random_state(E), E, {"a": "b"})
+    twin.native_files.save_native(path, random_state(E), E, {"a": "b"})
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(twin.state.NativeFileError, match=r"^[^\n]+$"):
-        twin.state.load_native(path)
+    with pytest.raises(NativeFileError, match=r"^[^\n]+$"):
+        twin.native_files.load_native(path)
     assert capfd.readouterr() == ("", "")
 
 
@@ -130,11 +131,11 @@ def test_a_truncated_native_file_is_refused(twin, name, tmp_path, size, capfd):
 def test_garbage_is_refused(twin, name, tmp_path, data, capfd):
     path = tmp_path / f"e{SUFFIX[name]}"
     path.write_bytes(data)
-    with pytest.raises(twin.state.NativeFileError, match="damaged"):
-        twin.state.load_native(path)
+    with pytest.raises(NativeFileError, match="damaged"):
+        twin.native_files.load_native(path)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_native_file_is_an_os_error(twin, name, tmp_path):
     with pytest.raises(FileNotFoundError):
-        twin.state.load_native(tmp_path / f"e{SUFFIX[name]}")
+        twin.native_files.load_native(tmp_path / f"e{SUFFIX[name]}")

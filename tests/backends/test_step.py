@@ -553,7 +553,7 @@ def test_the_predictor_has_the_weights_of_now(framework):
         take(step, [number])
         state = step.read(started().progress)
         for ema, weights in ((False, state.weights), (True, state.ema)):
-            expected = predictor(SPEC, weights, "cpu", load_backend(framework).modes.MODES[0])(
+            expected = predictor(SPEC, weights, "cpu", load_backend(framework).predict.MODES[0])(
                 PIXELS
             )
             found = step.predictor(ema)(PIXELS)
@@ -638,8 +638,8 @@ def test_normalising_on_the_device_gives_the_bits_of_the_pixel_path(framework, c
     expected = preprocess(picture, spec)
     twin = load_backend(framework)
     batch = TrainingBatch(images[None], np.zeros(1, np.int32), None, None, ())
-    for mode in twin.modes.MODES:
-        with twin.modes.running(mode):
+    for mode in twin.predict.MODES:
+        with twin.predict.running(mode):
             tensors = twin.data.to_device(batch, twin.distributed.join("cpu").device)
             found = array(twin.data.Normalise(spec.preprocessing)(tensors.images))
         assert found.dtype == np.float32

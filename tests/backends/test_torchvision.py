@@ -14,7 +14,7 @@ from tinynet.backend import load_backend
 from tinynet.checkpoints.files import load_checkpoint
 from tinynet.spec import load_spec
 
-from parity.context import REFERENCE, candidates_of
+from parity.context import BASELINE, candidates_of
 from parity.tolerances.calibration import find_calibration
 from parity.tolerances.quantities import whole_quantity
 
@@ -61,17 +61,17 @@ def test_torch_answers_as_torchvision(name, loaded):
     assert math.isclose(np.sqrt(np.mean(logits**2)), golden["rms"], rel_tol=EXACT)
 
 
-@pytest.mark.parametrize("candidate", [REFERENCE, PYNATIVE], ids=str)
+@pytest.mark.parametrize("candidate", [BASELINE, PYNATIVE], ids=str)
 @pytest.mark.parametrize("name", GOLDEN)
-def test_float32_is_within_the_calibrated_bound_of_torchvision(name, subject, loaded):
+def test_float32_is_within_the_calibrated_bound_of_torchvision(name, candidate, loaded):
     spec, golden = load_spec(name), GOLDEN[name]
-    calibration = find_calibration(subject.setting)
+    calibration = find_calibration(candidate.setting)
     assert calibration is not None
     bound = calibration.bound(whole_quantity("logits", spec), spec)
     assert spec.sha256 in calibration.noise.noise  # calibrated, and not held to a limit
     limit = bound.factor * bound.noise(golden["noise"], "fc")
     assert limit < 1e-4  # far below what a wrong eps or stride would do
-    logits = first_logits(subject.framework, spec, loaded(name))
+    logits = first_logits(candidate.framework, spec, loaded(name))
     found = logits[: len(golden["first"])].astype(np.float64)
     difference = np.sqrt(np.mean((found - golden["first"]) ** 2))
     assert difference < limit * golden["rms"]

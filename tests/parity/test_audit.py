@@ -14,7 +14,7 @@ from torch import nn
 
 import torch_impl.blocks
 import torch_impl.loss
-import torch_impl.operators
+import torch_impl.probe.operators
 from parity.audit import run
 from parity.audit.compare import format_comparison, pair_rows
 from parity.audit.formulas import NONE
@@ -139,7 +139,7 @@ class Late(torch_impl.optim.Average):
 
 
 CONV2D, CROSS_ENTROPY = torch_impl.blocks.conv2d, torch_impl.loss.cross_entropy
-BLOCKS, OPERATORS_FILE = torch_impl.blocks, torch_impl.operators
+BLOCKS, OPERATORS_FILE = torch_impl.blocks, torch_impl.probe.operators
 
 # operator -> the results that a fault must move, and the fault
 FAULTS = {
@@ -204,7 +204,7 @@ def stock_rmsprop(in_block):
             results.append(p)
         return results
 
-    return mock.patch.object(torch_impl.operators, "run_stock_optimizer", kernel)
+    return mock.patch.object(torch_impl.probe.operators, "run_stock_optimizer", kernel)
 
 
 def planted_pattern(in_block):
@@ -230,7 +230,7 @@ def test_a_formula_that_is_no_candidate_is_named_as_such():
     def none(settings, parameters, gradients, learning_rate, device):
         return [np.full_like(parameter, 0.1) for parameter in parameters]
 
-    with mock.patch.object(torch_impl.operators, "run_stock_optimizer", none):
+    with mock.patch.object(torch_impl.probe.operators, "run_stock_optimizer", none):
         found = audit("torch", operators=["stock SGD in five steps"])
     assert str(found.patterns["stock SGD in five steps"]) == NONE
     assert found.rows[0].largest > 1e4

@@ -117,7 +117,7 @@ def test_pynative_and_graph_mode_are_the_same_bits_layer_by_layer():
     state, images = inputs.sample_state(spec, 0, TORCH), inputs.pixels(spec, 2, 0)
     traces = [
         MINDSPORE.probe.trace(MINDSPORE.probe.build(spec, state), images, mode)
-        for mode in MINDSPORE.modes.MODES
+        for mode in MINDSPORE.predict.MODES
     ]
     assert traces[0].keys() == traces[1].keys()
     for name, pynative in traces[0].items():

@@ -31,7 +31,7 @@ OFFICIAL = {
                                       "recipes_statistics_ignored_in_torch",
                                       "recipes_statistics_ignored_in_mindspore"},
     "validation drops the last batch": {"last_batch_dropped"},
-    "best on subsets": {"validation_on_a_subset_in_mindspore"},
+    "best on subsets": {"validation_on_a_subset"},
     "resume restores weights only": {"weights_only_in_torch", "weights_only_in_mindspore"},
     "a global configuration is mutated": {"second_net_fails_in_mindspore"},
     "depthwise initialisation ignores groups": {"fan_out_of_all_groups"},

@@ -101,7 +101,7 @@ MISTAKES = {
         "rate of step 1",
     ),
     "a loop's learning rate off by one epoch": (
-        "torch_impl/train.py",
+        "tinynet/training/loop.py",
         "learning_rate(recipe, number, images)",
         "learning_rate(recipe, number + images // recipe.batch_size, images)",
         "rate of step 1",

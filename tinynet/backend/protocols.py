@@ -61,10 +61,7 @@ class TrainStep(Protocol):
     recipe: Recipe
     group: Group[Any]
     accumulation: int
-
-    @property
-    def averages(self) -> bool:
-        """Whether there is an average of the weights."""
+    average: Any  # None where the recipe has none
 
     def __call__(
         self,
@@ -109,6 +106,11 @@ class TrainStep(Protocol):
 
 class Model(Protocol):
     """Nets, and states in and out of them."""
+
+    @property
+    def TinyNet(self) -> Any: ...
+    @property
+    def ResNet(self) -> Any: ...
 
     def make_net(self, spec: Spec, state: State | None = None) -> Net:
         """Builds a net of the family of its spec, by default with ``initial_state(spec, seed=0)``.

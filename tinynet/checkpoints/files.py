@@ -157,7 +157,7 @@ def save_checkpoint(
         metadata["format"] = "ms" if names == "mindspore" else "pt"
     metadata[CONTENT_SHA256] = content_sha256(state, metadata)
     if twin is not None:
-        load_backend(twin).state.save_native(path, state, spec, metadata)
+        load_backend(twin).native_files.save_native(path, state, spec, metadata)
         return
     tensors = to_mindspore(state, spec) if names == "mindspore" else state
 
@@ -196,7 +196,7 @@ def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
     if twin is None:
         save_training_state(path, state)
     else:
-        load_backend(twin).state.save_training(path, state)
+        load_backend(twin).native_files.save_training(path, state)
 
 
 def read_raw(
@@ -285,7 +285,7 @@ def _format(path: str | os.PathLike[str]) -> str | None:
 def _read(path: str | os.PathLike[str], twin: str | None) -> tuple[Any, dict[str, str]]:
     if twin is None:
         return read_safetensors(path)
-    native = load_backend(twin).state.load_native(path)
+    native = load_backend(twin).native_files.load_native(path)
     return native.content, native.metadata
 
 
@@ -293,7 +293,7 @@ def _unpack(
     path: str | os.PathLike[str], twin: str | None, content: Any, metadata: dict[str, str]
 ) -> TrainingState:
     if twin is not None and is_training(metadata):
-        content = load_backend(twin).state.training_tensors(content)
+        content = load_backend(twin).native_files.training_tensors(content)
     return unpack_training(content, metadata, str(path))
 
 

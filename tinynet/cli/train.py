@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet.data.open_data import open_data
     from tinynet.recipe import load_recipe
     from tinynet.spec import load_spec
+    from tinynet.training.loop import train
     from tinynet.training.run import Options, Outcome, check_output, last_step
 
     check_output(Path(options.output))
@@ -94,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         # Whoever starts a job over and over needs to see it succeed.
         outcome = Outcome(state.progress, None, math.nan, resumed, 0)
     else:
-        outcome = twin.train.train(state, data, how)
+        outcome = train(twin, state, data, how)
     if not _is_first():
         # A launcher ends the others as soon as one fails, and the first may still be writing.
         return 0

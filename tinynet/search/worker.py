@@ -11,7 +11,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, cast
 
-from tinynet.backend import load_backend
+from tinynet.backend import Backend, load_backend
 from tinynet.checkpoints.training_state import (
     Best,
     Progress,
@@ -23,6 +23,7 @@ from tinynet.data.open_data import Data
 from tinynet.net.complexity import count
 from tinynet.search.leases import claim, kept
 from tinynet.search.plan import Plan, Result, Training, result_path, save_result
+from tinynet.training import loop
 from tinynet.training.run import LAST, DivergedError, Options, last_step
 
 POLL_SECONDS = 1.0
@@ -79,7 +80,7 @@ def work(job: Work) -> int:
             time.sleep(POLL_SECONDS)
 
 
-def _train(twin: Any, job: Work, training: Training, run: Path) -> int:
+def _train(twin: Backend, job: Work, training: Training, run: Path) -> int:
     began = time.monotonic()
     spec, plan = training.solution.spec, job.plan
     # Somebody may have ended it between the look and the claim.
@@ -117,7 +118,7 @@ def _go_on(twin: Any, state: TrainingState, data: Data, options: Options) -> tup
         return state.progress, 0
     # Processes side by side would write their lines into each other's.
     with redirect_stderr(io.StringIO()):
-        outcome = twin.train.train(state, data, options)
+        outcome = loop.train(twin, state, data, options)
     return outcome.progress, outcome.stopped_by
 
 

@@ -38,7 +38,7 @@ class TopClasses(NamedTuple):
     probabilities: npt.NDArray[np.float64]
 
 
-class Tally(NamedTuple):
+class MetricSums(NamedTuple):
     """Sums over images, to be added up over ranks number by number.
 
     ``images`` were counted; the true class was the most probable one for ``hits1`` of them and
@@ -67,14 +67,14 @@ class Tally(NamedTuple):
         return self._mean(self.loss)
 
     @classmethod
-    def of_sums(cls, sums: npt.NDArray[np.float64]) -> Tally:
-        """The tally of all ranks, from the sums (4,) of their numbers."""
-        images, hits1, hits5, loss = sums.tolist()
+    def of_total(cls, total: npt.NDArray[np.float64]) -> MetricSums:
+        """Those of all ranks, from the total (4,) of their numbers."""
+        images, hits1, hits5, loss = total.tolist()
         return cls(int(images), int(hits1), int(hits5), loss)
 
-    def plus(self, other: Tally) -> Tally:
-        """The tally of both: of images that ranks evaluated apart."""
-        return Tally(
+    def plus(self, other: MetricSums) -> MetricSums:
+        """Those of both: of images that ranks evaluated apart."""
+        return MetricSums(
             self.images + other.images,
             self.hits1 + other.hits1,
             self.hits5 + other.hits5,
@@ -164,10 +164,10 @@ def evaluate(
     """
     labels: list[npt.NDArray[np.int32]] = []
     tops: list[TopClasses] = []
-    total = Tally(0, 0, 0, 0.0)
+    total = MetricSums(0, 0, 0, 0.0)
     start = time.perf_counter()
     for judged in _judged(predict, dataset, batch_size, workers, on_batch, image_name):
-        total = total.plus(judged.tally)
+        total = total.plus(judged.sums)
         labels.append(judged.labels)
         tops.append(judged.top)
     seconds = time.perf_counter() - start
@@ -181,14 +181,14 @@ def evaluate(
     )
 
 
-def tally(
+def sum_metrics(
     predict: Predict,
     dataset: Dataset,
     batch_size: int,
     workers: int = 0,
     on_batch: Callable[[int], object] | None = None,
     image_name: Callable[[int], str] = "image {}".format,
-) -> Tally:
+) -> MetricSums:
     """Like :func:`evaluate`, but returns sums to add up, of one rank's data (``RankShard``).
 
     Raises:
@@ -196,16 +196,16 @@ def tally(
             or not finite.
         ValueError: what :func:`tinynet.data.image_folder.batches` and the data set raise.
     """
-    total = Tally(0, 0, 0, 0.0)
+    total = MetricSums(0, 0, 0, 0.0)
     for judged in _judged(predict, dataset, batch_size, workers, on_batch, image_name):
-        total = total.plus(judged.tally)
+        total = total.plus(judged.sums)
     return total
 
 
 class _Judged(NamedTuple):
     labels: npt.NDArray[np.int32]
     top: TopClasses
-    tally: Tally
+    sums: MetricSums
 
 
 def _judged(
@@ -234,7 +234,7 @@ def _judged(
         top = top_classes(logits)
         hits = (top.classes == batch.labels[:, None])[counted]
         own = np.take_along_axis(_log_softmax(logits), batch.labels[:, None], axis=1)[counted]
-        sums = Tally(
+        sums = MetricSums(
             images=int(counted.sum()),
             hits1=int(hits[:, 0].sum()),
             hits5=int(hits.sum()),

@@ -31,7 +31,7 @@ from tinynet.data.sources import OnCorrupt
 from tinynet.net.manifest import StateError
 from tinynet.recipe import describe_difference, recipe_document
 from tinynet.spec import spec_document
-from tinynet.training.evaluation import NotFiniteError, Tally
+from tinynet.training.evaluation import MetricSums, NotFiniteError
 from tinynet.training.run_log import Journal
 from tinynet.training.schedule import total_steps
 from tinynet.utils.atomic_files import write_atomically
@@ -110,12 +110,12 @@ class Scores:
     ``skipped`` has a message for each corrupt image that this process could not evaluate on.
     """
 
-    raw: Tally
-    ema: Tally | None
+    raw: MetricSums
+    ema: MetricSums | None
     skipped: tuple[str, ...] = ()
 
     @property
-    def best(self) -> Tally:
+    def best(self) -> MetricSums:
         """With the averaged weights, where there are any."""
         return self.ema or self.raw
 

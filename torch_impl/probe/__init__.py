@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from tinynet.backend.values import Activation, Array, Backward, Flow, Gradients
 from tinynet.checkpoints.training_state import TrainingState
 from tinynet.data.loader import TrainingBatch
 from tinynet.net.manifest import State
@@ -19,52 +19,15 @@ from tinynet.spec import Preprocessing, Spec
 from torch_impl.data import Normalise, to_device
 from torch_impl.distributed import join
 from torch_impl.loss import cross_entropy
-from torch_impl.model import Net, make_net
-from torch_impl.modes import MODES, in_precision, running
-from torch_impl.predict import DEVICES, set_device
-from torch_impl.state import read_state
+from torch_impl.model import Net, in_precision, make_net, read_state
+from torch_impl.predict import DEVICES, MODES, running, set_device
+from torch_impl.probe import operators as operators
+from torch_impl.probe.environment import settings as settings
 from torch_impl.step import TrainStep
-
-Array = NDArray[Any]
 
 # float64 is for a judge. tf32 is what CUDA makes of float32 where it may; bfloat16 and float16
 # hold for convolutions and the classifier, as in training.
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float64")
-
-
-class Activation(NamedTuple):
-    """What one named layer was given and what it returned."""
-
-    input: Array
-    output: Array
-
-
-class Flow(NamedTuple):
-    """What one named layer was given and returned in training, and d loss / d what it returned."""
-
-    input: Array
-    output: Array
-    gradient: Array
-
-
-class Backward(NamedTuple):
-    """One layer's gradients: for its input, and for its own parameters by canonical key."""
-
-    input: Array
-    parameters: dict[str, Array]
-
-
-class Gradients(NamedTuple):
-    """One training step's evidence: loss, gradients, and batch-norm statistics behind it.
-
-    ``parameters`` has every trained tensor by canonical key, ``statistics`` every running mean
-    and variance.
-    """
-
-    loss: float
-    input: Array
-    parameters: dict[str, Array]
-    statistics: dict[str, Array]
 
 
 def build(

@@ -7,22 +7,19 @@ in the midst of a line has a function here that makes the same call.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import nn
 
+from tinynet.backend.values import Array, Arrays
 from tinynet.recipe import Optimizer
 
 from torch_impl.blocks import SqueezeExcite
 from torch_impl.optim import OPTIMIZERS, Average
 from torch_impl.predict import DEVICES, set_device
 
-Array = NDArray[Any]
-Arrays = dict[str, Array]
 Gradients = Sequence[Sequence[Array]]
 
 

@@ -135,8 +135,8 @@ def test_mindspore_loads_a_ckpt_into_net_optimizer_and_average(written, averaged
 def test_a_run_begun_in_pytorch_goes_on_from_a_ckpt(tmp_path, averaged):
     save_training(tmp_path / "last.pth", averaged)
     convert(tmp_path / "last.pth", tmp_path / "last.ckpt")
-    native = load_backend("mindspore").state.load_native(tmp_path / "last.ckpt")
-    named = load_backend("mindspore").state.training_tensors(native.content)
+    native = load_backend("mindspore").native_files.load_native(tmp_path / "last.ckpt")
+    named = load_backend("mindspore").native_files.training_tensors(native.content)
     assert_bits(named, averaged.tensors)
     assert native.metadata["training"] == pack_training(averaged).metadata["training"]
 

@@ -7,7 +7,13 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 from tinynet.data.sources import Prepared, PythonSource, RankShard
 from tinynet.spec import Preprocessing, load_spec
 from tinynet.training import evaluation
-from tinynet.training.evaluation import EvaluationError, check_finite, evaluate, tally, top_classes
+from tinynet.training.evaluation import (
+    EvaluationError,
+    check_finite,
+    evaluate,
+    sum_metrics,
+    top_classes,
+)
 
 IMAGES, CLASSES = 11, 7
 
@@ -191,7 +197,7 @@ def test_an_image_that_does_not_count_may_have_no_answer(logits, labels):
 def test_nothing_that_counts(logits):
     with pytest.raises(EvaluationError, match="no images"):
         evaluate(Table(logits), Numbered(np.full(IMAGES, -1)), 4)
-    nothing = tally(Table(logits), Numbered(np.full(IMAGES, -1)), 4)
+    nothing = sum_metrics(Table(logits), Numbered(np.full(IMAGES, -1)), 4)
     assert nothing == (0, 0, 0, 0.0)
     for name in ("top1", "top5", "mean_loss"):
         with pytest.raises(EvaluationError, match="no images"):
@@ -213,7 +219,7 @@ def test_tallies_of_ranks_add_up_to_the_evaluation_of_one(logits, labels, ranks)
 
     expected = evaluate(net, dataset, 4)
     shares = [RankShard(dataset, rank, ranks) for rank in range(ranks)]
-    parts = [tally(net, share, 2, image_name=share.name) for share in shares]
+    parts = [sum_metrics(net, share, 2, image_name=share.name) for share in shares]
     total = parts[0]
     for part in parts[1:]:
         total = total.plus(part)
@@ -224,15 +230,15 @@ def test_tallies_of_ranks_add_up_to_the_evaluation_of_one(logits, labels, ranks)
     logits[IMAGES - 1, 2] = np.nan
     last = shares[(IMAGES - 1) % ranks]
     with pytest.raises(EvaluationError, match=rf"^data set\[{IMAGES - 1}\]: .*NaN"):
-        tally(net, last, 2, image_name=last.name)
+        sum_metrics(net, last, 2, image_name=last.name)
     # As an all-reduce adds them.
     np.testing.assert_allclose(np.sum(parts, axis=0), total, rtol=1e-12)
 
 
-def test_a_tally_checks_what_an_evaluation_checks(logits, labels):
+def test_sums_check_what_an_evaluation_checks(logits, labels):
     counted = []
-    tally(Table(logits), Numbered(labels), 4, on_batch=counted.append)
+    sum_metrics(Table(logits), Numbered(labels), 4, on_batch=counted.append)
     assert counted == [4, 4, 3]
     logits[2, 3] = np.nan
     with pytest.raises(EvaluationError, match=r"^2\.png: .*NaN or an infinity"):
-        tally(Table(logits), Numbered(labels), 4, image_name="{}.png".format)
+        sum_metrics(Table(logits), Numbered(labels), 4, image_name="{}.png".format)

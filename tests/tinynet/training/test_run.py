@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinynet.checkpoints.training_state import initial_training_state
-from tinynet.training.evaluation import Tally
+from tinynet.training.evaluation import MetricSums
 from tinynet.training.run import Options, Run, Scores, TrainingError, check_output, check_same_start
 
 from training_states import SMALL, recipe
@@ -65,7 +65,7 @@ def test_only_the_first_process_writes(state, tmp_path):
     with Run(options(tmp_path / "run"), state.progress, 1, 2) as run:
         run.step_done(at(state.progress, 1), 0.1, Report(2.0, 0.0), ())
         run.settle()
-        run.evaluated(Scores(Tally(4, 1, 2, 8.0), None))
+        run.evaluated(Scores(MetricSums(4, 1, 2, 8.0), None))
         run.save(dataclasses.replace(state, progress=run.progress), epoch_ends=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -143,7 +143,7 @@ def test_an_evaluation_before_its_time_is_not_the_best(state, tmp_path):
     # 64 images, 16 a step: an epoch has four.
     def best_after(step, hits, **more):
         with Run(options(tmp_path, **more), at(state.progress, step), 0, 1) as run:
-            return run.evaluated(Scores(Tally(10, hits, hits, 8.0), None)).best
+            return run.evaluated(Scores(MetricSums(10, hits, hits, 8.0), None)).best
 
     assert best_after(3, 9, stop_after=3) is None
     assert best_after(4, 9).value == 90
