@@ -2,8 +2,8 @@
 
 Deviations of the framework that this package hides: the default padding is "same" and batch
 norm's momentum is the weight of the *old* statistics (``blocks.py``); batch norm's parameters
-have other names (``state.py``); labels must be int32 (``probe.py``); a new batch size compiles
-anew (``predict.py``); CPU kernels of float32 exp are approximations (``probe.py``).
+have other names (``model.py``); labels must be int32 (``probe``); a new batch size compiles
+anew (``predict.py``); CPU kernels of float32 exp are approximations (``probe``).
 """
 
 import os

@@ -2,7 +2,7 @@
 
 Deviations of the framework that this package hides: ``nn.Conv2d`` cannot pad one side more than
 the other (``blocks.py``); batch norm carries ``num_batches_tracked``, which is no part of a
-canonical state (``state.py``).
+canonical state (``model.py``).
 """
 
 import ctypes

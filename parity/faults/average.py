@@ -10,7 +10,6 @@ import dataclasses
 from typing import Any
 
 from tinynet.backend import Backend
-from tinynet.training import loop
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
 
@@ -36,16 +35,6 @@ def share_and_decay_confused(twin: Backend) -> Injection:
     return replaced(
         twin.optim.Average, forward(twin), lambda right, layer, share: right(layer, 1.0 - share)
     )
-
-
-@GROUP.fault("trajectory", "averaged weights", "tinynet/training/loop", "train")
-def decay_a_step_late() -> Injection:
-    """Each step of the loop averages with the decay of the one before it."""
-
-    def faulty(right: Any, ema: Any, updates: int) -> float:
-        return right(ema, max(updates - 1, 0))
-
-    return replaced(loop, "ema_decay", faulty, here=True)
 
 
 @GROUP.fault("trajectory", "averaged weights", "step", "TrainStep", ("mindspore",), official=True)

@@ -199,3 +199,13 @@ def validation_on_a_subset() -> Injection:
         return right(dataset, rank, 2 * ranks)
 
     return replaced(loop, "RankShard", faulty, here=True)
+
+
+@GROUP.fault("trajectory", "loss of step 1", "tinynet/training/loop", "train")
+def first_batch_skipped() -> Injection:
+    """Each step of the loop trains on the batch of the step after it."""
+
+    def faulty(right: Any, *args: Any, first_step: int, last_step: int, **settings: Any) -> Any:
+        return right(*args, first_step=first_step + 1, last_step=last_step + 1, **settings)
+
+    return replaced(loop, "load_batches", faulty, here=True)
