@@ -1,8 +1,8 @@
 """The gate: whether every check of the suite was run and passed, for every spec.
 
-A ladder says what it found; a gate says whether that is enough. What was not compared, for whatever
-reason, is not enough, unless it is listed as a known difference; and so is a list that has outlived
-what it lists.
+The suite says what it found; a gate says whether that is enough. What was not compared, for
+whatever reason, is not enough, unless it is listed as a known difference. An entry of that list
+that matches nothing fails the gate too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from parity.suite import CHECKS
 
 
 class GateError(ValueError):
-    """Reports that cannot be judged together. The message is one line."""
+    """Reports that cannot be decided together. The message is one line."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Decision:
 
     Attributes:
         report: the check's.
-        check: what was judged; for one that the report lacks, an empty one that says so.
+        check: what was decided on; for one that the report lacks, an empty one that says so.
         failures: the comparisons that failed and that no known difference excuses.
         known: the known differences that excuse something of the check.
         exceeded: those that are about a failure beyond their bound.
@@ -44,7 +44,7 @@ class Decision:
 
     @property
     def case(self) -> Case:
-        """The judgement as a test; one that is let pass counts as skipped."""
+        """The decision as a test; one that is let pass counts as skipped."""
         check = self.check
         if self.passed and not self.known:
             return Case(check.name, check.seconds)
@@ -52,8 +52,8 @@ class Decision:
             reasons = (f"known difference {k.id}: {k.reason} ({k.link})" for k in self.known)
             return Case(check.name, check.seconds, "skipped", "; ".join(reasons))
         if check.skipped:
-            text = f"not climbed: {check.skipped}\nagain: {rerun(self.report, check)}"
-            return Case(check.name, check.seconds, "failed", f"not climbed: {check.skipped}", text)
+            text = f"not run: {check.skipped}\nagain: {rerun(self.report, check)}"
+            return Case(check.name, check.seconds, "failed", f"not run: {check.skipped}", text)
         note = "\n".join(
             f"the known difference {k.id} excuses up to {k.bound:g} "
             + ("times the noise" if k.unit == "noise" else check.unit)
@@ -77,14 +77,14 @@ class GateResult:
 
     @property
     def passed(self) -> bool:
-        """Whether everything was judged to be good enough, and something was judged."""
+        """Whether every check is good enough, and there was at least one."""
         return bool(self.decisions) and not self.failed and not self.stale
 
 
 def decide(
     reports: Sequence[Report], specs: Sequence[str], known: Sequence[KnownDifference]
 ) -> GateResult:
-    """Judges reports.
+    """Decides whether reports are good enough.
 
     Args:
         reports: at least one for each spec.
@@ -93,10 +93,10 @@ def decide(
 
     Raises:
         GateError: no spec, a spec without a report, a report of another spec, or one with a check
-            that no ladder has.
+            that the suite does not have.
     """
     if not specs:
-        raise GateError("no spec is named, so there is nothing to judge")
+        raise GateError("no spec is named, so there is nothing to decide")
     reported = {report.spec for report in reports}
     for name in specs:
         if name not in reported:
@@ -107,7 +107,7 @@ def decide(
         for check in report.checks:
             if check.name not in CHECKS:
                 raise GateError(
-                    f"the report about {report.spec} has a rung {check.name}, expected some of "
+                    f"the report about {report.spec} has a check {check.name}, expected some of "
                     f"{', '.join(CHECKS)}: it is of another version of this project"
                 )
     decisions: list[Decision] = []
@@ -151,12 +151,12 @@ def _decide_check(report: Report, check: CheckResult, known: Sequence[KnownDiffe
 
 
 def format_gate(result: GateResult) -> str:
-    """The verdict; for a failure first what to look at, then all that failed."""
+    """The result; for a failure first what to look at, then all that failed."""
     failed, known = result.failed, _excused(result)
     lines = [f"{'PASSED' if result.passed else 'FAILED'}  {_counts(result)}"]
     if failed:
         first, text = failed[0], failed[0].case
-        lines += ["", f"look first at {first.report.spec}, rung {first.check.name}"]
+        lines += ["", f"look first at {first.report.spec}, check {first.check.name}"]
         lines += [f"  {line}" for line in text.text.splitlines()]
         lines += ["", "failed"]
         lines += [f"  {j.report.spec}  {j.check.name}  {j.case.message}" for j in failed]
@@ -170,7 +170,7 @@ def format_gate(result: GateResult) -> str:
 
 
 def gate_document(result: GateResult) -> dict[str, Any]:
-    """The verdict as a JSON document; the fields are promised in the command's help."""
+    """The result as a JSON document; the fields are promised in the command's help."""
     return {
         "passed": result.passed,
         "specs": [report.spec for report in result.reports],
@@ -185,7 +185,7 @@ def gate_document(result: GateResult) -> dict[str, Any]:
 
 
 def gate_suites(result: GateResult) -> list[Suite]:
-    """The verdict as suites: one for each report, and one of the known differences if there are
+    """The result as suites: one for each report, and one of the known differences if there are
     stale ones.
     """
     suites = [
@@ -210,14 +210,14 @@ def _excused(result: GateResult) -> list[Decision]:
 def _counts(result: GateResult) -> str:
     failed, known = len(result.failed), len(_excused(result))
     specs, checks = len(result.reports), len(result.decisions)
-    text = f"{specs} reports, {checks} rungs: {checks - failed - known} passed, {failed} failed"
+    text = f"{specs} reports, {checks} checks: {checks - failed - known} passed, {failed} failed"
     text += f", {known} let pass as known differences" if known else ""
     stale = len(result.stale)
     return text + (f"; {stale} known differences match nothing" if stale else "")
 
 
 def _place(item: KnownDifference) -> str:
-    return f"{item.spec}, rung {item.check}, {item.where} ({item.candidate})"
+    return f"{item.spec}, check {item.check}, {item.where} ({item.candidate})"
 
 
 def _decision_document(item: Decision) -> dict[str, Any]:

@@ -26,9 +26,10 @@ from typing import Any, Literal
 
 from tinynet.utils.strict_json import DocumentError, check_document, parse_document, read_text
 
-from parity.results import Comparison
+from parity.results import Comparison, with_present_names
 
-NOT_RUN = "not climbed"
+NOT_RUN = "not run"
+_FORMERLY_NOT_RUN = "not climbed"
 
 
 class KnownDifferenceError(DocumentError):
@@ -57,7 +58,7 @@ class KnownDifference:
     check: str
     where: str
     candidate: str
-    unit: Literal["noise", "error", "not climbed"]
+    unit: Literal["noise", "error", "not run"]
     bound: float
     reason: str
     link: str
@@ -100,7 +101,8 @@ def load_known_differences(
     try:
         content = tomllib.loads(read_text(path))
         # As JSON, which has neither dates nor an infinite bound.
-        document = parse_document(json.dumps(content, default=str), source)
+        parsed = parse_document(json.dumps(content, default=str), source)
+        document = with_present_names(parsed, {_FORMERLY_NOT_RUN: NOT_RUN})
         check_document(document, _SCHEMA, source)
     except tomllib.TOMLDecodeError as error:
         raise KnownDifferenceError(f"{source}: not valid TOML: {error}") from None
@@ -111,12 +113,12 @@ def load_known_differences(
         place = f"{source}: difference[{index}]"
         if entry["check"] not in checks:
             raise KnownDifferenceError(
-                f"{place}.rung is {entry['rung']!r}, expected one of {', '.join(checks)}"
+                f"{place}.check is {entry['check']!r}, expected one of {', '.join(checks)}"
             )
         for field in ("where", "candidate"):
             if entry["bound"] == NOT_RUN and entry[field] != "*":
                 raise KnownDifferenceError(
-                    f'{place}.{field} is {entry[field]!r}, expected "*": what is not climbed '
+                    f'{place}.{field} is {entry[field]!r}, expected "*": what is not run '
                     "compares nothing anywhere"
                 )
     known = tuple(_known_difference(entry) for entry in entries)
@@ -157,7 +159,7 @@ _FIELDS: dict[str, Any] = {
                 for unit in ("noise", "error")
             ),
         ],
-        "description": '{ noise = N }, { error = N } or "not climbed"',
+        "description": '{ noise = N }, { error = N } or "not run"',
     },
     "reason": _TEXT,
     "link": {"type": "string", "pattern": r"^https?://\S+$", "description": "an address (https)"},

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, cast
 
 # Of the JSON document; it changes when what reads one would misread the other.
 REPORT_VERSION = 2
+# What keys were called in reports of version 1, and in lists of known differences of that time.
+_FORMER_KEYS = {"rungs": "checks", "rung": "check", "subject": "candidate"}
 
 Kind = Literal["value", "bits", "shape", "missing", "unexpected", "not finite", "error"]
 
@@ -183,6 +186,27 @@ def report_document(report: Report) -> dict[str, Any]:
         "environment": report.environment,
         "seconds": round(report.seconds, 3),
     }
+
+
+def with_present_names(document: Any, texts: Mapping[str, str] | None = None) -> Any:
+    """Returns a JSON document with the names of today for keys of version 1.
+
+    A key stays if the one of today stands beside it.
+
+    Args:
+        document: the document, or a part of it.
+        texts: former text -> what is said today, for values.
+    """
+    if isinstance(document, dict):
+        parts = cast("dict[str, Any]", document)
+        names = {key: _FORMER_KEYS.get(key, key) for key in parts}
+        return {
+            key if names[key] in parts else names[key]: with_present_names(value, texts)
+            for key, value in parts.items()
+        }
+    if isinstance(document, list):
+        return [with_present_names(part, texts) for part in cast("list[Any]", document)]
+    return (texts or {}).get(document, document) if isinstance(document, str) else document
 
 
 def _divergence_document(divergence: Divergence) -> dict[str, Any]:

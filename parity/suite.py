@@ -124,30 +124,30 @@ def run_checks(
     fail_fast: bool = False,
     progress: Callable[[CheckResult], None] = lambda check: None,
 ) -> Report:
-    """Climbs the suite.
+    """Runs the suite.
 
     Args:
         spec: the net.
         state: canonical state, by default one made from ``seed``.
         weights: what to call the state in the report.
         command: the command line that runs again, for the report.
-        checks: which checks, of :data:`LEVELS`; they are run in the suite's order.
+        checks: which checks, of :data:`CHECKS`; they are run in the suite's order.
         seed: of pixels, labels and state.
-        candidates: what is to be proven, from :func:`parity.context.subjects_of`; by default
+        candidates: what is to be proven, from :func:`parity.context.candidates_of`; by default
             MindSpore on the CPU in both modes.
         calibrations: the folder of the calibrations that bounds are taken from, None for bounds
-            that nobody calibrated.
-        fail_fast: stop behind the first check that fails.
+            that were not calibrated.
+        fail_fast: stop after the first check that fails.
         progress: is given each check when it is done.
 
     Raises:
         BackendError: a framework is not installed.
-        ValueError: no such level, or no level at all.
+        ValueError: no such check, or no check at all.
     """
     unknown = sorted(set(checks) - set(CHECKS))
     if unknown or not checks:
         known = ", ".join(CHECKS)
-        raise ValueError(f"levels are {', '.join(unknown) or 'none'}, expected some of {known}")
+        raise ValueError(f"checks are {', '.join(unknown) or 'none'}, expected some of {known}")
     start = time.perf_counter()
     ran: list[CheckResult] = []
     errors: dict[str, Exception] = {}

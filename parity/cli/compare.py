@@ -1,4 +1,4 @@
-"""Judges two recordings, or whether two files hold the same model."""
+"""Compares two recordings, or says whether two files hold the same model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from tinynet.cli.command import Parser
 
 DESCRIPTION = """\
-Judges two trace packs from `parity.py record`, where neither framework need be installed. What
+Compares two recordings from `parity.py record`, where neither framework need be installed. What
 differs in configuration and environment comes first, since it is the usual cause of all else; then
-the rungs of the ladder, with its bounds.
+the checks of the suite, with its bounds.
 
 Given two files, it says whether they hold the same model. Checkpoints of any format are compared
 tensor by tensor, those of training runs with all that they hold; an ONNX file by the logits of it
@@ -22,20 +22,20 @@ and of the other file, within the calibrated bound of rounding.
 
 EXAMPLES = """\
 examples:
-  parity.py compare packs/cuda packs/ascend --report reports/two
+  parity.py compare recordings/cuda recordings/ascend --report reports/two
   parity.py compare run/last.ckpt c.safetensors
   parity.py compare half.pth half.ckpt --weights-only
   parity.py compare c.ckpt c.onnx
 
-levels of packs:
+checks of recordings:
   layers-isolated, layers-chained, logits, loss, gradients-chained, statistics, optimizer, ema,
   trajectory
 
-fields of --json, beside those of the ladder: for packs differences (what, first, second, meaning)
-and judged; for files same, verdict and notes.
+fields of --json, beside those of the suite: for recordings differences (what, first, second,
+meaning) and has_reference; for files same, outcome and notes.
 
 exit status: 0 when they are the same, 1 when they are not, 2 when nothing can be said: a wrong
-argument or file, or packs that were recorded from different things.
+argument or file, or recordings that were recorded from different things.
 """
 
 
@@ -67,7 +67,8 @@ def _recordings(options: argparse.Namespace, command: str) -> int:
 
     for name in ("spec", "ema", "weights_only"):
         if getattr(options, name):
-            raise ValueError(f"--{name.replace('_', '-')} is for files, {options.first} is a pack")
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} is for files, {options.first} is a recording")
     comparison = compare_recordings(
         read_recording(options.first),
         read_recording(options.second),
@@ -98,7 +99,7 @@ def _files(options: argparse.Namespace, command: str) -> int:
 
     for name in ("checks", "report"):
         if getattr(options, name):
-            raise ValueError(f"--{name} is for trace packs, {options.first} is a file")
+            raise ValueError(f"--{name} is for recordings, {options.first} is a file")
     answer = compare_files(
         options.first,
         options.second,
@@ -109,7 +110,7 @@ def _files(options: argparse.Namespace, command: str) -> int:
         command,
     )
     if options.json:
-        found = {"same": answer.same, "verdict": answer.outcome, "notes": answer.notes}
+        found = {"same": answer.same, "outcome": answer.outcome, "notes": answer.notes}
         print(json.dumps({**found, **report_document(answer.report)}))
     else:
         print(format_answer(answer))
@@ -119,13 +120,13 @@ def _files(options: argparse.Namespace, command: str) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(DESCRIPTION, EXAMPLES)
     parser.prog = "parity.py compare"
-    parser.add_argument("first", metavar="A", help="a trace pack, a checkpoint or an ONNX file")
+    parser.add_argument("first", metavar="A", help="a recording, a checkpoint or an ONNX file")
     parser.add_argument("second", metavar="B", help="another one")
     parser.add_argument(
-        "--checks", "--levels", help="of packs: comma-separated rungs (default: all)"
+        "--checks", "--levels", help="of recordings: comma-separated checks (default: all)"
     )
     parser.add_argument(
-        "--report", metavar="DIR", help="of packs: write parity.html and parity.json there"
+        "--report", metavar="DIR", help="of recordings: write parity.html and parity.json there"
     )
     parser.add_argument("--spec", help="of files: the net, where neither says it")
     parser.add_argument(

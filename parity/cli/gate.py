@@ -1,4 +1,4 @@
-"""Judges whether every check was run and passed: the gate of a CI."""
+"""Says whether every check was run and passed: the gate of a CI."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
 KNOWN = Path(__file__).parents[1] / "known_differences.toml"
 
 DESCRIPTION = """\
-Climbs the whole parity ladder for some specs, by default all shipped TinyNets, and passes only if
-every rung was climbed and passed. A rung that was skipped or is missing fails, unless it is listed
+Runs the whole parity suite for some specs, by default all shipped TinyNets, and passes only if
+every check was run and passed. A check that was skipped or is missing fails, unless it is listed
 as a known difference; and so does a known difference that matches nothing.
 
-With --from, reports are judged that were written elsewhere, and no framework is needed.
+With --from, reports count that were written elsewhere, and no framework is needed.
 """
 
 EXAMPLES = """\
 examples:
-  parity.py gate                                        all shipped TinyNets, all rungs
+  parity.py gate                                        all shipped TinyNets, all checks
   parity.py gate --jobs 2                               the same, two specs at a time
   parity.py gate --specs tinynet_e,my_net.json --junit junit.xml --report reports
   parity.py gate --specs my_net.json --known known_differences.toml
   parity.py gate --specs tinynet_e,tinynet_d --from reports/*/parity.json
 
-fields of --json: passed, specs, rungs (how many), failures (spec, rung, message, again), known (the
-same, and ids: what was let pass, and by which known differences), stale (ids of known differences
-that match nothing).
+fields of --json: passed, specs, checks (how many), failures (spec, check, message, again), known
+(the same, and ids: what was let pass, and by which known differences), stale (ids of known
+differences that match nothing).
 
 exit status: 0 when the gate passed, 1 when it failed, 2 for a wrong argument or file.
 """
 
 
 def main(argv: list[str]) -> int:
-    """Parses the arguments, runs or reads reports, and judges them."""
+    """Parses the arguments, runs or reads reports, and decides."""
     options = _parse(argv)
     # Imported here, so that --help answers at once.
     from tinynet.spec import list_specs, load_spec
@@ -163,7 +163,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--from", dest="reports", nargs="+", metavar="FILE",
-        help="judge these reports (parity.json) instead of climbing",
+        help="decide on these reports (parity.json) instead of running",
     )  # fmt: skip
     parser.add_argument(
         "--known", metavar="FILE", default=KNOWN,
@@ -172,6 +172,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add_candidate_options(parser)
     parser.add_argument("--jobs", type=int, default=1, help="specs side by side (default 1)")
     parser.add_argument("--report", metavar="DIR", help="write DIR/SPEC/parity.html and .json")
-    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each rung a test")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each check a test")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return parser.parse_args(argv)

@@ -10,26 +10,28 @@ from tinynet.cli.command import Parser
 DESCRIPTION = """\
 Records what one framework computes with a net: layers, logits, loss, gradients, batch-norm
 statistics, optimizer steps and a short stretch of training, with all that numbers may depend on.
-Only that framework needs to be installed. `parity.py compare` judges two packs.
+Only that framework needs to be installed. `parity.py compare` compares two recordings.
 
-Where PyTorch records, the same in float64 and the rounding noise of float32 go into the pack: the
-judge's part. With --from, everything that the net is given comes from another pack, bit for bit.
+Where PyTorch records, the same in float64 and the rounding noise of float32 go into the recording:
+the reference's part. With --from, everything that the net is given comes from another recording,
+bit for bit.
 """
 
 EXAMPLES = """\
 examples:
-  parity.py record --framework torch --device cuda --spec tinynet_e --out packs/cuda
-  parity.py record --framework mindspore --device ascend --from packs/cuda --out packs/ascend
-  parity.py record --framework mindspore --weights c.ckpt --out packs/c
+  parity.py record --framework torch --device cuda --spec tinynet_e --out recordings/cuda
+  parity.py record --framework mindspore --from recordings/cuda --out recordings/mindspore
+  parity.py record --framework mindspore --weights c.ckpt --out recordings/c
 
-fields of --json: out, framework, version, device, precision, mode, spec, weights, tensors, judged.
+fields of --json: out, framework, version, device, precision, mode, spec, weights, tensors,
+has_reference.
 
-exit status: 0 when the pack is written, 2 for a wrong argument or file.
+exit status: 0 when the recording is written, 2 for a wrong argument or file.
 """
 
 
 def main(argv: list[str]) -> int:
-    """Parses the arguments, records and writes the pack."""
+    """Parses the arguments, records and writes the recording."""
     options = _parse(argv)
     # Imported here, so that --help answers at once.
     from tqdm import tqdm
@@ -63,13 +65,13 @@ def main(argv: list[str]) -> int:
             recipe = stretch_recipe(options.recipe) if options.recipe else None
             recording = record(candidate, spec, state, weights, options.seed or 0, recipe, show)
     write_recording(recording, options.out)
-    tensors, compared = len(recording.recorded), bool(recording.truth)
+    tensors, has_reference = len(recording.recorded), bool(recording.truth)
     if options.json:
         what = {"spec": recording.spec.name, "weights": recording.weights}
         found = {"out": options.out, **recording.setting._asdict(), **what}
-        print(json.dumps({**found, "tensors": tensors, "judged": compared}))
+        print(json.dumps({**found, "tensors": tensors, "has_reference": has_reference}))
     else:
-        beside = ", with the judge's part" if compared else ""
+        beside = ", with the reference's part" if has_reference else ""
         print(f"{options.out}: {tensors} tensors of {recording.spec.name} by {candidate}{beside}")
     return 0
 
@@ -82,7 +84,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--spec", help="name of a shipped spec, or path of a JSON file")
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint; any that convert.py reads")
     parser.add_argument(
-        "--from", dest="recording", metavar="PACK", help="record from what this pack was given"
+        "--from", dest="recording", metavar="DIR", help="record from what this recording was given"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, gpu, ascend (default cpu)")
     parser.add_argument(

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 VERBS = {
     "audit": "compares every operator of a framework with its definition",
     "calibrate": "measures how large rounding is on a device, and the bounds that follow",
-    "compare": "judges two trace packs, or whether two files hold the same model",
+    "compare": "compares two recordings, or says whether two files hold the same model",
     "faults": "plants mistakes and counts how many are found, and where",
-    "gate": "judges whether every rung was climbed and passed, for CI",
-    "record": "records a trace pack, where only one framework is installed",
+    "gate": "says whether every check was run and passed, for CI",
+    "record": "makes a recording, where only one framework is installed",
 }
 
 DESCRIPTION = """\
-Climbs the parity ladder for a spec: the same weights and pixels go through the PyTorch twin, the
+Runs the parity suite for a spec: the same weights and pixels go through the PyTorch twin, the
 MindSpore twin (PyNative and graph mode) and the ONNX files of both, and everything they compute
 is held against a float64 run. Every bound is a multiple of float32 rounding noise measured in
 the same run; parity/tolerances/bounds.py lists them with their reasons.
@@ -37,20 +37,20 @@ Without --weights, weights are made from a seed, with batch-norm statistics meas
 """
 
 EXAMPLES = """\
-levels, in the ladder's order:
+checks, in the suite's order:
   spec, parameters, pixels, layers-isolated, layers-chained, logits, loss, gradients-isolated,
   gradients-chained, statistics, schedule, optimizer, ema, trajectory, metrics, onnx, checkpoints,
   resume
 
 examples:
-  parity.py --spec tinynet_e                            all rungs
+  parity.py --spec tinynet_e                            all checks
   parity.py --spec tinynet_c --weights c.safetensors    with trained weights
-  parity.py --spec my_net.json --levels parameters,logits
+  parity.py --spec my_net.json --checks parameters,logits
   parity.py --spec tinynet_e --report reports/e         and reports/e/parity.html
   parity.py --spec tinynet_e --modes pynative           quickly: without compiling graphs
   parity.py --spec tinynet_e --fail-fast --json         for a machine
 
-exit status: 0 when every rung passed, 1 when one failed, 2 for a wrong argument or file.
+exit status: 0 when every check passed, 1 when one failed, 2 for a wrong argument or file.
 """
 
 
@@ -108,15 +108,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(DESCRIPTION, f"{EXAMPLES}\nother jobs, each with a --help of its own:\n{jobs}")
     parser.add_argument("--spec", help="name of a shipped spec, or path of a JSON file")
     parser.add_argument("--weights", metavar="FILE", help="a checkpoint; any that convert.py reads")
-    parser.add_argument(
-        "--checks", "--levels", help="comma-separated rungs to climb (default: all)"
-    )
+    parser.add_argument("--checks", "--levels", help="comma-separated checks to run (default: all)")
     parser.add_argument(
         "--seed", type=int, default=0, help="of pixels, labels, weights (default 0)"
     )
     add_candidate_options(parser)
-    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failing rung")
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failing check")
     parser.add_argument("--report", metavar="DIR", help="write parity.html and parity.json there")
-    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each rung a test")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each check a test")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return parser.parse_args(argv)

@@ -31,7 +31,7 @@ from parity.tolerances.quantities import gradient_quantity, layer_quantity, scal
 # What a difference means for the comparison.
 Meaning = Literal["not comparable", "may explain", "expected"]
 
-# The checks of the suite that a pack has.
+# The checks of the suite that a recording has.
 RECORDED = (
     "layers-isolated", "layers-chained", "logits", "loss", "gradients-chained", "statistics",
     "optimizer", "ema", "trajectory",
@@ -46,7 +46,7 @@ _MISSING: tuple[Kind, str] = ("missing", "it is not there")
 
 
 class Difference(NamedTuple):
-    """What is not the same in two packs, beside the numbers that were computed."""
+    """What is not the same in two recordings, beside the numbers that were computed."""
 
     what: str
     first: str
@@ -58,11 +58,11 @@ class Difference(NamedTuple):
 class RecordingsComparison:
     """Two recordings: what differs in what they are, and what was found in what they computed.
 
-    ``compared`` says whether one has the reference's part, from which the noise is known.
+    ``has_reference`` says whether one has the reference's part, from which the noise is known.
     """
 
     differences: tuple[Difference, ...]
-    compared: bool
+    has_reference: bool
     report: Report
 
 
@@ -76,7 +76,7 @@ def compare_recordings(
 ) -> RecordingsComparison:
     """Compares two recordings.
 
-    With the reference's part in one of them each pack is held against the truth, otherwise the
+    With the reference's part in one of them each recording is held against the truth, otherwise the
     second against the first, within the sum of both bounds.
 
     Args:
@@ -94,7 +94,7 @@ def compare_recordings(
     unknown = sorted(set(checks) - set(RECORDED))
     if unknown or not checks:
         known = ", ".join(RECORDED)
-        raise ValueError(f"levels are {', '.join(unknown) or 'none'}, expected some of {known}")
+        raise ValueError(f"checks are {', '.join(unknown) or 'none'}, expected some of {known}")
     start = time.perf_counter()
     differences = find_differences(first, second)
     apart = [item for item in differences if item.meaning == "not comparable"]
@@ -128,14 +128,14 @@ def compare_recordings(
         environment=_environment(first, second),
         seconds=time.perf_counter() - start,
     )
-    return RecordingsComparison(tuple(differences), rule.compared, report)
+    return RecordingsComparison(tuple(differences), rule.has_reference, report)
 
 
 def comparison_document(comparison: RecordingsComparison) -> dict[str, Any]:
     """The comparison as a JSON document: that of the report, and what differs before it."""
     return {
         "differences": [item._asdict() for item in comparison.differences],
-        "judged": comparison.compared,
+        "has_reference": comparison.has_reference,
         **report_document(comparison.report),
     }
 
@@ -149,16 +149,16 @@ def format_differences(comparison: RecordingsComparison) -> str:
             width = max(len(item.what) for item in items)
             rows = [f"  {item.what:<{width}}  {item.first} | {item.second}" for item in items]
             lines += [title, *rows]
-    if not comparison.compared:
+    if not comparison.has_reference:
         lines.append(
-            "neither pack has the judge's part, which PyTorch records: the second is held against "
-            "the first, and noise is what moving the inputs by a rounding does"
+            "neither recording has the reference's part, which PyTorch records: the second is held "
+            "against the first, and noise is what moving the inputs by a rounding does"
         )
     return "\n".join(lines)
 
 
 def find_differences(first: Recording, second: Recording) -> list[Difference]:
-    """What is not the same in two packs beside what was computed; what matters most comes first."""
+    """What differs between two recordings beside the numbers; what matters most comes first."""
     found = [*_of_what_was_given(first, second), *_of_where_it_ran(first, second)]
     order: list[Meaning] = ["not comparable", *_TITLES]
     return sorted(found, key=lambda item: order.index(item.meaning))
@@ -241,7 +241,7 @@ def _candidate(recording: Recording) -> Candidate:
 
 
 class _Side:
-    # One of the packs: what to call it, and how far it may be off.
+    # One of the recordings: what to call it, and how far it may be off.
     def __init__(self, label: str, recording: Recording, calibrations: Path):
         self.label = label
         self.recording = recording
@@ -254,8 +254,8 @@ class _Side:
 
 
 class _Rule(NamedTuple):
-    # What packs are held against, and what rounding does; judged: it is the truth.
-    compared: bool
+    # What recordings are held against, and what rounding does. has_reference: it is the truth.
+    has_reference: bool
     tensors: dict[str, Recorded]
     noise: dict[str, float]
     scales: dict[str, float]
@@ -293,7 +293,7 @@ def _check(name: str, places: Sequence[str], sides: Sequence[_Side], rule: _Rule
     comparisons: list[Comparison] = []
     first, second = sides
     for place in places:
-        if rule.compared:
+        if rule.has_reference:
             for side in sides:
                 found = side.recording.recorded.get(place)
                 comparisons.append(_comparison(place, side.label, found, rule, [side]))
@@ -366,7 +366,7 @@ def _quantity(check: str, where: str, spec: Spec) -> str:
 
 def _curves(sides: Sequence[_Side], rule: _Rule) -> Iterator[Series]:
     runs = {side.label: side.recording.recorded for side in sides}
-    runs |= {"float64 judge": rule.tensors} if rule.compared else {}
+    runs |= {"float64 reference": rule.tensors} if rule.has_reference else {}
     for label, tensors in runs.items():
         losses = [float(item.sample[0]) for name, item in tensors.items() if name.startswith(LOSS)]
         yield Series(label, tuple(losses))

@@ -1,12 +1,13 @@
-"""Trace packs: what one framework computed, and from what, in files that are judged elsewhere.
+"""Recordings: what one framework computed, and from what, in files that are compared elsewhere.
 
-A pack is a folder: ``manifest.json`` says what it is, ``given.safetensors`` has what the net was
-given, ``recorded.safetensors`` what came out, and where the reference was there
+A recording is a folder: ``manifest.json`` says what it is, ``given.safetensors`` has what the net
+was given, ``recorded.safetensors`` what came out, and where the reference was there
 ``truth.safetensors`` has the same in float64. Reading one needs no framework.
 
 Of what came out a tensor is kept whole up to :data:`SAMPLE` numbers; of a larger one so many, the
-same in every pack, drawn by the counter-based generator. An error is a root mean square, which so
-many numbers show to about a hundredth, and a pack can be sent from one machine to another.
+same in every recording, drawn by the counter-based generator. An error is a root mean square, which
+so many numbers show to about a hundredth, and a recording can be sent from one machine to another.
+Files call a recording a pack, as the first version of this project did.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _GIVEN, _RECORDED, _TRUTH = "given.safetensors", "recorded.safetensors", "truth.
 
 
 class RecordingError(ValueError):
-    """A folder that is not the pack it should be. The message is one line."""
+    """A folder that is not the recording it should be. The message is one line."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +134,7 @@ class Recording:
 
 
 def sample(name: str, values: Array) -> Array:
-    """The numbers that a pack keeps of a tensor: all (flat), or :data:`SAMPLE` of them."""
+    """The numbers that a recording keeps of a tensor: all (flat), or :data:`SAMPLE` of them."""
     flat = values.reshape(-1)
     if flat.size <= SAMPLE:
         return flat
@@ -142,15 +143,15 @@ def sample(name: str, values: Array) -> Array:
 
 
 def recorded(name: str, values: Array) -> Recorded:
-    """A tensor as a pack keeps it, in float32."""
+    """A tensor as a recording keeps it, in float32."""
     return Recorded(sample(name, values).astype(np.float32), values.shape, norm(values))
 
 
 def write_recording(recording: Recording, folder: str | os.PathLike[str]) -> None:
-    """Writes a pack; the folder appears when it is complete.
+    """Writes a recording; the folder appears when it is complete.
 
     Raises:
-        PackError: the folder is there and not empty, or its own folder does not exist.
+        RecordingError: the folder is there and not empty, or its own folder does not exist.
     """
     folder = check_free(folder)
     files = {
@@ -175,10 +176,10 @@ def write_recording(recording: Recording, folder: str | os.PathLike[str]) -> Non
 
 
 def check_free(folder: str | os.PathLike[str]) -> Path:
-    """Refuses a place where no pack can be, before long work ends there.
+    """Refuses a place where no recording can be, before long work ends there.
 
     Raises:
-        PackError: the folder is there and not empty, or its own folder does not exist.
+        RecordingError: the folder is there and not empty, or its own folder does not exist.
     """
     folder = Path(folder)
     if not folder.parent.is_dir():
@@ -189,16 +190,16 @@ def check_free(folder: str | os.PathLike[str]) -> Path:
 
 
 def read_recording(folder: str | os.PathLike[str]) -> Recording:
-    """Reads a pack, all of which is verified.
+    """Reads a recording, all of which is verified.
 
     Raises:
-        PackError: no pack, damaged, or of another version.
+        RecordingError: not a recording, damaged, or of another version.
         DocumentError: a manifest that is not what it should be.
         StateError: a state that does not fit the spec.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
-        raise RecordingError(f"{folder}: is no trace pack, it has no {MANIFEST}")
+        raise RecordingError(f"{folder}: is not a recording, it has no {MANIFEST}")
     source = str(folder / MANIFEST)
     document: dict[str, Any] = parse_document(read_text(source), source)
     check_document(document, _SCHEMA, source)
@@ -276,7 +277,9 @@ def _given(tensors: dict[str, Array], layers: list[str], spec: Spec, source: str
     if set(groups["layer"]) != set(layers):
         raise RecordingError(f"{source}: has other layers than {MANIFEST} lists")
     if set(single) != {"pixels", "training_pixels", "labels"}:
-        raise RecordingError(f"{source}: has not the pixels, training_pixels and labels of a pack")
+        raise RecordingError(
+            f"{source}: does not have the pixels, training_pixels and labels of a recording"
+        )
     entries = manifest(spec)
     trained = {key: entry.shape for key, entry in entries.items() if entry.role in TRAINED_ROLES}
     return Given(

@@ -1,4 +1,4 @@
-"""Recording a recording: everything that one framework computes, where only it is installed."""
+"""Makes a recording: everything that one framework computes, where only it is installed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def record(
     The reference's part is recorded with it where the candidate runs in the reference's framework.
 
     Args:
-        candidate: from :func:`parity.context.subjects_of`.
+        candidate: from :func:`parity.context.candidates_of`.
         spec: the net.
         state: canonical state, by default one made from ``seed``, with batch-norm statistics
             measured by the candidate's framework.
@@ -74,7 +74,7 @@ def record_again(
     """Records what a candidate computes from what another recording was given, bit for bit.
 
     Args:
-        candidate: from :func:`parity.context.subjects_of`.
+        candidate: from :func:`parity.context.candidates_of`.
         recording: the other recording.
         progress: is told the name of each of :data:`PARTS` when it begins.
     """

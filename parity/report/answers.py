@@ -39,7 +39,7 @@ def whole_net(checks: Sequence[CheckResult]) -> Iterator[Element]:
         for item in measured(check)
     ]
     if rows:
-        heads = ("Outcome", "Rung", "Compared", "Error", "Noise", "Bound")
+        heads = ("Outcome", "Check", "Compared", "Error", "Noise", "Bound")
         yield section("The whole net", table(heads, rows))
 
 

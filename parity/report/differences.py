@@ -1,4 +1,4 @@
-"""What the page says of two packs beside their numbers: what they are and where they ran."""
+"""What the page says of two recordings beside their numbers: what they are and where they ran."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def differences(found: Sequence[Difference], names: tuple[str, str]) -> list[Fig
 
     Args:
         found: what is not the same, what matters most first.
-        names: what to call the packs.
+        names: what to call the recordings.
     """
     rows = [
         element(

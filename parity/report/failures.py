@@ -41,7 +41,7 @@ def _traced(divergence: Divergence) -> Element:
         "Error": distance(item),
         "Bound": bound(item),
         "Would pass at": smallest_bound([item]),
-        "Found from": f"the rung {divergence.check}",
+        "Found from": f"the check {divergence.check}",
     }
     script = element("pre", element("code", divergence.script), _class="source", tabindex=0)
     script.set("aria-label", SCRIPT)
@@ -59,8 +59,8 @@ def _traced(divergence: Divergence) -> Element:
 def _first(check: CheckResult, item: Comparison) -> Element:
     named = {
         "Place": element("code", item.where),
-        "Compared": item.candidate or "nothing, the rung broke off",
-        "Rung": f"{check.name}: {check.title}",
+        "Compared": item.candidate or "nothing, the check broke off",
+        "Check": f"{check.name}: {check.title}",
         "Kind": item.kind,
         "Error": f"{distance(item)}, {check.unit}",
         "Bound": bound(item),

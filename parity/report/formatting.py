@@ -76,7 +76,7 @@ def rerun(report: Report, check: CheckResult | None = None) -> str:
     """The command that runs all checks again, or one check of it."""
     command = report.command or f"python scripts/parity.py --spec {shlex.quote(report.spec)}"
     # Of an option given twice, the last counts.
-    return f"{command} --levels {check.name}" if check else command
+    return f"{command} --checks {check.name}" if check else command
 
 
 def traced(divergence: Divergence) -> Comparison:
@@ -111,7 +111,7 @@ def summary(report: Report) -> str:
     beside = f", {skipped} skipped" if skipped else ""
     compared = sum(len(check.comparisons) for check in report.checks)
     if failed:
-        return f"{len(failed)} of {ran} rungs failed{beside}: {', '.join(failed)}"
+        return f"{len(failed)} of {ran} checks failed{beside}: {', '.join(failed)}"
     if not ran:
-        return f"no rung was climbed{beside}, so nothing is proven"
-    return f"{ran} of {ran} rungs passed{beside}, {compared:,} comparisons"
+        return f"no check was run{beside}, so nothing is proven"
+    return f"{ran} of {ran} checks passed{beside}, {compared:,} comparisons"

@@ -61,7 +61,7 @@ def noise_plot(check: CheckResult) -> Element:
 
     drawing = canvas(width, _TOP + _HEIGHT + _FOOT)
     drawing.set("role", "img")
-    drawing.set("aria-label", f"{check.title}: {len(places)} places, {len(candidates)} subjects")
+    drawing.set("aria-label", f"{check.title}: {len(places)} places, {len(candidates)} candidates")
     drawing.extend(_bands(places, step))
     drawing.extend(grid(scale.labels, width))
     noise = [max(item.noise for item in column) for column in columns]

@@ -64,7 +64,7 @@ def render_page(
         _header(report, known),
         *(section(each.title, remark(each.caption), each.drawing) for each in figures),
         *failures(report),
-        _ladder(report, known),
+        _checks(report, known),
         *failed_checks(report, known),
         *_layers(report.checks),
         *_gradients(report.checks),
@@ -94,8 +94,8 @@ def _header(report: Report, known: Sequence[KnownDifference]) -> Element:
     )
 
 
-def _ladder(report: Report, known: Sequence[KnownDifference]) -> Element:
-    heads = ("Outcome", "Rung", "Compared", "Worst", "Error", "Bound", "All, by share of bound")
+def _checks(report: Report, known: Sequence[KnownDifference]) -> Element:
+    heads = ("Outcome", "Check", "Compared", "Worst", "Error", "Bound", "All, by share of bound")
     rows = [
         element(
             "tr",
@@ -108,13 +108,13 @@ def _ladder(report: Report, known: Sequence[KnownDifference]) -> Element:
     ]
     reasons = facts({check.name: check.reason for check in report.checks})
     intro = (
-        "Rungs stand on one another: the lowest one that fails is where to look. Errors are "
+        "Checks stand on one another: the first one that fails is where to look. Errors are "
         "distances from a float64 run; x counts multiples of the float32 rounding noise of the "
-        "reference itself. The bars count comparisons, from a thousandth of their bound to a "
+        "baseline itself. The bars count comparisons, from a thousandth of their bound to a "
         "thousand times it; the line is the bound."
     )
     why = element("details", element("summary", "Why these bounds"), reasons)
-    return section("The ladder", remark(intro), table(heads, rows, "ladder"), why)
+    return section("The checks", remark(intro), table(heads, rows, "checks"), why)
 
 
 def _worst_cells(check: CheckResult, excuses: Iterable[Element]) -> list[Element]:
@@ -151,8 +151,8 @@ def _gradients(checks: Sequence[CheckResult]) -> Iterator[Element]:
     if shown:
         intro = (
             "Each tensor's gradient, and that of each layer's input: blocks from input to output, "
-            "tensors in the order in which a block uses them. Isolated, a block is fed the judge's "
-            "own input and gradient; chained, errors of all behind it add up. "
+            "tensors in the order in which a block uses them. Isolated, a block is fed the "
+            "reference's own input and gradient; chained, errors of all behind it add up. "
             f"{_POINT.replace('column', 'cell')}"
         )
         yield section("Gradients", remark(intro), heat_map(shown))

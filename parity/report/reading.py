@@ -1,15 +1,22 @@
-"""Reports that were written: a ``parity.json`` back into a report that can be judged."""
+"""Reports that were written: a ``parity.json`` back into a report that a gate can decide on."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections import Counter
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from tinynet.utils.strict_json import DocumentError, check_document, parse_document, read_text
 
-from parity.results import REPORT_VERSION, CheckResult, Comparison, Kind, Report
+from parity.results import (
+    REPORT_VERSION,
+    CheckResult,
+    Comparison,
+    Kind,
+    Report,
+    with_present_names,
+)
 
 
 class ReportError(DocumentError):
@@ -33,25 +40,32 @@ def load_report(path: str | os.PathLike[str]) -> Report:
     """
     source = os.fspath(path)
     try:
-        document = parse_document(read_text(path), source)
+        document = _in_this_version(parse_document(read_text(path), source))
         check_document(document, _SCHEMA, source)
     except DocumentError as error:
         raise ReportError(str(error)) from None
     checks = tuple(_check(check) for check in document["checks"])
     for index, check in enumerate(checks):
         written = document["checks"][index]
-        place = f"{source}: rungs[{index}]"
+        place = f"{source}: checks[{index}]"
         _check_outcome(f"{place}.failed", written["failed"], len(check.failures))
         _check_outcome(f"{place}.passed", written["passed"], check.passed)
         compared = bool(check.comparisons) and not check.skipped
         _check_outcome(f"{place}.compared > 0", written["compared"] > 0, compared)
     name, times = Counter(check.name for check in checks).most_common(1)[0]
     if times > 1:
-        raise ReportError(f"{source}: rungs has {name} {times} times, expected once")
+        raise ReportError(f"{source}: checks has {name} {times} times, expected once")
     fields = {name: document[name] for name in ("spec", "weights", "command", "environment")}
     report = Report(**fields, checks=checks, seconds=document["seconds"])
     _check_outcome(f"{source}: passed", document["passed"], report.passed)
     return report
+
+
+def _in_this_version(document: Any) -> Any:
+    # Version 1 says the same under other names.
+    if isinstance(document, dict) and cast("dict[str, Any]", document).get("report_version") == 1:
+        return {**with_present_names(document), "report_version": REPORT_VERSION}
+    return document
 
 
 def _check(document: dict[str, Any]) -> CheckResult:
@@ -82,7 +96,7 @@ def _check_outcome(place: str, found: bool | int, expected: bool | int) -> None:
 
 
 def _object(description: str, properties: dict[str, Any], optional: str = "") -> dict[str, Any]:
-    # Other fields may stand beside them, for those who read more of a report than its verdict.
+    # Other fields may stand beside them, for those who read more of a report than its result.
     required = [name for name in properties if name != optional]
     return {
         "type": "object", "description": description,
@@ -106,7 +120,7 @@ _COMPARISON = _object(
     },
 )
 _CHECK = _object(
-    "a rung",
+    "a check",
     {
         **dict.fromkeys(("name", "title"), _TEXT),
         "passed": _FLAG,
@@ -123,12 +137,12 @@ _SCHEMA = _object(
     {
         "report_version": {
             "const": REPORT_VERSION,
-            "description": f"{REPORT_VERSION}, that of the reports this version writes",
+            "description": f"{REPORT_VERSION}, that of the reports this version writes, or 1",
         },
         "passed": _FLAG,
         **dict.fromkeys(("spec", "weights", "command"), _TEXT),
         "checks": {
-            "type": "array", "minItems": 1, "items": _CHECK, "description": "at least one rung",
+            "type": "array", "minItems": 1, "items": _CHECK, "description": "at least one check",
         },
         "environment": {
             "type": "object", "additionalProperties": _TEXT, "description": "name -> text",

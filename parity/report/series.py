@@ -231,7 +231,7 @@ def _legend(
     keys += candidate_keys(candidates)
     if samples:
         keys.append(
-            key("float32 runs of the reference", "sample", "M6,6a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z")
+            key("float32 runs of the baseline", "sample", "M6,6a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z")
         )
     if limits:
         keys.append(key("float32 rounding noise", "noise"))

@@ -1,4 +1,4 @@
-"""What a person reads of a parity run in a terminal: progress and the verdict."""
+"""What a person reads of a parity run in a terminal: progress and the result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def format_check(check: CheckResult) -> str:
 
 
 def format_report(report: Report) -> str:
-    """The verdict, and for a failure where to look first, what failed and by how much."""
+    """The result, and for a failure where to look first, what failed and by how much."""
     word = "PASSED" if report.passed else "FAILED"
     lines = [
         "",
@@ -46,7 +46,7 @@ def format_report(report: Report) -> str:
         check, first = report.first_divergence
         lines += [
             "",
-            f"first divergence: {place(first)}, rung {check.name}",
+            f"first divergence: {place(first)}, check {check.name}",
             *_details(first),
         ]
     for check in report.checks:
@@ -71,7 +71,7 @@ def _traced(divergence: Divergence) -> list[str]:
     item = traced(divergence)
     return [
         f"first divergence: {divergence.where}, {computed(divergence)}",
-        f"  found from      the rung {divergence.check}",
+        f"  found from      the check {divergence.check}",
         f"  source          {address(divergence)}",
         f"  off             {divergence.framework or 'not known which'}",
         f"  error           {distance(item)}",
@@ -99,7 +99,7 @@ def _failed_check(report: Report, check: CheckResult) -> list[str]:
         f"({check.title}; {check.unit})"
     ]
     shown = failures[:SHOWN_FAILURES]
-    rows = [("where", "subject", "kind", "error = smallest bound that passes", "bound")]
+    rows = [("where", "candidate", "kind", "error = smallest bound that passes", "bound")]
     rows += [(item.where, item.candidate, item.kind, distance(item), bound(item)) for item in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     notes = ["", *(textwrap.shorten(item.note, 100, placeholder=" ...") for item in shown)]

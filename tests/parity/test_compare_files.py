@@ -57,7 +57,7 @@ def test_one_model_in_two_formats(pair, files, compare):
     status, found = compare(*(files / f"right{suffix}" for suffix in pair))
     assert (status, found["same"]) == (0, True)
     assert found[
-        "verdict"
+        "outcome"
     ] == f"the same model: all {len(initial_state(SMALL, 0))} tensors are " + ("identical")
 
 
@@ -74,8 +74,8 @@ def test_the_tensor_that_differs_most_is_named_first(files, tmp_path, compare):
     assert (status, found["same"]) == (1, False)
     assert [item["where"] for item in tensors["failures"]] == [KEY, "conv_stem.weight"]
     assert "by at most 1" in tensors["failures"][0]["note"]
-    assert "2 of" in found["verdict"]
-    assert KEY in found["verdict"]
+    assert "2 of" in found["outcome"]
+    assert KEY in found["outcome"]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -90,7 +90,7 @@ def test_an_onnx_file_of_which_a_tensor_is_off(framework, files, compare):
     status, found = compare(files / "right.pth", files / f"wrong-{framework}.onnx")
     assert (status, found["same"]) == (1, False)
     assert failed(found) == {"logits": "classifier", "tensors": KEY}
-    assert f"most different is {KEY}" in found["verdict"]
+    assert f"most different is {KEY}" in found["outcome"]
 
 
 def test_two_onnx_files(files, compare):
@@ -120,7 +120,7 @@ def test_two_nets(files, tmp_path, compare):
     for other in ("right.pth", "right-torch.onnx"):
         status, found = compare(path, files / other)
         assert (status, failed(found)) == (1, {"spec": "activation"})
-        assert "differ in activation" in found["verdict"]
+        assert "differ in activation" in found["outcome"]
 
 
 def test_other_preprocessing_is_another_model(files, tmp_path, compare):
@@ -152,7 +152,7 @@ def test_a_file_of_another_shipped_net(files, tmp_path, compare):
     state = initial_state(spec, 0)
     torch.save({key: torch.from_numpy(array) for key, array in state.items()}, path)
     status, found = compare(path, files / "right.ckpt")
-    assert (status, "stages" in found["verdict"]) == (1, True)
+    assert (status, "stages" in found["outcome"]) == (1, True)
 
 
 # Training checkpoints
@@ -182,7 +182,7 @@ def test_a_run_in_two_formats(runs, compare):
 def test_another_state_of_the_optimizer_is_another_run_but_the_same_model(runs, compare):
     status, found = compare(runs / "run.ckpt", runs / "other.safetensors")
     assert (status, failed(found)) == (1, {"tensors": f"optimizer.momentum.{KEY}"})
-    assert found["verdict"].startswith("not the same run, but the same model: 1 of")
+    assert found["outcome"].startswith("not the same run, but the same model: 1 of")
     assert compare(runs / "run.ckpt", runs / "other.safetensors", "--weights-only")[0] == 0
 
 
@@ -206,7 +206,7 @@ def test_the_average_of_a_run(runs, compare):
         (("right.pth", "no.ckpt"), "no.ckpt: No such file"),
         (("right.pth", "broken.onnx"), "broken.onnx: ONNX Runtime cannot load it"),
         (("right.pth", "broken.safetensors"), "broken.safetensors: cannot be read"),
-        (("right.pth", "right.ckpt", "--report", "r"), "--report is for trace packs"),
+        (("right.pth", "right.ckpt", "--report", "r"), "--report is for recordings"),
         (("right.pth", "right.ckpt", "--spec", "tinynet_e"), "which differs from tinynet_e in"),
     ],
 )

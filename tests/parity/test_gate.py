@@ -30,7 +30,7 @@ ENTRY = {
     "reason": "exp is an approximation there",
     "link": "https://example.org/issues/7",
 }
-GONE = {**ENTRY, "check": "onnx", "where": "*", "candidate": "*", "bound": "not climbed"}
+GONE = {**ENTRY, "check": "onnx", "where": "*", "candidate": "*", "bound": "not run"}
 
 
 def report(comparisons=(), skipped=(), without=(), spec="tinynet_e"):
@@ -49,7 +49,7 @@ def report(comparisons=(), skipped=(), without=(), spec="tinynet_e"):
 
 @pytest.fixture
 def gate(tmp_path, run_script):
-    """Judges reports, or documents, with known differences; gives status, output and errors."""
+    """Decides on reports, or documents, with known differences; gives status, output and errors."""
 
     def run(*reports, known=(), specs="tinynet_e", options=("--json",)):
         paths = [tmp_path / f"{index}.json" for index in range(len(reports))]
@@ -76,7 +76,7 @@ def table(entry):
 # What passes
 
 
-def test_every_rung_passed(gate):
+def test_every_check_passed(gate):
     status, out, _ = gate(report())
     assert status == 0
     assert json.loads(out) == {
@@ -94,7 +94,7 @@ def test_a_known_difference_within_its_bound_passes_and_is_named(gate):
 
 
 @pytest.mark.parametrize("how", ["skipped", "without"])
-def test_a_rung_that_is_listed_as_not_climbed_passes(how, gate):
+def test_a_check_that_is_listed_as_not_run_passes(how, gate):
     assert gate(report(**{how: ["onnx"]}), known=[GONE])[0] == 0
 
 
@@ -102,7 +102,7 @@ def test_a_rung_that_is_listed_as_not_climbed_passes(how, gate):
     ("bound", "status"),
     [({"noise": 30}, 0), ({"noise": 29}, 1), ({"error": 3e-6}, 0), ({"error": 2.9e-6}, 1)],
 )
-def test_a_bound_counts_noise_or_the_rungs_own_unit(bound, status, gate):
+def test_a_bound_counts_noise_or_the_checks_own_unit(bound, status, gate):
     comparison = {"logits": (dataclasses.replace(FAILS, error=30 * FAILS.noise),)}
     assert gate(report(comparison), known=[{**ENTRY, "bound": bound}])[0] == status
 
@@ -117,7 +117,7 @@ def test_a_place_with_brackets_is_no_pattern(gate):
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_each_rung_must_have_passed(check, gate):
+def test_each_check_must_have_passed(check, gate):
     for bad in (
         report({check: (PASSES, FAILS)}),
         report({check: ()}),
@@ -142,7 +142,7 @@ def test_an_error_without_a_number_is_never_excused(gate):
         {"where": "classifier.*"},
         {"candidate": "mindspore pynative"},
         {"bound": {"noise": 29}},
-        {"bound": "not climbed", "where": "*", "candidate": "*"},
+        {"bound": "not run", "where": "*", "candidate": "*"},
     ],
     ids=str,
 )
@@ -157,14 +157,14 @@ def test_one_failure_that_is_not_excused_is_enough(gate):
     assert json.loads(out)["failures"][0]["message"].startswith("conv_head (mindspore graph)")
 
 
-@pytest.mark.parametrize("entry", [ENTRY, GONE], ids=["difference", "not climbed"])
+@pytest.mark.parametrize("entry", [ENTRY, GONE], ids=["difference", "not run"])
 def test_an_entry_that_matches_nothing_fails(entry, gate):
     status, out, _ = gate(report(), known=[entry])
     found = json.loads(out)
     assert (status, found["stale"], found["failures"]) == (1, ["exp"], [])
 
 
-def test_each_report_must_have_every_rung(gate):
+def test_each_report_must_have_every_check(gate):
     # Of another device, say: what one of them proves the other does not.
     status, out, _ = gate(report(), report(without=["onnx"]))
     assert (status, len(json.loads(out)["failures"])) == (1, 1)
@@ -176,24 +176,65 @@ def test_what_to_look_at_stands_first(gate):
     _, out, _ = gate(bad, known=[entry, {**GONE, "id": "old", "check": "resume"}], options=())
     lines = [line.strip() for line in out.splitlines() if line]
     assert lines == [
-        f"FAILED  1 reports, {len(CHECKS)} rungs: {len(CHECKS) - 2} passed, 2 failed; "
+        f"FAILED  1 reports, {len(CHECKS)} checks: {len(CHECKS) - 2} passed, 2 failed; "
         "1 known differences match nothing",
-        "look first at tinynet_e, rung layers-chained",
+        "look first at tinynet_e, check layers-chained",
         "Each layer within the whole net; in relative rms error",
         "classifier (mindspore graph): value, error 3e-06 (30x noise), bound 2e-06 (20x noise), "
         "would pass at 3e-06 (30x noise) instead of 2e-06 (20x noise)",
         "the known difference exp excuses up to 29 times the noise",
-        "again: python scripts/parity.py --spec tinynet_e --levels layers-chained",
+        "again: python scripts/parity.py --spec tinynet_e --checks layers-chained",
         "failed",
         "tinynet_e  layers-chained  classifier (mindspore graph): 3e-06 (30x noise), "
         "bound 2e-06 (20x noise)",
-        "tinynet_e  onnx  not climbed: no onnx here",
+        "tinynet_e  onnx  not run: no onnx here",
         "known differences that match nothing: remove them, or correct them",
-        "old  tinynet_e, rung resume, * (*)",
+        "old  tinynet_e, check resume, * (*)",
     ]
 
 
-# What cannot be judged
+# What was written in the words of version 1
+
+
+def in_version_1(document):
+    """A report as version 1 wrote it: rungs, and in what was compared for them subjects."""
+    text = json.dumps({**document, "report_version": 1})
+    return json.loads(
+        text.replace('"checks":', '"rungs":')
+        .replace('"candidate":', '"subject":')
+        .replace('"check":', '"rung":')
+    )
+
+
+def test_a_report_of_version_1_is_decided_on(gate):
+    passing = in_version_1(report_document(report()))
+    assert {"rungs", "report_version"} <= passing.keys()
+    assert gate(passing)[0] == 0
+    status, out, _ = gate(in_version_1(report_document(report({"logits": (PASSES, FAILS)}))))
+    (failure,) = json.loads(out)["failures"]
+    assert (status, failure["check"]) == (1, "logits")
+    assert failure["message"].startswith("classifier (mindspore graph): 3e-06")
+
+
+def test_a_report_of_version_1_without_checks_is_status_2(gate):
+    document = in_version_1(report_document(report()))
+    del document["rungs"]
+    status, _, err = gate(document)
+    assert (status, 'the key "checks" is missing' in err) == (2, True)
+
+
+def test_known_differences_of_version_1_excuse_the_same(gate):
+    former = {"check": "rung", "candidate": "subject"}
+    entry, gone = (
+        {former.get(key, key): value for key, value in each.items()} for each in (ENTRY, GONE)
+    )
+    gone["bound"] = "not climbed"
+    found = report({"logits": (PASSES, FAILS)}, skipped=["onnx"])
+    assert gate(found)[0] == 1
+    assert gate(found, known=[entry, {**gone, "id": "gone"}])[0] == 0
+
+
+# What cannot be decided
 
 
 def broken(**fields):
@@ -212,10 +253,10 @@ FAILURE = report_document(report({"spec": (FAILS,)}))["checks"][0]["worst"]
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({}, 'the key "report_version" is missing, expected 1, that of the reports'),
-        (broken(report_version=0), "report_version is 0, expected 1, that of the reports"),
-        (broken(checks=[]), "rungs is [], expected at least one rung"),
-        (broken(checks=broken()["checks"] * 2), "rungs has spec 2 times, expected once"),
+        ({}, 'the key "report_version" is missing, expected 2, that of the reports'),
+        (broken(report_version=0), "report_version is 0, expected 2, that of the reports"),
+        (broken(checks=[]), "checks is [], expected at least one check"),
+        (broken(checks=broken()["checks"] * 2), "checks has spec 2 times, expected once"),
         (broken(passed=False), "passed is False, expected True, as the numbers under it say"),
         (with_check(passed=False), "checks[5].passed is False, expected True"),
         (with_check(failed=1), "checks[5].failed is 1, expected 0"),
@@ -224,12 +265,12 @@ FAILURE = report_document(report({"spec": (FAILS,)}))["checks"][0]["worst"]
         (with_check(compared=0), "checks[5].compared > 0 is False, expected True"),
         (with_check(worst=None), "checks[5].passed is True, expected False"),
         (with_check(skipped="no time"), "checks[5].compared > 0 is True, expected False"),
-        (with_check(name="logic"), "has a rung logic, expected some of spec, parameters"),
+        (with_check(name="logic"), "has a check logic, expected some of spec, parameters"),
         (broken(spec="tinynet_d"), "no report is about tinynet_e"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_report_that_cannot_be_judged_is_status_2(document, message, gate):
+def test_a_report_that_cannot_be_decided_is_status_2(document, message, gate):
     status, out, err = gate(document)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert message in err
@@ -238,9 +279,13 @@ def test_a_report_that_cannot_be_judged_is_status_2(document, message, gate):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"why": "?"}, 'unknown key "why" in difference[0], expected one of id, spec, rung'),
+        (
+            {"rung": "logits"},
+            'unknown key "rung" in difference[0], expected one of id, spec, check',
+        ),
+        ({"why": "?"}, 'unknown key "why" in difference[0], expected one of id, spec, check'),
         *(({key: None}, f'the key "{key}" is missing in difference[0]') for key in ENTRY),
-        ({"check": "logic"}, "difference[0].rung is 'logic', expected one of spec, parameters"),
+        ({"check": "logic"}, "difference[0].check is 'logic', expected one of spec, parameters"),
         ({"id": "two words"}, 'difference[0].id is "two words", expected a name without spaces'),
         ({"reason": ""}, 'difference[0].reason is "", expected a text'),
         ({"link": "ask me"}, 'difference[0].link is "ask me", expected an address'),
@@ -248,7 +293,7 @@ def test_a_report_that_cannot_be_judged_is_status_2(document, message, gate):
         ({"bound": {"noise": float("inf")}}, "Infinity is not a JSON number"),
         ({"bound": {"noise": 2, "error": 1}}, "difference[0].bound is {"),
         ({"bound": 7}, "difference[0].bound is 7, expected { noise = N }"),
-        ({"bound": "not climbed"}, "difference[0].where is 'classifier', expected \"*\""),
+        ({"bound": "not run"}, "difference[0].where is 'classifier', expected \"*\""),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -301,7 +346,7 @@ runpy.run_path("scripts/parity.py", run_name="__main__")
 """
 
 
-def test_reports_are_judged_where_no_framework_is(tmp_path):
+def test_reports_are_decided_on_where_no_framework_is(tmp_path):
     path = tmp_path / "parity.json"
     path.write_text(json.dumps(report_document(report())))
     words = ["parity.py", "gate", "--specs", "tinynet_e", "--from", path]
@@ -311,10 +356,10 @@ def test_reports_are_judged_where_no_framework_is(tmp_path):
     assert (found.returncode, found.stderr) == (0, "")
 
 
-# Climbing
+# Running
 
 
-def test_the_gate_climbs_every_rung_by_itself(tmp_path, run_script):
+def test_the_gate_runs_every_check_by_itself(tmp_path, run_script):
     path, reports, junit = tmp_path / "small.json", tmp_path / "reports", tmp_path / "junit.xml"
     path.write_text(format_spec(SPECS["small"]))
     options = ("--modes", "pynative", "--report", reports, "--junit", junit)
@@ -322,11 +367,11 @@ def test_the_gate_climbs_every_rung_by_itself(tmp_path, run_script):
     assert status == 0, out
     assert (
         out.splitlines()[-1]
-        == f"PASSED  1 reports, {len(CHECKS)} rungs: {len(CHECKS)} passed, 0 failed"
+        == f"PASSED  1 reports, {len(CHECKS)} checks: {len(CHECKS)} passed, 0 failed"
     )
     (suite,) = check_junit(junit)
     assert [case.get("name") for case in suite.iter("testcase")] == list(CHECKS)
-    # And what it wrote can be judged again.
+    # And what it wrote can be decided on again.
     written = reports / "small" / "parity.json"
     assert run_script("parity", "gate", "--specs", path, "--from", written)[0] == 0
     command = json.loads(written.read_text())["command"]
@@ -386,20 +431,20 @@ def test_junit_of_a_gate(gate, tmp_path):
     assert list(cases) == list(CHECKS)
     assert cases["loss"].find("*") is None
     assert cases["layers-chained"].find("skipped").get("message").startswith("known difference exp")
-    assert cases["onnx"].find("failure").get("message") == "not climbed: no onnx here"
+    assert cases["onnx"].find("failure").get("message") == "not run: no onnx here"
     failure = cases["logits"].find("failure")
     assert failure.get("message") == "classifier (mindspore graph): 3e-06 (30x noise), bound " \
                                      "2e-06 (20x noise)"  # fmt: skip
     assert "would pass at 3e-06 (30x noise)" in failure.text
     assert "(?[31m<broken> & torn?)" in failure.text
-    assert "again: python scripts/parity.py --spec tinynet_e --levels logits" in failure.text
+    assert "again: python scripts/parity.py --spec tinynet_e --checks logits" in failure.text
     assert [case.get("name") for case in stale.iter("testcase")] == ["old"]
 
 
-def test_junit_of_a_ladder(tmp_path, run_script):
+def test_junit_of_the_suite(tmp_path, run_script):
     path, junit = tmp_path / "small.json", tmp_path / "junit.xml"
     path.write_text(format_spec(SPECS["small"]))
-    checks = ("--levels", "spec,parameters", "--modes", "pynative", "--json")
+    checks = ("--checks", "spec,parameters", "--modes", "pynative", "--json")
     status, _, _ = run_script("parity", "--spec", path, *checks, "--junit", junit)
     (suite,) = check_junit(junit)
     assert status == 0

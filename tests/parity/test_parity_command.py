@@ -29,17 +29,17 @@ def small(tmp_path):
 def test_weights_from_a_file_bring_their_spec(tmp_path, run_script):
     path = tmp_path / "w.safetensors"
     save_checkpoint(path, Checkpoint(initial_state(SMALL, 3), SMALL))
-    status, out, _ = run_script("parity", "--weights", path, "--levels", "parameters", "--json")
+    status, out, _ = run_script("parity", "--weights", path, "--checks", "parameters", "--json")
     found = json.loads(out)
     assert (status, found["spec"], found["weights"]) == (0, "small", str(path))
     assert [check["name"] for check in found["checks"]] == ["parameters"]
     assert found["environment"]["torch"]
 
 
-def test_rungs_are_climbed_in_the_ladders_order_whatever_order_they_are_named_in(small, run_script):
+def test_checks_are_run_in_the_suites_order_whatever_order_they_are_named_in(small, run_script):
     checks = "logits,spec,parameters"
     status, out, _ = run_script(
-        "parity", "--spec", small, "--levels", checks, "--modes", "pynative", "--json"
+        "parity", "--spec", small, "--checks", checks, "--modes", "pynative", "--json"
     )
     assert status == 0
     names = [check["name"] for check in json.loads(out)["checks"]]
@@ -49,7 +49,7 @@ def test_rungs_are_climbed_in_the_ladders_order_whatever_order_they_are_named_in
 def test_the_report_is_written_and_named(small, tmp_path, run_script):
     folder = tmp_path / "report"
     status, out, _ = run_script(
-        "parity", "--spec", small, "--levels", "spec,parameters", "--report", folder
+        "parity", "--spec", small, "--checks", "spec,parameters", "--report", folder
     )
     assert status == 0
     assert "PASSED" in out
@@ -66,7 +66,7 @@ def test_input_channels_that_no_photograph_has(tmp_path, run_script):
         "parity",
         "--spec",
         path,
-        "--levels",
+        "--checks",
         "logits,metrics,trajectory",
         "--modes",
         "pynative",
@@ -80,7 +80,7 @@ def test_input_channels_that_no_photograph_has(tmp_path, run_script):
     [
         ((), "neither --spec nor --weights is given, expected at least one of them"),
         (("--spec", "nobody"), "nobody: no such spec"),
-        (("--spec", "tinynet_e", "--levels", "logit"), "levels are logit, expected some of spec"),
+        (("--spec", "tinynet_e", "--checks", "logit"), "checks are logit, expected some of spec"),
         (("--spec", "tinynet_e", "--modes", "fast"), "modes are fast, expected some of pynative"),
         (("--weights", "no.safetensors"), "no.safetensors: No such file or directory"),
     ],

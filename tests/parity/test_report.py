@@ -96,7 +96,7 @@ def gradient_check(name, error=1e-7):
 def trajectory_check():
     losses = (2.5, 2.25, 2.0)
     series = [
-        Series("float64 judge", losses),
+        Series("float64 reference", losses),
         Series("PyTorch float32, sample 0", (2.5, 2.25 + 2e-7, 2.0 - 2e-7)),
         *(Series(candidate, (2.5, 2.25 + 1e-6, 2.0 + 2e-6)) for candidate in CANDIDATES),
     ]
@@ -165,7 +165,7 @@ def check_of(report, name):
 
 
 def with_failures(report, name, *failures):
-    """The report with a check whose evidence at the failures' places is theirs instead."""
+    """The report with a check whose comparisons at the failures' places are theirs instead."""
     places = {(item.candidate, item.where): item for item in failures}
     checks = [
         dataclasses.replace(
@@ -231,14 +231,14 @@ def page_of(report, folder, known=()):
     return Page(path.read_text(encoding="utf-8"))
 
 
-def test_progress_of_a_passing_rung():
+def test_progress_of_a_passing_check():
     line = format_check(layer_check())
     assert line.split()[:3] == ["ok", "layers-chained", "14"]
     assert "worst 7x noise (bound 30x): classifier (mindspore pynative)" in line
     assert "1.5 s" in line
 
 
-def test_progress_of_a_failing_rung(failing_report):
+def test_progress_of_a_failing_check(failing_report):
     line = format_check(check_of(failing_report, "layers-chained"))
     assert line.startswith("FAIL  layers-chained")
     assert "worst shape: classifier (mindspore pynative)" in line
@@ -248,7 +248,7 @@ def test_progress_of_identical_bits():
     assert format_check(passing_report().checks[0]).endswith("no difference")
 
 
-def test_a_rung_that_compared_nothing_says_so(tmp_path):
+def test_a_check_that_compared_nothing_says_so(tmp_path):
     empty = dataclasses.replace(layer_check("onnx"), comparisons=())
     report = dataclasses.replace(passing_report(), checks=(empty,))
     assert "nothing was compared" in format_check(empty)
@@ -258,19 +258,19 @@ def test_a_rung_that_compared_nothing_says_so(tmp_path):
 
 def test_text_of_a_passing_report():
     text = format_report(passing_report())
-    assert "PASSED  tinynet_e, weights made from seed 7: 18 of 18 rungs passed, " in text
+    assert "PASSED  tinynet_e, weights made from seed 7: 18 of 18 checks passed, " in text
     assert "divergence" not in text
 
 
 def test_text_of_a_failing_report_says_where_and_what_would_have_passed(failing_report):
     text = format_report(failing_report)
     assert "FAILED  tinynet_e" in text
-    assert "first divergence: blocks.0.0 (mindspore pynative), rung layers-chained" in text
+    assert "first divergence: blocks.0.0 (mindspore pynative), check layers-chained" in text
     assert "0.00321 (16,050x noise) instead of 6e-06 (30x noise)" in text
     assert "layers-chained: 2 of 14 comparisons failed" in text
     assert "shape (2, 10), expected (2, 1000)" in text
     assert "smallest bound that passes all: none (shape)" in text
-    assert "--spec tinynet_e --seed 7 --levels layers-chained" in text
+    assert "--spec tinynet_e --seed 7 --checks layers-chained" in text
 
 
 def test_text_of_many_failures_is_cut():
@@ -290,14 +290,14 @@ def test_where_only_identical_bits_pass_no_other_bound_is_offered():
 def test_given_weights_are_in_the_command_that_runs_it_again(failing_report):
     command = "python scripts/parity.py --weights 'my weights.pth'"
     report = dataclasses.replace(failing_report, weights="my weights.pth", command=command)
-    assert f"{command} --levels layers-chained" in format_report(report)
+    assert f"{command} --checks layers-chained" in format_report(report)
 
 
 def test_page_of_a_passing_report(tmp_path):
     page = page_of(passing_report(), tmp_path)
-    assert page.text.index("PASSED") < page.text.index("The ladder")
+    assert page.text.index("PASSED") < page.text.index("The checks")
     for expected in (
-        "18 of 18 rungs passed", "errors of all layers before add up", "1.23e-06", "0.617x",
+        "18 of 18 checks passed", "errors of all layers before add up", "1.23e-06", "0.617x",
         "espresso", "9.9.0", "python scripts/parity.py --spec tinynet_e --seed 7",
     ):  # fmt: skip
         assert expected in page.text
@@ -308,15 +308,15 @@ def test_page_of_a_passing_report(tmp_path):
 def test_page_of_a_failing_report_has_the_numbers_of_the_failure(failing_report, tmp_path):
     page = page_of(failing_report, tmp_path)
     assert page.text.index("FAILED") < page.text.index("Look here first")
-    assert page.text.index("Look here first") < page.text.index("The ladder")
+    assert page.text.index("Look here first") < page.text.index("The checks")
     for expected in (
         "blocks.0.0", "0.00321 (16,050x noise)", "6e-06 (30x noise)", "none (shape)",
-        "shape (2, 10), expected (2, 1000)", "--levels layers-chained",
+        "shape (2, 10), expected (2, 1000)", "--checks layers-chained",
     ):  # fmt: skip
         assert expected in page.text
 
 
-def test_every_rung_stands_in_the_ladder_with_its_reason(tmp_path):
+def test_every_check_stands_in_the_table_with_its_reason(tmp_path):
     report = passing_report()
     text = page_of(report, tmp_path).text
     for check in report.checks:
@@ -324,7 +324,7 @@ def test_every_rung_stands_in_the_ladder_with_its_reason(tmp_path):
         assert text.count(check.reason) >= 1
 
 
-def test_a_skipped_rung_is_neither_passed_nor_failed(tmp_path):
+def test_a_skipped_check_is_neither_passed_nor_failed(tmp_path):
     reason = "no image has 7 channels to train on"
     checks = tuple(
         dataclasses.replace(check, comparisons=(), series=(), skipped=reason)
@@ -336,7 +336,7 @@ def test_a_skipped_rung_is_neither_passed_nor_failed(tmp_path):
     line = format_check(check_of(report, "trajectory"))
     assert line.split(maxsplit=2) == ["skip", "trajectory", reason]
     assert "PASSED  tinynet_e" in format_report(report)
-    assert "17 of 17 rungs passed, 1 skipped" in format_report(report)
+    assert "17 of 17 checks passed, 1 skipped" in format_report(report)
     page = page_of(report, tmp_path)
     assert f"skipped trajectory Training 0 2.0 s {reason}" in page.text
     assert "Failures" not in page.text
@@ -357,7 +357,7 @@ def test_a_known_difference_is_told_where_it_excuses(failing_report, tmp_path):
     assert "All that failed are known differences, which a gate lets pass." in both.text
 
 
-def test_a_known_difference_is_told_where_a_rung_is_not_climbed(tmp_path):
+def test_a_known_difference_is_told_where_a_check_is_not_run(tmp_path):
     skipped = dataclasses.replace(layer_check(), comparisons=(), skipped="no photographs")
     report = dataclasses.replace(passing_report(), checks=(skipped, plain_check("ema")))
     known = dataclasses.replace(known_difference("*", 0), candidate="*", unit=NOT_RUN)
@@ -375,7 +375,7 @@ def test_a_traced_divergence_comes_first_with_its_script(traced_report, tmp_path
         assert expected in text
     page = page_of(traced_report, tmp_path)
     assert (tmp_path / "made" / "here" / "reproduce.py").read_text() == SCRIPT
-    assert page.text.index("Look here first") < page.text.index("The ladder")
+    assert page.text.index("Look here first") < page.text.index("The checks")
     for expected in (
         "mindspore_impl/blocks.py: batch_norm", "batch norm in evaluation mode, forward",
         "0.00117 (19,500x noise) instead of 2.4e-07 (4x noise)", "reproduce.py",
@@ -385,22 +385,22 @@ def test_a_traced_divergence_comes_first_with_its_script(traced_report, tmp_path
     assert sum(tag == "script" for tag, _ in page.tags) == 1
 
 
-def test_a_figure_stands_in_front_of_the_ladder(failing_report, tmp_path):
+def test_a_figure_stands_in_front_of_the_checks(failing_report, tmp_path):
     truth = Series("one", (3.0, 2.0, 1.0))
     drawing = series_plot("Runs", truth, [Series("other", (2.0, 1.5), first=2)])
     figure = Figure("Two runs", "One & the other.", drawing)
     page = Page(write_html(failing_report, tmp_path, [figure]).read_text(encoding="utf-8"))
-    assert page.text.index("Two runs One & the other.") < page.text.index("The ladder")
+    assert page.text.index("Two runs One & the other.") < page.text.index("The checks")
 
 
-def test_what_differs_between_two_packs_stands_in_front(failing_report, tmp_path):
+def test_what_differs_between_two_recordings_stands_in_front(failing_report, tmp_path):
     found = [
         Difference("ONEDNN_MAX_CPU_ISA", "AVX2", "<unset>", "may explain"),
         Difference("framework", "torch", "mindspore", "expected"),
     ]
-    figures = differences(found, ("packs/a", "packs/b"))
+    figures = differences(found, ("recordings/a", "recordings/b"))
     page = Page(write_html(failing_report, tmp_path, figures).read_text(encoding="utf-8"))
-    table = "What packs/a packs/b Meaning ONEDNN_MAX_CPU_ISA AVX2 <unset> may explain framework"
+    table = "What recordings/a recordings/b Meaning ONEDNN_MAX_CPU_ISA AVX2 <unset> may explain"
     assert page.text.index(table) < page.text.index("Look here first")
     assert differences([], ("a", "b")) == []
 
@@ -423,7 +423,7 @@ def drawn(report, check, tmp_path):
     return page_of(dataclasses.replace(report, checks=(check_of(report, check),)), tmp_path)
 
 
-def test_plot_has_one_mark_per_layer_per_subject_between_noise_and_bound(tmp_path):
+def test_plot_has_one_mark_per_layer_per_candidate_between_noise_and_bound(tmp_path):
     page = drawn(passing_report(), "layers-chained", tmp_path)
     marks = [mark for mark in page.of_class("mark") if "transform" in mark]
     assert len(page.of_class("spot")) == len(LAYERS)
@@ -510,7 +510,7 @@ def test_trajectories_are_drawn_over_each_other_and_held_to_bounds(tmp_path):
     assert top[0] < min(float(mark["transform"].partition(",")[2][:-1]) for mark in marks)
     assert top[0] < top[1]
     assert (
-        "step 3 float64 judge: 2 mindspore pynative: 2.000002, 1e-06 away (1x noise), bound 8x"
+        "step 3 float64 reference: 2 mindspore pynative: 2.000002, 1e-06 away (1x noise), bound 8x"
         in page.text
     )
 
@@ -519,7 +519,7 @@ def test_a_loss_beyond_its_bound_is_marked_and_told_first(tmp_path):
     item = Comparison(CANDIDATES[1], "loss of step 2", 1e-3, bound=8e-6, noise=1e-6)
     page = drawn(with_failures(passing_report(), "trajectory", item), "trajectory", tmp_path)
     assert len([mark for mark in page.of_class("failed") if "transform" in mark]) == 1
-    assert page.text.count("step 2 float64 judge") == 2  # at its place, and below the drawing
+    assert page.text.count("step 2 float64 reference") == 2  # at its place, and below the drawing
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, 0.0, 1e30])
@@ -533,7 +533,7 @@ def test_any_loss_can_be_drawn(loss):
         assert "nan" not in curve.get("d")
 
 
-def test_the_ladder_shows_how_many_came_how_near(tmp_path):
+def test_the_checks_shows_how_many_came_how_near(tmp_path):
     severities = (0.0, 1e-9, 0.02, 0.9, 0.9, 1.0, 2.0, 1e9, math.inf)
     comparison = tuple(
         Comparison("graph", str(index), severity, 1.0, 0.1)
@@ -619,7 +619,7 @@ def test_photographs_and_scores_stand_apart(tmp_path):
     assert page.of_class("plot") == []  # so few places are a table
 
 
-def test_a_rung_that_broke_off_is_shown(tmp_path):
+def test_a_check_that_broke_off_is_shown(tmp_path):
     broken = Comparison("", "?", math.inf, 0.0, kind="error", note="RuntimeError: no kernel")
     checks = (dataclasses.replace(layer_check(), comparisons=(broken,)),)
     report = dataclasses.replace(passing_report(), checks=checks)
@@ -652,7 +652,7 @@ def test_document_is_strict_json_in_which_no_size_is_null(failing_report, tmp_pa
     checks = {check["name"]: check for check in document["checks"]}
     assert [item["error"] for item in checks["layers-chained"]["failures"]] == [0.00321, None]
     assert checks["trajectory"]["series"][0] == {
-        "label": "float64 judge", "values": [2.5, 2.25, 2.0], "first": 1
+        "label": "float64 reference", "values": [2.5, 2.25, 2.0], "first": 1
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Trace packs: recorded where one framework is, judged where none is."""
+"""Recordings: made where one framework is, compared where none is."""
 
 import dataclasses
 import json
@@ -52,10 +52,10 @@ def without(packages, *arguments):
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """A folder with the pack of a machine without PyTorch, and one recorded from it without
+    """A folder with the recording of a machine without PyTorch, and one recorded from it without
     MindSpore.
     """
-    folder = tmp_path_factory.mktemp("packs")
+    folder = tmp_path_factory.mktemp("recordings")
     spec = folder / "small.json"
     spec.write_text(format_spec(SMALL))
     for framework, other, start in (
@@ -69,11 +69,11 @@ def recordings(tmp_path_factory):
 
 @pytest.fixture
 def compare(recordings, tmp_path, run_script):
-    """Compares MindSpore's pack, changed, with PyTorch's; gives the exit status and the JSON."""
+    """Compares MindSpore's recording, changed, with PyTorch's; gives the status and the JSON."""
 
-    def run(change=lambda recording: recording, *arguments, compared=True):
+    def run(change=lambda recording: recording, *arguments, has_reference=True):
         pair = [read_recording(recordings / name) for name in ("torch", "mindspore")]
-        if not compared:
+        if not has_reference:
             pair[0] = dataclasses.replace(pair[0], truth={})
         paths = [tmp_path / "torch", tmp_path / "mindspore"]
         for recording, path in zip((pair[0], change(pair[1])), paths, strict=True):
@@ -99,25 +99,25 @@ def scaled(factor):
 # What two machines recorded
 
 
-def test_packs_are_judged_where_no_framework_is(recordings):
+def test_recordings_are_compared_where_no_framework_is(recordings):
     out = without(
         ["torch", "mindspore", "onnx", "onnxruntime"],
         "compare", recordings / "torch", recordings / "mindspore", "--json",
     )  # fmt: skip
     found = json.loads(out)
     assert found["passed"]
-    assert found["judged"]
+    assert found["has_reference"]
     assert [check["name"] for check in found["checks"]] == list(RECORDED)
     assert all(check["compared"] > 0 for check in found["checks"])
 
 
-@pytest.mark.parametrize("judged", [True, False])
-def test_all_that_a_framework_computes_is_within_its_bound(compared, compare):
-    status, found = compare(compared=compared)
-    assert (status, found["passed"], found["judged"]) == (0, True, compared)
+@pytest.mark.parametrize("has_reference", [True, False])
+def test_all_that_a_framework_computes_is_within_its_bound(has_reference, compare):
+    status, found = compare(has_reference=has_reference)
+    assert (status, found["passed"], found["has_reference"]) == (0, True, has_reference)
 
 
-def test_a_pack_recorded_from_another_is_given_the_same_bits(recordings):
+def test_a_recording_recorded_from_another_is_given_the_same_bits(recordings):
     first, second = (
         read_recording(recordings / name).given.tensors for name in ("mindspore", "torch")
     )
@@ -125,7 +125,7 @@ def test_a_pack_recorded_from_another_is_given_the_same_bits(recordings):
     assert all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
-def test_only_the_judges_framework_records_the_truth(recordings):
+def test_only_the_references_framework_records_the_truth(recordings):
     mindspore, torch = (read_recording(recordings / name) for name in ("mindspore", "torch"))
     assert not mindspore.truth
     assert list(torch.truth) == list(torch.recorded) == list(mindspore.recorded)
@@ -141,7 +141,7 @@ def test_only_the_judges_framework_records_the_truth(recordings):
 # Planted differences
 
 
-@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("has_reference", [True, False])
 @pytest.mark.parametrize(
     "name",
     [
@@ -151,8 +151,8 @@ def test_only_the_judges_framework_records_the_truth(recordings):
         "trajectory/averaged weights",
     ],
 )  # fmt: skip
-def test_a_planted_difference_is_found_where_it_is(name, compared, compare):
-    status, found = compare(with_tensor(name, scaled(1.01)), compared=compared)
+def test_a_planted_difference_is_found_where_it_is(name, has_reference, compare):
+    status, found = compare(with_tensor(name, scaled(1.01)), has_reference=has_reference)
     first = found["first_divergence"]
     check, *_, where = name.split("/")
     assert (status, first["check"], first["where"]) == (1, check, where)
@@ -171,15 +171,15 @@ def test_what_a_sample_does_not_show(change, kind, compare):
     assert (status, found["first_divergence"]["kind"]) == (1, kind)
 
 
-@pytest.mark.parametrize("judged", [True, False])
-def test_layers_that_only_one_has(compared, compare):
+@pytest.mark.parametrize("has_reference", [True, False])
+def test_layers_that_only_one_has(has_reference, compare):
     def renamed(recording):
         tensors = {
             name.replace(LAYER, f"{LAYER}2"): item for name, item in recording.recorded.items()
         }
         return dataclasses.replace(recording, recorded=tensors)
 
-    status, found = compare(renamed, compared=compared)
+    status, found = compare(renamed, has_reference=has_reference)
     failures = found["checks"][0]["failures"]
     kinds = {item["where"]: item["kind"] for item in failures}
     layer = LAYER.partition("/")[2]
@@ -211,7 +211,7 @@ def test_a_wrong_eps_in_one_framework_is_found_at_the_first_batch_norm(
         tmp_path / "report",
     )
     assert status == 1
-    place = f"bn1 ({tmp_path / 'wrong'}: mindspore pynative), rung layers-isolated"
+    place = f"bn1 ({tmp_path / 'wrong'}: mindspore pynative), check layers-isolated"
     assert f"first divergence: {place}" in out
     assert json.loads((tmp_path / "report" / "parity.json").read_text())["passed"] is False
 
@@ -280,7 +280,7 @@ def other_state(recording):
         ),
     ],
 )
-def test_what_was_recorded_from_something_else_is_not_judged(change, reason, compare):
+def test_what_was_recorded_from_something_else_is_not_compared(change, reason, compare):
     status, err = compare(change)
     assert status == 2
     assert f"cannot be compared: {reason}" in err
@@ -297,7 +297,7 @@ def test_what_is_not_installed_is_said_so(monkeypatch):
     assert found["processor"]
 
 
-# Packs as files
+# Recordings as files
 
 
 @pytest.mark.parametrize(
@@ -331,6 +331,26 @@ def test_what_is_read_is_what_was_written(recordings, tmp_path):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
+def test_the_format_is_that_of_recordings_made_before(recordings):
+    folder = recordings / "torch"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert list(manifest) == [
+        "pack_version", "setting", "weights", "seed", "images_sha256", "environment", "switches",
+        "spec", "recipe", "files", "layers", "recorded", "noise", "truth", "sha256",
+    ]  # fmt: skip
+    assert manifest["pack_version"] == 1
+    assert list(manifest["files"]) == [f"{n}.safetensors" for n in ("given", "recorded", "truth")]
+    checks = dict.fromkeys(name.partition("/")[0] for name in manifest["recorded"])
+    assert sorted(checks) == sorted(RECORDED)
+    given = read_recording(folder).given.tensors
+    assert {name.partition("/")[0] for name in given} == {
+        "pixels", "training_pixels", "labels", "state", "layer", "gradient"
+    }  # fmt: skip
+    # Which numbers of a large tensor are kept, by its name.
+    name = "layers-chained/conv_stem"
+    assert sample(name, np.arange(100_000))[:4].tolist() == [34, 35, 48, 97]
+
+
 def test_an_infinite_noise_or_norm_survives_the_file(recordings, tmp_path):
     recording = read_recording(recordings / "torch")
     noise = {**recording.noise, LAYER: np.inf}
@@ -340,7 +360,7 @@ def test_an_infinite_noise_or_norm_survives_the_file(recordings, tmp_path):
     assert again.noise[LAYER] == again.truth[LAYER].norm == np.inf
 
 
-def test_a_sample_is_the_same_in_every_pack_and_shows_the_error_of_the_whole():
+def test_a_sample_is_the_same_in_every_recording_and_shows_the_error_of_the_whole():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(8, 64, 50))
     found = truth * (1 + 1e-6 * rng.normal(size=truth.shape))
@@ -365,9 +385,12 @@ def test_a_sample_is_the_same_in_every_pack_and_shows_the_error_of_the_whole():
             ("record", "--framework", "torch", "--out", "new", "--from", "p", "--seed", "1"),
             "--from brings its own seed",
         ),
-        (("record", "--framework", "torch", "--out", "new", "--from", "."), ".: is no trace pack"),
+        (
+            ("record", "--framework", "torch", "--out", "new", "--from", "."),
+            ".: is not a recording",
+        ),
         (("compare", "nothing", "."), "nothing: No such file"),
-        (("compare", ".", "."), ".: is no trace pack"),
+        (("compare", ".", "."), ".: is not a recording"),
         (("compare", ".", ".", "--ema"), "--ema is for files"),
     ],
 )
@@ -382,6 +405,6 @@ def test_wrong_input_is_one_line_and_status_2(
     assert err.count("\n") == 1
 
 
-def test_levels_that_a_pack_has_not(compare):
-    status, err = compare(lambda recording: recording, "--levels", "onnx")
-    assert (status, "levels are onnx, expected some of layers-isolated" in err) == (2, True)
+def test_checks_that_a_recording_does_not_have(compare):
+    status, err = compare(lambda recording: recording, "--checks", "onnx")
+    assert (status, "checks are onnx, expected some of layers-isolated" in err) == (2, True)
