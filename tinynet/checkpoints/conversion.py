@@ -1,4 +1,4 @@
-"""The conversion job: one checkpoint into another, and what a file is."""
+"""Converts one checkpoint into another, and says what a file is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tinynet.checkpoints.files import (
     Checkpoint,
     CheckpointError,
     Names,
-    RawCheckpoint,
     read_raw,
     resolve,
     save_checkpoint,
@@ -24,10 +23,10 @@ from tinynet.utils.atomic_files import check_not_source
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a file is. ``spec`` is None, and ``problem`` says why, where none fits.
+    """What a file is. Where no spec fits, ``spec`` is None and ``problem`` says why.
 
-    ``tensors`` and ``numbers`` count what would be converted, ``dtypes`` their types. ``training``
-    is the progress of a training checkpoint as a JSON document, else None.
+    ``tensors`` and ``numbers`` count what would be converted, ``dtypes`` are their types.
+    ``training`` is the progress of a training checkpoint as a JSON document, else None.
     """
 
     path: str
@@ -52,16 +51,15 @@ def convert(
     new_classifier: int | None = None,
     weights_only: bool = False,
 ) -> Checkpoint | TrainingState:
-    """Converts a checkpoint, every tensor bit for bit; one of a training run as a whole.
+    """Converts a checkpoint, every tensor bit for bit, and one of a training run as a whole.
 
     Args:
-        source: the file to read; :func:`tinynet.checkpoints.files.load_checkpoint` says which.
-        destination: the file to write; :func:`tinynet.checkpoints.files.save_checkpoint` says
-            which.
+        source: any file that :func:`tinynet.checkpoints.files.load_checkpoint` reads.
+        destination: the file to write; its suffix decides the format.
         spec: the net the weights are for, where the file does not say or for a new classifier.
         names: for a ``.safetensors`` destination.
         ema: take the averaged weights only, where the source has both.
-        new_classifier: seed of a classifier drawn anew for ``spec``'s classes.
+        new_classifier: seed of a new classifier for ``spec``'s classes.
         weights_only: take the raw weights only of a training checkpoint.
 
     Returns:
@@ -80,12 +78,16 @@ def convert(
         checkpoint = resolve(raw, spec, new_classifier)
         save_checkpoint(destination, checkpoint, names)
         return checkpoint
-    if names is not None:
-        raise _for_weights(raw, "--names")
-    if new_classifier is not None:
-        raise _for_weights(raw, "--new-classifier")
-    if spec is not None and spec != raw.training.progress.spec:
-        raise _for_weights(raw, "another --spec than its own")
+    for what, asked in (
+        ("--names", names is not None),
+        ("--new-classifier", new_classifier is not None),
+        ("another --spec than its own", spec not in (None, raw.training.progress.spec)),
+    ):
+        if asked:
+            raise CheckpointError(
+                f"{raw.path}: is a training checkpoint, {what} is for weights; take the raw ones "
+                "with --weights-only or the averaged ones with --ema"
+            )
     save_training(destination, raw.training)
     return raw.training
 
@@ -93,7 +95,7 @@ def convert(
 def inspect(
     path: str | os.PathLike[str], spec: Spec | None = None, ema: bool = False
 ) -> Inspection:
-    """Says what a file is, also where it fits no spec.
+    """Says what a file is, even where it fits no spec.
 
     Raises:
         ValueError: not a readable checkpoint, or a damaged one.
@@ -107,7 +109,7 @@ def inspect(
     except StateError as error:
         problem = str(error)
     if raw.training is not None and not ema:
-        # Converted as a whole, so nothing is left aside.
+        # It is converted as a whole, so nothing is left aside.
         arrays, notes = raw.training.tensors.values(), ()
     return Inspection(
         path=raw.path,
@@ -121,11 +123,4 @@ def inspect(
         problem=problem,
         metadata=dict(sorted(raw.metadata.items())),
         training=progress_document(raw.training.progress) if raw.training else None,
-    )
-
-
-def _for_weights(raw: RawCheckpoint, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"{raw.path}: is a training checkpoint, {what} is for weights; take the raw ones with "
-        "--weights-only or the averaged ones with --ema"
     )

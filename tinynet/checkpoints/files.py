@@ -1,8 +1,7 @@
-"""Checkpoints: a file of weights, whichever format and layout, in and out of the canonical state;
-one of a training run, whichever format, in and out of the training state.
+"""Reads and writes checkpoints of weights and of training runs, whichever format.
 
-``.safetensors`` needs no framework; ``.pth``/``.pt`` and ``.ckpt`` are read and written by their
-framework's twin.
+``.safetensors`` needs no framework; ``.pth``/``.pt`` and ``.ckpt`` are read and written by the
+``native_files`` of their framework's twin.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tinynet.checkpoints.metadata import CONTENT_SHA256, TRAINING_SHA256, conten
 from tinynet.checkpoints.safetensors_file import (
     open_safetensors,
     read_safetensors,
-    write_safetensors,
+    save_safetensors,
 )
 from tinynet.checkpoints.training_state import (
     TrainingState,
@@ -37,7 +36,6 @@ from tinynet.net.manifest import (
     infer_spec,
 )
 from tinynet.spec import Spec, parse_spec
-from tinynet.utils.atomic_files import write_atomically
 
 Names = Literal["canonical", "mindspore"]
 
@@ -52,15 +50,10 @@ FORMATS: dict[str, str | None] = {
 
 TRAINING_LAYOUT = "training checkpoint"
 
-# What a checkpoint of our writing says of itself; all else in its metadata is carried along.
-_OWN_METADATA = (
-    "spec", "spec_sha256", "source", "source_sha256", "tinynet", "numpy", "safetensors",
-    CONTENT_SHA256,
-)  # fmt: skip
-# What only a training checkpoint says of itself.
-_TRAINING_METADATA = ("recipe", "training", TRAINING_SHA256)
-# What describes only the file it stands in (MindSpore's checksum is over its own names).
-_FILE_METADATA = ("format", "crc_num", "remove_redundancy")
+# Metadata that describe only the file they are in (MindSpore's checksum is over its own names), and
+# what only a training checkpoint has.
+_FILE_METADATA = {"format", "crc_num", "remove_redundancy"}
+_TRAINING_METADATA = {"recipe", "training", TRAINING_SHA256}
 
 
 class CheckpointError(ValueError):
@@ -71,7 +64,7 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """A state that fits its spec, and where it came from.
 
-    ``source`` and ``source_sha256`` name the file it was read from, without its folder, both
+    ``source`` and ``source_sha256`` name the file it was read from, without its folder, and are
     empty for a state that was not. ``metadata`` is what else travels in the file. ``layout`` and
     ``notes`` tell a person how the file named its tensors and what was left aside.
     """
@@ -87,9 +80,9 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RawCheckpoint:
-    """A file's arrays under canonical keys, and its metadata, not yet held against a spec.
+    """A file's arrays under canonical keys, and its metadata, not yet checked against a spec.
 
-    ``training`` is the whole state of a training checkpoint, which has been held against its spec.
+    ``training`` is the whole state of a training checkpoint, which was checked against its own.
     """
 
     path: str
@@ -114,14 +107,14 @@ def load_checkpoint(
         spec: the net it is for; by default what the file says, or else the shipped spec that its
             shapes fit.
         ema: take the averaged weights, where the file has both.
-        new_classifier: replace the classifier by a freshly drawn one for ``spec``'s classes; the
-            number is the seed.
+        new_classifier: seed of a new classifier for ``spec``'s classes, which replaces the file's.
 
     Raises:
         CheckpointError: another suffix, damaged, or a ``spec`` that contradicts the file's.
         StateError: the tensors do not fit the spec.
         ValueError: what the format's reader and :func:`tinynet.checkpoints.layouts.to_canonical`
-        raise. OSError: the file cannot be opened.
+            raise.
+        OSError: the file cannot be opened.
     """
     return resolve(read_raw(path, ema, spec), spec, new_classifier)
 
@@ -129,16 +122,13 @@ def load_checkpoint(
 def save_checkpoint(
     path: str | os.PathLike[str], checkpoint: Checkpoint, names: Names | None = None
 ) -> None:
-    """Writes a checkpoint; the spec and its provenance travel in the file.
-
-    The same checkpoint gives the same bytes. Nothing is left behind, and what was there before is
-    kept, when writing fails.
+    """Writes a checkpoint; equal checkpoints give equal bytes, and a failure leaves nothing behind.
 
     Args:
         path: where to; the suffix decides the format.
-        checkpoint: what to write.
-        names: MindSpore's names or the canonical ones in a ``.safetensors``; a ``.ckpt`` always
-            has MindSpore's, a ``.pth`` the canonical ones.
+        checkpoint: what to write; the spec and its provenance travel in the file.
+        names: MindSpore's or the canonical ones in a ``.safetensors``; a ``.ckpt`` always has
+            MindSpore's, a ``.pth`` the canonical ones.
 
     Raises:
         CheckpointError: another suffix, or names that the format does not have.
@@ -159,20 +149,11 @@ def save_checkpoint(
     if twin is not None:
         load_backend(twin).native_files.save_native(path, state, spec, metadata)
         return
-    tensors = to_mindspore(state, spec) if names == "mindspore" else state
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            write_safetensors(file, tensors, metadata)
-
-    write_atomically(path, write)
+    save_safetensors(path, to_mindspore(state, spec) if names == "mindspore" else state, metadata)
 
 
 def load_training(path: str | os.PathLike[str]) -> TrainingState:
     """Reads a training checkpoint, whichever format, and accounts for every tensor of it.
-
-    Args:
-        path: ``.safetensors``, ``.pth``, ``.pt`` or ``.ckpt``.
 
     Raises:
         CheckpointError: another suffix.
@@ -180,8 +161,7 @@ def load_training(path: str | os.PathLike[str]) -> TrainingState:
             :func:`tinynet.checkpoints.training_state.unpack_training` raise.
         OSError: the file cannot be opened.
     """
-    twin = _format(path)
-    return _unpack(path, twin, *_read(path, twin))
+    return unpack_training(*_read(path), str(path))
 
 
 def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
@@ -193,38 +173,32 @@ def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
         DocumentError: the file cannot be placed there.
     """
     twin = _format(path)
-    if twin is None:
-        save_training_state(path, state)
-    else:
-        load_backend(twin).native_files.save_training(path, state)
+    save = save_training_state if twin is None else load_backend(twin).native_files.save_training
+    save(path, state)
 
 
 def read_raw(
-    path: str | os.PathLike[str],
-    ema: bool = False,
-    spec: Spec | None = None,
-    stored: bool = False,
+    path: str | os.PathLike[str], ema: bool = False, spec: Spec | None = None, stored: bool = False
 ) -> RawCheckpoint:
-    """The first half of :func:`load_checkpoint`: everything that needs no spec.
+    """Does the first half of :func:`load_checkpoint`: everything that needs no spec.
 
     Args:
-        path: the file.
+        path: as there.
         ema: as there.
         spec: as there.
         stored: leave the tensors of a ``.safetensors`` in the file, as
             :func:`tinynet.checkpoints.safetensors_file.open_safetensors` does.
 
     Raises:
-        CheckpointError: another suffix.
-        ValueError: what the format's reader and :func:`tinynet.checkpoints.layouts.to_canonical`
-        raise. OSError: the file cannot be opened.
+        ValueError: what :func:`load_checkpoint` raises but for tensors that do not fit a spec.
+        OSError: the file cannot be opened.
     """
-    twin = _format(path)
+    _format(path)
     with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    content, metadata = open_safetensors(path) if stored and not twin else _read(path, twin)
+    content, metadata = _read(path, stored)
     if is_training(metadata):
-        training = _unpack(path, twin, content, metadata)
+        training = unpack_training(content, metadata, str(path))
         named = _weights(training, ema, str(path))
         return RawCheckpoint(str(path), sha256, named, metadata, training)
     named = to_canonical(content, str(path), ema, spec)
@@ -234,7 +208,7 @@ def read_raw(
 def resolve(
     raw: RawCheckpoint, spec: Spec | None = None, new_classifier: int | None = None
 ) -> Checkpoint:
-    """The second half of :func:`load_checkpoint`: finds the spec and holds the tensors against it.
+    """Does the second half of :func:`load_checkpoint`: finds the spec and checks the tensors.
 
     Raises:
         CheckpointError: damaged, or a ``spec`` that contradicts the file's.
@@ -256,20 +230,23 @@ def resolve(
             "--new-classifier SEED takes all but the classifier"
         )
     state = check_state(raw.named.state, found, raw.path)
-    # That of a training checkpoint is over its raw weights, and was verified with all the rest.
+    # A training checkpoint's is over its raw weights, and was verified with all the rest.
     recorded = None if raw.training else raw.metadata.get(CONTENT_SHA256)
     if recorded is not None and recorded != content_sha256(state, raw.metadata):
         raise CheckpointError(f"{raw.path}: is damaged, its content does not match its checksum")
     if new_classifier is not None:
         state = drop_classifier(state, initial_state(spec, new_classifier), spec)
-        notes.append(f"classifier drawn anew for {spec.num_classes} classes, seed {new_classifier}")
-    known = (*_OWN_METADATA, *_FILE_METADATA, *(_TRAINING_METADATA if raw.training else ()))
+        notes.append(f"new classifier for {spec.num_classes} classes, seed {new_classifier}")
+    # What is written for every file; all other metadata are carried along.
+    own_metadata = {*describe(spec), CONTENT_SHA256, *_FILE_METADATA}
+    if raw.training:
+        own_metadata |= _TRAINING_METADATA
     return Checkpoint(
         state=state,
         spec=spec,
         source=Path(raw.path).name,
         source_sha256=raw.sha256,
-        metadata={key: text for key, text in raw.metadata.items() if key not in known},
+        metadata={key: text for key, text in raw.metadata.items() if key not in own_metadata},
         layout=raw.named.layout,
         notes=tuple(notes),
     )
@@ -282,19 +259,16 @@ def _format(path: str | os.PathLike[str]) -> str | None:
     raise CheckpointError(f"{path}: unknown suffix, expected one of {', '.join(FORMATS)}")
 
 
-def _read(path: str | os.PathLike[str], twin: str | None) -> tuple[Any, dict[str, str]]:
+def _read(path: str | os.PathLike[str], stored: bool = False) -> tuple[Any, dict[str, str]]:
+    # Content and metadata; the content of a training checkpoint as its canonical file names it.
+    twin = _format(path)
     if twin is None:
-        return read_safetensors(path)
-    native = load_backend(twin).native_files.load_native(path)
+        return open_safetensors(path) if stored else read_safetensors(path)
+    files = load_backend(twin).native_files
+    native = files.load_native(path)
+    if is_training(native.metadata):
+        return files.training_tensors(native.content), native.metadata
     return native.content, native.metadata
-
-
-def _unpack(
-    path: str | os.PathLike[str], twin: str | None, content: Any, metadata: dict[str, str]
-) -> TrainingState:
-    if twin is not None and is_training(metadata):
-        content = load_backend(twin).native_files.training_tensors(content)
-    return unpack_training(content, metadata, str(path))
 
 
 def _weights(training: TrainingState, ema: bool, path: str) -> Named:
@@ -319,10 +293,10 @@ def _own_spec(raw: RawCheckpoint) -> Spec | None:
 
 
 def different_fields(one: Spec, other: Spec) -> list[str]:
-    """The fields in which two specs are not the same net.
+    """Returns the names of the fields in which two specs are not the same net.
 
-    Weights answer rightly only in the net they were trained as. What else a spec says (name, input
-    size, preprocessing, labels, classes) is for whoever names one to change.
+    Weights are right only in the net they were trained as. What else a spec says (name, input size,
+    preprocessing, labels, classes) the user who names a spec may change.
     """
     fields = ("activation", "padding", "stem", "stages", "head")
     pairs: list[tuple[str, Any, Any]] = [(f, getattr(one, f), getattr(other, f)) for f in fields]

@@ -1,7 +1,8 @@
-"""Names: from every layout that people have to canonical keys, and from canonical to MindSpore's.
+"""Recognises how other projects (timm, torchvision, MindSpore's zoo, ...) name and wrap tensors.
 
-Nothing is checked against a spec here, and nothing gets lost: every entry of a file becomes a
-tensor of the state, is dropped by a known name and noted, or is an error.
+Every layout becomes canonical keys. Nothing is checked against a spec here, and nothing gets lost:
+every entry of a file becomes a tensor of the state, is dropped by a known name and noted, or is an
+error.
 """
 
 from __future__ import annotations
@@ -38,17 +39,33 @@ ZOO_BLOCKS, BLOCKS = "blocks.layer.", "blocks."
 # weight they keep something for; counters stand alone.
 # Source: the optimizers and loss-scaling cells of mindspore.nn 2.10 and of mindspore_impl,
 # ModelCheckpoint's append_info, torch.optim.swa_utils.AveragedModel.
-# fmt: off
-OPTIMIZER_PREFIXES = frozenset((
-    "accum", "adam_m", "adam_v", "mean_grad", "mean_square", "moment", "moment1", "moment2",
-    "moments", "momentum", "stat", "vhat",
-))
-COUNTERS = frozenset((
-    "beta1_power", "beta2_power", "current_iterator_step", "epoch_num", "global_step",
-    "last_overflow_iterator_step", "learning_rate", "momentum", "n_averaged", "scale_sense",
+OPTIMIZER_PREFIXES = {
+    "accum",
+    "adam_m",
+    "adam_v",
+    "mean_grad",
+    "mean_square",
+    "moment",
+    "moment1",
+    "moment2",
+    "moments",
+    "momentum",
+    "stat",
+    "vhat",
+}
+COUNTERS = {
+    "beta1_power",
+    "beta2_power",
+    "current_iterator_step",
+    "epoch_num",
+    "global_step",
+    "last_overflow_iterator_step",
+    "learning_rate",
+    "momentum",
+    "n_averaged",
+    "scale_sense",
     "step_num",
-))
-# fmt: on
+}
 
 # efficientnet_pytorch's names (L. Melas-Kyriazi) of a module, by kind of block.
 _LUKEMELAS = {
@@ -59,12 +76,7 @@ _LUKEMELAS = {
     "classifier": "_fc",
 }
 _LUKEMELAS_BLOCKS = {
-    "ds": {
-        "conv_dw": "_depthwise_conv",
-        "bn1": "_bn1",
-        "conv_pw": "_project_conv",
-        "bn2": "_bn2",
-    },
+    "ds": {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"},
     "ir": {
         "conv_pw": "_expand_conv",
         "bn1": "_bn0",
@@ -89,7 +101,7 @@ class NoAveragesError(LayoutError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Named:
-    """Arrays under canonical keys, not yet held against a spec.
+    """Arrays under canonical keys, not yet checked against a spec.
 
     ``layout`` tells a person how the file named them, ``notes`` what was left aside and why.
     """
@@ -137,7 +149,7 @@ def to_canonical(content: Any, source: str, ema: bool = False, spec: Spec | None
 
 
 def to_mindspore(state: State, spec: Spec) -> State:
-    """The same arrays under MindSpore's names, in manifest order."""
+    """Returns the same arrays under MindSpore's names, in manifest order."""
     return {name: state[key] for key, name in mindspore_keys(spec).items()}
 
 
@@ -175,7 +187,7 @@ def _unwrapped(
 def _without_leftovers(
     weights: dict[str, Any], source: str, ema: bool, notes: list[str]
 ) -> dict[str, Any]:
-    # Arrays that are weights. With ema, the ones behind the prefix that says so.
+    # Arrays that are weights; with ema, those whose prefix says that they are averaged.
     averaged = {k.removeprefix(EMA_PREFIX) for k in weights if k.startswith(EMA_PREFIX)}
     if ema and not averaged:
         raise NoAveragesError(source)

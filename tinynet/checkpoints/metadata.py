@@ -1,4 +1,4 @@
-"""What travels in a checkpoint beside its tensors: strings that say what it is, and checksums."""
+"""What travels in a checkpoint beside its tensors: strings that describe it, and checksums."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRAINING_SHA256 = "training_sha256"
 
 
 def describe(spec: Spec, source: str = "", source_sha256: str = "") -> dict[str, str]:
-    """What a checkpoint says of itself, but for its checksums.
+    """Returns the metadata of a checkpoint except for its checksums.
 
     Args:
         spec: the net it is for.
@@ -40,23 +40,21 @@ def describe(spec: Spec, source: str = "", source_sha256: str = "") -> dict[str,
 
 
 def content_sha256(weights: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
-    """The checksum named ``CONTENT_SHA256``.
+    """Returns the checksum named ``CONTENT_SHA256``.
 
     Args:
         weights: canonical key -> array, in manifest order.
-        metadata: all that goes into the file; this checksum, if there, does not count.
+        metadata: all of the file's; this checksum, if it is there, does not count.
     """
     return _sha256(weights, metadata, without=(CONTENT_SHA256,))
 
 
 def training_sha256(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
-    """The checksum named ``TRAINING_SHA256``.
-
-    The other checksum covers this one, and not the reverse, so this one is computed first.
+    """Returns the checksum named ``TRAINING_SHA256``; the other one covers it, so it comes first.
 
     Args:
         tensors: all that the file holds, in its order.
-        metadata: all that goes into the file; neither checksum, if there, counts.
+        metadata: all of the file's; neither checksum, if it is there, counts.
     """
     return _sha256(tensors, metadata, without=(CONTENT_SHA256, TRAINING_SHA256))
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError, safe_open
 
 from tinynet.net.manifest import State
+from tinynet.utils.atomic_files import write_atomically
 
 # Source: the format's README: the header's length as 8 bytes little-endian, the header as JSON,
 # then all tensors without gaps. Padding the header to 8 bytes aligns them.
@@ -27,9 +29,9 @@ class SafetensorsFileError(ValueError):
 
 
 class StoredTensor:
-    """A float32 tensor that stays in its file and is read anew whenever NumPy asks for its numbers.
+    """A float32 tensor that stays in its file and is read whenever NumPy asks for its numbers.
 
-    It has the attributes of an array that tell what it is; ``np.asarray(tensor)`` is an array.
+    It has the attributes that describe an array; ``np.asarray(tensor)`` is an array.
     """
 
     dtype = np.dtype(np.float32)
@@ -54,16 +56,16 @@ class StoredTensor:
 
 
 def open_safetensors(path: str | os.PathLike[str]) -> tuple[State, dict[str, str]]:
-    """As :func:`read_safetensors`, but float32 tensors stay in the file: :class:`StoredTensor`.
+    """Opens a file as :func:`read_safetensors` does, but float32 tensors stay in the file.
 
-    For who looks at shapes and passes numbers on, which then takes the memory of one tensor. The
-    file stays open for as long as one of its tensors is there.
+    Each is a :class:`StoredTensor`, so that checking shapes and copying take the memory of one
+    tensor. The file stays open for as long as one of them exists.
     """
     try:
         # Not mapped into memory, where all that was ever read would stay.
         file = _open(path, "numpy", backend="pread")
         names: list[str] = file.keys()
-        # To the type checker they are arrays, since for such a user they are.
+        # To the type checker they are arrays, since they can be used as such.
         tensors = {
             name: cast("NDArray[Any]", StoredTensor(file, name, str(path)))
             if file.get_slice(name).get_dtype() == "F32"
@@ -76,10 +78,10 @@ def open_safetensors(path: str | os.PathLike[str]) -> tuple[State, dict[str, str
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[State, dict[str, str]]:
-    """Tensors and metadata of a file.
+    """Returns the tensors and the metadata of a file.
 
     Raises:
-        SafetensorsFileError: damaged, or with tensors of a type that NumPy has not.
+        SafetensorsFileError: damaged, or with tensors of a type that NumPy does not have.
         OSError: the file cannot be opened.
     """
     try:
@@ -91,14 +93,30 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[State, dict[str, str
         raise _unreadable(path, error) from None
 
 
-def write_safetensors(file: BinaryIO, tensors: State, metadata: Mapping[str, str]) -> None:
-    """Writes tensors in the order given: the same input, the same bytes.
+def save_safetensors(
+    path: str | os.PathLike[str], tensors: State, metadata: Mapping[str, str]
+) -> None:
+    """Writes a file atomically, as :func:`write_safetensors` writes it.
 
-    The library's own writer orders the metadata anew in every process.
+    Raises:
+        DocumentError: the file cannot be placed there.
+    """
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            write_safetensors(file, tensors, metadata)
+
+    write_atomically(path, write)
+
+
+def write_safetensors(file: BinaryIO, tensors: State, metadata: Mapping[str, str]) -> None:
+    """Writes tensors in the order given: the same input gives the same bytes.
+
+    The library's own writer orders the metadata differently in every process.
 
     Args:
         file: where to.
-        tensors: name -> float32, float64 or int64 array; each is looked at once, in turn.
+        tensors: name -> float32, float64 or int64 array; each is read once, in turn.
         metadata: what goes with them.
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)}

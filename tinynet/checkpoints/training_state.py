@@ -1,8 +1,8 @@
 """The state of a training run: all it takes to go on, in either framework, as if never stopped.
 
 Its file is the canonical checkpoint of weights with more in it: the averaged weights, what the
-optimizer keeps, the recipe and the progress. Whoever wants only the weights finds them under the
-same keys as in a checkpoint of weights.
+optimizer keeps, the recipe and the progress. The weights have the same keys as in a checkpoint of
+weights.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,16 +23,19 @@ from tinynet.checkpoints.metadata import (
     describe,
     training_sha256,
 )
-from tinynet.checkpoints.safetensors_file import StoredTensor, read_safetensors, write_safetensors
+from tinynet.checkpoints.safetensors_file import StoredTensor, read_safetensors, save_safetensors
 from tinynet.net.initialise import initial_state
 from tinynet.net.manifest import TRAINED_ROLES, State, check_state, check_tensors, manifest
 from tinynet.recipe import Recipe, parse_recipe, recipe_document
 from tinynet.spec import Spec, parse_spec
-from tinynet.utils.atomic_files import write_atomically
-from tinynet.utils.strict_json import DocumentError, check_document, parse_document
+from tinynet.utils.strict_json import (
+    DocumentError,
+    check_document,
+    object_schema,
+    parse_document,
+)
 
-# What stands before the canonical key of an averaged weight, and before "slot.key" of what the
-# optimizer keeps.
+# The prefix of the canonical key of an averaged weight, and of "slot.key" of the optimizer.
 EMA_PREFIX = "ema."
 OPTIMIZER_PREFIX = "optimizer."
 
@@ -89,8 +91,8 @@ class TrainingState:
     """All that a run needs to go on.
 
     ``weights`` and ``ema`` have every canonical key, batch-norm statistics included; ``ema`` is
-    None where the recipe averages nothing. ``slots`` maps each of the recipe's slots to the trained
-    keys. All arrays are float32.
+    None where the recipe averages nothing. ``slots`` maps each of the recipe's slots to arrays by
+    trained key. All arrays are float32.
     """
 
     weights: State
@@ -100,7 +102,7 @@ class TrainingState:
 
     @property
     def tensors(self) -> State:
-        """All arrays under the names they have in the canonical file."""
+        """Returns all arrays under the names they have in the canonical file."""
         named = dict(self.weights)
         named |= {EMA_PREFIX + key: array for key, array in (self.ema or {}).items()}
         for slot, arrays in self.slots.items():
@@ -123,7 +125,7 @@ def initial_training_state(
     data_sha256: str,
     weights: Mapping[str, NDArray[Any]] | None = None,
 ) -> TrainingState:
-    """The state before the first step.
+    """Returns the state before the first step.
 
     Args:
         spec: the net.
@@ -164,21 +166,13 @@ def load_training_state(path: str | os.PathLike[str]) -> TrainingState:
 
 
 def save_training_state(path: str | os.PathLike[str], state: TrainingState) -> None:
-    """Writes a training checkpoint as a canonical ``.safetensors``.
-
-    The same state gives the same bytes. What was there before is kept when writing fails.
+    """Writes a training checkpoint as a canonical ``.safetensors``; equal states give equal bytes.
 
     Raises:
         ValueError: what :func:`pack_training` raises.
         DocumentError: the file cannot be placed there.
     """
-    packed = pack_training(state, {"format": "pt"})
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            write_safetensors(file, *packed)
-
-    write_atomically(path, write)
+    save_safetensors(path, *pack_training(state, {"format": "pt"}))
 
 
 def pack_training(state: TrainingState, others: Mapping[str, str] | None = None) -> Packed:
@@ -206,25 +200,25 @@ def pack_training(state: TrainingState, others: Mapping[str, str] | None = None)
 
 
 def is_training(metadata: Mapping[str, str]) -> bool:
-    """Whether a checkpoint's metadata are those of a training checkpoint."""
+    """Returns whether a checkpoint's metadata are those of a training checkpoint."""
     return TRAINING_SHA256 in metadata
 
 
 def unpack_training(
     tensors: Mapping[str, Any], metadata: Mapping[str, str], source: str
 ) -> TrainingState:
-    """The inverse of :func:`pack_training`; everything is checked.
+    """Checks and undoes what :func:`pack_training` did.
 
     Args:
-        tensors: all that the file holds, named as in the canonical file, in any order; what is no
-            array is an error.
+        tensors: all that the file holds, named as in the canonical file, in any order.
         metadata: all of the file's.
         source: what to call the file in errors.
 
     Raises:
-        TrainingStateError: only weights, damaged, or a progress that cannot be.
+        TrainingStateError: only weights, damaged, an impossible progress, or other things than
+            tensors.
         StateError: tensors that are missing, unexpected, misshaped or not finite.
-        DocumentError: a spec or a recipe that is none.
+        DocumentError: an invalid spec or recipe.
     """
     if not is_training(metadata) and "training" not in metadata:
         raise TrainingStateError(
@@ -257,7 +251,7 @@ def unpack_training(
 
 
 def progress_document(progress: Progress) -> dict[str, Any]:
-    """The progress as a JSON document, with the recipe's name, for a report."""
+    """Returns the progress as a JSON document, with the recipe's name, for a report."""
     return {"recipe": progress.recipe.name, **_document(progress)}
 
 
@@ -276,37 +270,29 @@ def _check(tensors: Mapping[str, NDArray[Any]], spec: Spec, recipe: Recipe, sour
     return check_tensors(tensors, expected, place)
 
 
+_WHOLE = {"type": "integer", "description": "a whole number"}
+_COUNT = {"type": "integer", "minimum": 0, "description": "a whole number from 0"}
+_NUMBER = {"type": "number", "description": "a number"}
+_BEST: dict[str, Any] = {
+    "metric": {"type": "string", "description": "a name"},
+    "value": _NUMBER,
+    "step": _COUNT,
+}
 # Property -> schema, in the order in which they are written.
 _PROPERTIES: dict[str, Any] = {
     "version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
-    "seed": {"type": "integer", "description": "a whole number"},
+    "seed": _WHOLE,
     "images": {"type": "integer", "minimum": 1, "description": "a whole number from 1"},
     "data_sha256": {"type": "string", "description": "a hash"},
-    "step": {"type": "integer", "minimum": 0, "description": "a whole number from 0"},
-    "epoch": {"type": "number", "description": "a number"},
-    "position": {"type": "integer", "description": "a whole number"},
-    "ema_updates": {"type": "integer", "minimum": 0, "description": "a whole number from 0"},
-    "best": {
-        "type": ["object", "null"],
-        "description": "null, or metric, value and step",
-        "properties": {
-            "metric": {"type": "string", "description": "a name"},
-            "value": {"type": "number", "description": "a number"},
-            "step": {"type": "integer", "minimum": 0, "description": "a whole number from 0"},
-        },
-        "required": ["metric", "value", "step"],
-        "additionalProperties": False,
-    },
+    "step": _COUNT,
+    "epoch": _NUMBER,
+    "position": _WHOLE,
+    "ema_updates": _COUNT,
+    "best": object_schema("null, or metric, value and step", _BEST) | {"type": ["object", "null"]},
     "loss_scale": {"type": "number", "exclusiveMinimum": 0, "description": "a number above 0"},
-    "good_steps": {"type": "integer", "minimum": 0, "description": "a whole number from 0"},
+    "good_steps": _COUNT,
 }
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "description": "a JSON object",
-    "properties": _PROPERTIES,
-    "required": list(_PROPERTIES),
-    "additionalProperties": False,
-}
+_SCHEMA = object_schema("a JSON object", _PROPERTIES)
 
 
 def _document(progress: Progress) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and checks of where they are to go."""
+"""Files that are written whole or not at all, and checks of where they are to go."""
 
 from __future__ import annotations
 
@@ -13,19 +13,13 @@ from tinynet.utils.strict_json import DocumentError
 def check_not_source(
     destination: str | os.PathLike[str], source: str | os.PathLike[str], error: type[ValueError]
 ) -> None:
-    """Refuses to write over the file that is read.
-
-    Args:
-        destination: to be written.
-        source: to be read.
-        error: what to raise, with one line.
-    """
+    """Raises ``error`` if the file to write is the one that is read."""
     if Path(destination).exists() and Path(destination).samefile(source):
         raise error(f"{destination}: is the source itself, name another file to write")
 
 
 def check_destination(path: str | os.PathLike[str]) -> Path:
-    """Refuses a place where no file can be, before long work ends there.
+    """Checks, before long work, that a file can be written at ``path``.
 
     Raises:
         DocumentError: the folder of ``path`` does not exist, or ``path`` is a folder.
@@ -41,8 +35,7 @@ def check_destination(path: str | os.PathLike[str]) -> Path:
 def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     """Writes a file under a temporary name beside its place, then renames it.
 
-    A reader never sees half a file, and a failed write leaves nothing behind and keeps what was
-    there before.
+    A reader never sees half a file, and a failed write keeps what was there before, nothing else.
 
     Args:
         path: where the file is to be; its folder must exist.
@@ -52,18 +45,13 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], objec
         DocumentError: what :func:`check_destination` raises.
     """
     path = check_destination(path)
-    # A folder of its own, because some writers (MindSpore's) put temporary files of their own
-    # beside the one they were asked for.
+    # A folder, because some writers (MindSpore's) put temporary files beside the one asked for.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         write(temporary)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

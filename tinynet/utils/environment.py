@@ -14,14 +14,17 @@ PACKAGES = ("torch", "mindspore", "onnxruntime", "onnx", "numpy", "pillow", "saf
 # Environment variables that change how a framework or a library under it computes.
 # Source: the manuals of OpenMP, oneDNN, MKL, OpenBLAS, cuBLAS, cuDNN, CUDA, PyTorch, MindSpore.
 _VARIABLES = (
-    "ATEN_CPU_CAPABILITY", "HCCL_DETERMINISTIC", "KMP_DETERMINISTIC_REDUCTION",
-    "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-)  # fmt: skip
+    "ATEN_CPU_CAPABILITY",
+    "HCCL_DETERMINISTIC",
+    "KMP_DETERMINISTIC_REDUCTION",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
 _PREFIXES = ("CUBLAS_", "CUDNN_", "DNNL_", "MKL_", "MS_", "OMP_", "ONEDNN_", "OPENBLAS_")
 
 
 def version(package: str) -> str:
-    """The version of an installed package, or :data:`NOT_INSTALLED`."""
+    """Returns the version of an installed package, or :data:`NOT_INSTALLED`."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -29,29 +32,28 @@ def version(package: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Versions, system, processor, and the variables that change numbers, as far as they are set.
+    """Returns versions, system, processor, and the variables that change numbers, where set.
 
     No framework is imported.
     """
-    variables = {name: value for name, value in sorted(os.environ.items()) if _matters(name)}
     return {
         **{package: version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "machine": platform.platform(),
         "processor": _processor(),
-        **variables,
+        **{
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name in _VARIABLES or name.startswith(_PREFIXES)
+        },
     }
 
 
-def _matters(variable: str) -> bool:
-    return variable in _VARIABLES or variable.startswith(_PREFIXES)
-
-
 def _processor() -> str:
-    # platform.processor() is empty or "x86_64" on most Linux systems.
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
+        lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    # platform.processor() is empty or "x86_64" on most Linux systems.
     return names[0] if names else platform.processor() or platform.machine()

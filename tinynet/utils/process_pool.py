@@ -1,7 +1,7 @@
-"""Processes that climb side by side, each on processors of its own.
+"""A pool of processes, each of which keeps to processors of its own.
 
 MindSpore's threads wait by yielding, over and over. Where those of two processes share two
-processors, each climb takes half as long again as where each process keeps to one of them.
+processors, each job takes half as long again as where each process keeps to one of them.
 """
 
 from __future__ import annotations
@@ -18,30 +18,22 @@ Processors = frozenset[int]
 
 
 def processor_shares(jobs: int) -> list[Processors]:
-    """Deals the processors that this process may use to so many others.
-
-    Args:
-        jobs: how many, from 1.
+    """Deals the processors that this process may use to ``jobs`` others, at least one.
 
     Returns:
         A share for each, by the operating system's numbers; empty, which stands for all, where
-        there are fewer processors than jobs, or where the system binds no process to some.
+        there are fewer processors than jobs, or where the system cannot bind processes.
     """
-    if not hasattr(os, "sched_getaffinity"):  # macOS, Windows
-        return [frozenset()] * jobs
-    processors = sorted(os.sched_getaffinity(0))
+    bindable = hasattr(os, "sched_getaffinity")  # not on macOS, Windows
+    processors = sorted(os.sched_getaffinity(0)) if bindable else []
     if len(processors) < jobs:
         return [frozenset()] * jobs
     return [frozenset(processors[index::jobs]) for index in range(jobs)]
 
 
 def process_pool(shares: Sequence[Processors]) -> ProcessPoolExecutor:
-    """A pool with a process for each share, that keeps to it.
-
-    Args:
-        shares: from :func:`processor_shares`.
-    """
-    # The threads within a framework would wait for each other. Read by a new process, only there.
+    """Returns a pool with a process for each share of :func:`processor_shares`."""
+    # The threads within a framework would wait for each other. Only new processes read this.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Not fork: a framework that has computed hangs in a child.
     context = multiprocessing.get_context("spawn")

@@ -1,7 +1,7 @@
 """Counter-based random numbers: the same bits on every machine, in every order, in both twins.
 
-A stream is named by its key (a seed and whatever else tells it apart), not by how many numbers
-were drawn before it. Only Philox's raw 64-bit output is used, which NumPy promises never to
+A stream is named by its key (a seed and what else identifies it), not by how many numbers were
+drawn before it. Only Philox's raw 64-bit output is used, which NumPy promises never to
 change; the distributions are made here, since NumPy's own may change between releases.
 """
 
@@ -46,8 +46,8 @@ def _raw(count: int, key: tuple[Key, ...]) -> NDArray[np.uint64]:
 
 
 class _Generators(threading.local):
-    # A new generator for every stream would first gather entropy for a seed that it has no use
-    # for, which takes three times as long as all the rest.
+    # A new generator for every stream would first gather entropy for a seed that it does not use,
+    # which takes three times as long as all the rest.
     def __init__(self):
         self.philox = np.random.Philox(key=0)
 

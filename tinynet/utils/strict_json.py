@@ -15,7 +15,7 @@ class DocumentError(ValueError):
 
 
 def parse_document(text: str, source: str) -> Any:
-    """Parses JSON text, strictly: no key twice, no NaN, no number that overflows.
+    """Parses JSON text strictly: without duplicate keys, NaN or numbers that overflow.
 
     Args:
         text: the document.
@@ -38,7 +38,7 @@ def parse_document(text: str, source: str) -> Any:
         place = f"line {error.lineno}, column {error.colno}"
         raise DocumentError(f"{source}: not valid JSON at {place}: {error.msg}") from None
     except (ValueError, RecursionError) as error:
-        # Ours, or Python's: an integer of thousands of digits, brackets nested without end.
+        # Ours, or Python's: an integer of thousands of digits, brackets nested too deeply.
         raise DocumentError(f"{source}: {error}") from None
 
 
@@ -68,7 +68,7 @@ def check_document(document: Any, schema: dict[str, Any], source: str) -> None:
 
 
 def object_schema(description: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of an object that has just these properties, every one of them."""
+    """Returns the JSON Schema of an object that has all of these properties and no others."""
     return {
         "type": "object",
         "description": description,
@@ -101,20 +101,20 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def list_documents(folder: Path) -> list[str]:
-    """Names of the documents that are shipped in a folder, in alphabetical order."""
+    """Returns the names of the documents shipped in a folder, in alphabetical order."""
     return sorted(path.stem for path in folder.glob("*.json") if ".schema" not in path.name)
 
 
 def read_document(name_or_path: str | os.PathLike[str], folder: Path, kind: str) -> str:
-    """Reads a document that is shipped in a folder, by its name, or any by the path of its file.
+    """Reads a document that is shipped in ``folder``, by its name, or any by the path of its file.
 
     Args:
         name_or_path: which one.
-        folder: where those with names are.
+        folder: where documents have names.
         kind: what to call such a document in errors.
 
     Raises:
-        DocumentError: there is none, or it cannot be read.
+        DocumentError: it does not exist or cannot be read.
     """
     text = os.fspath(name_or_path)
     is_path = text.endswith(".json") or os.sep in text

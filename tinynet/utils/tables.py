@@ -11,7 +11,7 @@ def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], numbers: int
     Args:
         header: the columns' names.
         rows: as many cells each.
-        numbers: how many of the last columns are numbers, and stand to the right.
+        numbers: how many of the last columns are numbers, which align to the right.
     """
     cells = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

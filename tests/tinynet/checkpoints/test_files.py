@@ -15,6 +15,7 @@ import tinynet
 from tinynet.backend import BackendError, load_backend
 from tinynet.checkpoints.conversion import convert, inspect
 from tinynet.checkpoints.files import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from tinynet.checkpoints.metadata import describe
 from tinynet.checkpoints.safetensors_file import SafetensorsFileError
 from tinynet.net.initialise import initial_state
 from tinynet.net.manifest import StateError, classifier_keys, mindspore_keys
@@ -302,7 +303,7 @@ def test_a_failed_write_keeps_what_was_there(tmp_path, path, monkeypatch):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinynet.checkpoints.files.write_safetensors", fail)
+    monkeypatch.setattr("tinynet.checkpoints.safetensors_file.write_safetensors", fail)
     with pytest.raises(OSError, match="No space left"):
         convert(path, destination)
     assert destination.read_text() == "precious"
@@ -320,4 +321,6 @@ def test_inspection_tells_also_of_what_fits_nothing(tmp_path, state):
 
 def test_the_recorded_version_is_the_packages():
     pyproject = Path(__file__).parents[3] / "pyproject.toml"
-    assert tomllib.loads(pyproject.read_text())["project"]["version"] == tinynet.__version__
+    project = tomllib.loads(pyproject.read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "tinynet.__version__"}
+    assert describe(load_spec("tinynet_e"))["tinynet"] == tinynet.__version__

@@ -315,7 +315,7 @@ def test_a_failed_write_keeps_what_was_there(tmp_path, path, state, monkeypatch)
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinynet.checkpoints.training_state.write_safetensors", fail)
+    monkeypatch.setattr("tinynet.checkpoints.safetensors_file.write_safetensors", fail)
     with pytest.raises(OSError, match="No space left"):
         save_training_state(path, state)
     assert_same(load_training_state(path), state)
