@@ -100,6 +100,6 @@ def load_backend(name: str, tune: bool = False) -> Backend:
     except ImportError as error:
         raise BackendError(
             f"{FRAMEWORKS[name]} is needed here and cannot be imported ({error}): "
-            f"pip install -e '.[{name}]'"
+            f"pip install 'tinynet-twins[{name}]'"
         ) from None
     return twin
