@@ -1,4 +1,4 @@
-"""The deployment job: a checkpoint of any kind into one whose batch norms are folded."""
+"""Deploys: turns a checkpoint of any kind into one whose batch norms are folded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def deploy(
     """Folds the batch norms of a checkpoint into its convolutions.
 
     Args:
-        source: the file to read; :func:`tinynet.checkpoints.files.load_checkpoint` says which.
+        source: any file that :func:`tinynet.checkpoints.files.load_checkpoint` reads.
         destination: the file to write; its suffix decides the format.
         spec: the net the weights are for, where the file does not say.
         raw: take the weights as they were trained, where the source has averaged ones too.
@@ -35,7 +35,10 @@ def deploy(
         OSError: the source cannot be opened, or the destination not be written.
     """
     check_not_source(destination, source, CheckpointError)
-    found = load_checkpoint(source, spec) if raw else _averaged(source, spec)
+    try:
+        found = load_checkpoint(source, spec, ema=not raw)
+    except NoAveragesError:  # a file of weights has one set only
+        found = load_checkpoint(source, spec)
     try:
         folded_spec, state = fold_batch_norm(found.spec, found.state)
     except FoldingError as error:
@@ -43,11 +46,3 @@ def deploy(
     folded = dataclasses.replace(found, spec=folded_spec, state=state)
     save_checkpoint(destination, folded)
     return folded
-
-
-def _averaged(source: str | os.PathLike[str], spec: Spec | None) -> Checkpoint:
-    # What is deployed of a training run; a file of weights has one set only.
-    try:
-        return load_checkpoint(source, spec, ema=True)
-    except NoAveragesError:
-        return load_checkpoint(source, spec)

@@ -1,4 +1,4 @@
-"""ONNX files in INT8: quantised after training, by ONNX Runtime's own tools."""
+"""INT8: quantises ONNX files after training, with ONNX Runtime's own tools."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
@@ -28,18 +28,18 @@ from tinynet.net.complexity import layers
 from tinynet.spec import Spec
 from tinynet.utils.atomic_files import check_not_source, write_atomically
 
-# In the file's metadata: how it was quantised, as JSON.
+# The key in the file's metadata of how it was quantised, as JSON.
 QUANTIZATION = "quantization"
 
 
 class Quantized(NamedTuple):
-    """How a file was quantised, and how far its answers went.
+    """How a file was quantised, and how far its answers moved.
 
     Attributes:
         spec: the net.
         images: how many it was calibrated on.
         same_answers: for how many of them both files say the same class.
-        difference: root mean square of what the logits moved, in standard deviations of the logits.
+        difference: root mean square by which the logits moved, in their standard deviations.
     """
 
     spec: Spec
@@ -56,9 +56,9 @@ def quantize(
     """Writes an ONNX file whose layers compute in INT8, with scales calibrated on images.
 
     Weights are int8 with a scale for each channel, activations uint8 with the range that the images
-    show. Stem and first block stay float32: they have few channels and many pixels, so that INT8 is
-    slower there, and errors made there go through all the rest. Spec, class names and the free
-    batch size stay as they are.
+    show. Stem and first block stay float32: with few channels and many pixels INT8 is slower there,
+    and errors made there go through all the rest. Metadata and the free batch size stay as they
+    are.
 
     Args:
         source: an ONNX file that :class:`tinynet.deploy.onnx_file.OnnxPredictor` takes.
@@ -120,7 +120,7 @@ class _Reader(quantization.CalibrationDataReader):
         self._batches = iter(batches)
 
     def get_next(self) -> dict[str, Any]:
-        # Its own type knows no end, which is None.
+        # The end is None, which the overridden type does not allow.
         batch = next(self._batches, None)
         return cast("dict[str, Any]", None if batch is None else {self._input: batch})
 
@@ -173,7 +173,7 @@ def _measured(
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    # It advises, in the log, what is done here.
+    # ONNX Runtime advises, in the log, what is done here already.
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

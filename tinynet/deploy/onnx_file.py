@@ -28,11 +28,11 @@ OPSET = 20
 
 # How far an exported file's logits may be from its twin's, in standard deviations of the logits.
 # Rounding measures 2e-6 to 5e-6 over all shipped specs and both exporters; convolutions padded a
-# pixel off, the mildest fault an exporter was seen to make, measure 1.7.
+# pixel off, the mildest fault seen in an exporter, measure 1.7.
 LARGEST_DIFFERENCE = 1e-2
 
-# Pixels of the images that are answered at a time, in bytes: what lies between the layers of a
-# TinyNet then mostly stays in a cache of 1 to 2 MiB. Measured in docs/deploy.md.
+# Pixels of the images that are answered at a time, in bytes: a TinyNet's activations then mostly
+# stay in a cache of 1 to 2 MiB. Measured in docs/deploy.md.
 _PART_BYTES = 2 << 20
 
 
@@ -51,7 +51,7 @@ def export(framework: str, spec: Spec, state: State, path: str | os.PathLike[str
         OnnxError: the exporter wrote a file that does not pass ONNX's checker.
         DocumentError: the file cannot be placed there.
     """
-    # Imported here: who judges files that others wrote does not need it.
+    # Imported here, since running a file does not need it.
     import onnx
     from onnx import version_converter
 
@@ -82,7 +82,7 @@ def export(framework: str, spec: Spec, state: State, path: str | os.PathLike[str
 
 
 def export_checked(framework: str, spec: Spec, state: State, path: str | os.PathLike[str]) -> float:
-    """Like :func:`export`, but the file takes its place only if it answers as the twin does.
+    """Exports as :func:`export` does, but keeps the file only if it answers as the twin does.
 
     Returns:
         The largest difference between the file's logits in ONNX Runtime and the twin's own, on
@@ -116,7 +116,7 @@ def export_checked(framework: str, spec: Spec, state: State, path: str | os.Path
 
 
 def initializers(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The constants of an ONNX file, weights above all, by their names in the file.
+    """Returns the constants of an ONNX file, weights above all, by their names in the file.
 
     Raises:
         OnnxError: not an ONNX file.
@@ -133,14 +133,14 @@ def initializers(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 class OnnxPredictor:
     """An ONNX file ready to answer, in ONNX Runtime on the CPU.
 
-    A batch is answered in parts that fit a cache, side by side, each by one thread: threads that
+    A batch is answered in parts that fit a cache, in parallel, each by one thread: threads that
     share one small layer mostly wait for each other.
 
     Args:
         path: an ONNX file with one input (N, C, H, W) and one output (N, num_classes).
         spec: overrides the spec in the file's metadata.
-        threads: how many parts side by side; by default one on each processor that this process
-            may use.
+        threads: how many parts in parallel; by default as many as there are processors for this
+            process.
 
     Raises:
         OnnxError: not an ONNX file, or one without a spec and none was given.
@@ -169,8 +169,7 @@ class OnnxPredictor:
         self._threads = threads or processors()
         self._pool = ThreadPoolExecutor(self._threads)
         self._input = self._session.get_inputs()[0].name
-        expected = [*self.spec.input_size]
-        found = list(self._session.get_inputs()[0].shape[1:])
+        expected, found = [*self.spec.input_size], [*self._session.get_inputs()[0].shape[1:]]
         if found != expected:
             raise OnnxError(f"{path}: takes {found} (C, H, W), expected {expected}, its spec's")
         classes = self._session.get_outputs()[0].shape[-1]
@@ -181,9 +180,9 @@ class OnnxPredictor:
             )
 
     def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
+        """Computes logits (N, num_classes) of normalised pixels (N, C, H, W), both float32."""
         parts = max(1, round(images.nbytes / _PART_BYTES))
-        # As many for each thread, while there are images.
+        # As many for each thread, if there are enough images.
         parts = min(len(images), -(-parts // self._threads) * self._threads)
         if parts <= 1:
             return self._answer(images)

@@ -1,4 +1,4 @@
-"""Whatever can answer: either twin or ONNX Runtime, behind one function."""
+"""Makes a net ready to answer in any runtime: either twin or ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -45,12 +45,11 @@ def open_runtime(
 
     Args:
         name: one of :data:`RUNTIMES`.
-        weights: an ONNX file for ``onnx``, for a twin whatever
+        weights: an ONNX file for ``onnx``, for a twin any file that
             :func:`tinynet.checkpoints.files.load_checkpoint` reads.
         spec: overrides the one that the file carries.
         device: what the runtime calls it; ONNX Runtime has ``cpu`` only.
-        compiled: take a twin's fastest mode, which may compile for seconds at the first batch;
-            not worth it for a few images.
+        compiled: take a twin's fastest mode, which may compile for seconds at the first batch.
         ema: take the averaged weights of a file that has both; an ONNX file has one set only.
 
     Raises:
@@ -65,7 +64,10 @@ def open_runtime(
             raise RuntimeMissingError(f'device is "{device}", expected "cpu" for ONNX Runtime')
         if ema:
             raise RuntimeMissingError(f"{weights}: an ONNX file has one set of weights (no EMA)")
-        predictor = load_onnx_file().OnnxPredictor(weights, spec)
+        check_onnx()
+        from tinynet.deploy.onnx_file import OnnxPredictor
+
+        predictor = OnnxPredictor(weights, spec)
         return Runtime(name, predictor.spec, predictor)
     checkpoint = load_checkpoint(weights, spec, ema)
     predict = load_backend(name).predict
@@ -75,9 +77,23 @@ def open_runtime(
 
 
 def usual_runtime(weights: str | os.PathLike[str]) -> str:
-    """The runtime for a file of weights by its suffix; ``torch`` where any would do."""
+    """Returns the runtime for a file of weights by its suffix; ``torch`` where any would do."""
     suffix = Path(weights).suffix
     return "onnx" if suffix == ".onnx" else FORMATS.get(suffix) or "torch"
+
+
+def check_onnx() -> None:
+    """Checks that what :mod:`onnx_file` and :mod:`int8` import is installed.
+
+    Raises:
+        RuntimeMissingError: it is not.
+    """
+    missing = [package for package in _ONNX_PACKAGES if find_spec(package) is None]
+    if missing:
+        raise RuntimeMissingError(
+            f"ONNX files need {', '.join(missing)}, not installed here: "
+            "pip install 'tinynet-twins[onnx]'"
+        )
 
 
 def load_onnx_file() -> ModuleType:
@@ -86,7 +102,7 @@ def load_onnx_file() -> ModuleType:
     Raises:
         RuntimeMissingError: it needs what is not installed.
     """
-    _need_onnx()
+    check_onnx()
     from tinynet.deploy import onnx_file
 
     return onnx_file
@@ -98,16 +114,7 @@ def load_quantization() -> ModuleType:
     Raises:
         RuntimeMissingError: it needs what is not installed.
     """
-    _need_onnx()
+    check_onnx()
     from tinynet.deploy import int8
 
     return int8
-
-
-def _need_onnx() -> None:
-    missing = [package for package in _ONNX_PACKAGES if find_spec(package) is None]
-    if missing:
-        raise RuntimeMissingError(
-            f"ONNX files need {', '.join(missing)}, not installed here: "
-            "pip install 'tinynet-twins[onnx]'"
-        )
