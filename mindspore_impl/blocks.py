@@ -10,6 +10,8 @@ from mindspore import nn, ops
 
 from tinynet.spec import BatchNorm, Block, Padding, Pool
 
+from mindspore_impl.tuning import scale_by_rows
+
 
 def conv2d(
     in_channels: int,
@@ -64,17 +66,13 @@ class SqueezeExcite(nn.Cell):
         self.act1 = activation(activation_name)
         self.conv_expand = conv2d(squeezed, channels, bias=True)
         self.gate = nn.Sigmoid()
-        # The CPU's kernels take means of rows, and multiply by what has been spread out already,
-        # several times as fast. Accelerators, and ONNX files, which are for other kernels, have it
-        # plainly.
+        # Not on accelerators, nor in ONNX files, which are for other kernels.
         self.by_rows = ms.get_context("device_target") == "CPU"
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        if not self.by_rows:
-            return x * self._gates(ops.mean(x, (2, 3), keep_dims=True))
-        rows = x.reshape(-1, x.shape[2] * x.shape[3])
-        gates = self._gates(ops.mean(rows, 1).reshape(-1, x.shape[1], 1, 1))
-        return (rows * ops.broadcast_to(gates.reshape(-1, 1), rows.shape)).reshape(x.shape)
+        if self.by_rows:
+            return scale_by_rows(x, self._gates)
+        return x * self._gates(ops.mean(x, (2, 3), keep_dims=True))
 
     def _gates(self, means: ms.Tensor) -> ms.Tensor:
         return self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))

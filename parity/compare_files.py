@@ -251,7 +251,7 @@ def _logits(one: _File, other: _File, calibrations: Path) -> Comparison:
     framework = _installed()[0]
     found = tested.predict or _predictor(framework, tested.spec, tested.state or {})
     if framework != REFERENCE:
-        candidate = Candidate(framework, load_backend(framework).predict.MODES[0])
+        candidate = Candidate(framework, load_backend(framework, tune=True).predict.MODES[0])
         bounds = [
             _bound(whole_quantity("logits", spec), candidate.setting, spec, calibrations),
             _bound("onnx", candidate.setting, spec, calibrations),
@@ -268,7 +268,7 @@ def _logits(one: _File, other: _File, calibrations: Path) -> Comparison:
 
 def _predictor(framework: str, spec: Spec, state: State) -> Predict:
     # In the first mode, which compiles nothing.
-    predict = load_backend(framework).predict
+    predict = load_backend(framework, tune=True).predict
     return predict.Predictor(spec, state, mode=predict.MODES[0])
 
 

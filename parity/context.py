@@ -103,7 +103,7 @@ def candidates_of(
         BackendError: no such framework, or it is not installed.
         ValueError: no such mode, device or precision.
     """
-    twin = load_backend(framework)
+    twin = load_backend(framework, tune=True)
     known: tuple[str, ...] = twin.predict.MODES
     if not set(modes) <= set(known):
         raise ValueError(f"modes are {', '.join(modes)}, expected some of {', '.join(known)}")
@@ -157,7 +157,7 @@ class Context:
         self.candidates = list(candidates)
         self.first = self.candidates[0]
         self.baseline = BASELINE
-        self.candidate = load_backend(self.first.framework)
+        self.candidate = load_backend(self.first.framework, tune=True)
         # It tells one cause from all others, and in a coarser precision there are others.
         exact = dataclasses.replace(self.first, exact_gates=True)
         self.exact = [exact] if self.first.precision == "float32" else []
@@ -213,11 +213,11 @@ class Context:
     @cached_property
     def reference(self) -> Backend:
         """The twin that is run in float64."""
-        return load_backend(REFERENCE)
+        return load_backend(REFERENCE, tune=True)
 
     def twin(self, candidate: Candidate) -> Backend:
         """The twin a candidate runs in."""
-        return load_backend(candidate.framework)
+        return load_backend(candidate.framework, tune=True)
 
     def build(self, candidate: Candidate) -> Any:
         """A fresh net of a candidate."""

@@ -64,7 +64,7 @@ def audit(
         )
     if not sizes or min(sizes) < 1:
         raise AuditError(f"sizes are {', '.join(map(str, sizes))}, expected some from 1")
-    twin = load_backend(framework)
+    twin = load_backend(framework, tune=True)
     twin.predict.set_device(device)
     rows: list[Row] = []
     patterns: dict[str, Pattern] = {}

@@ -85,8 +85,8 @@ def _photographs(output: Path) -> bool:
 
     print("\n2. Photographs: what each runtime says (top five; probability of the first)")
     runtimes = {
-        "PyTorch": load_backend("torch").predict.Predictor(spec, checkpoint.state),
-        "MindSpore": load_backend("mindspore").predict.Predictor(spec, from_ckpt.state),
+        "PyTorch": load_backend("torch", tune=True).predict.Predictor(spec, checkpoint.state),
+        "MindSpore": load_backend("mindspore", tune=True).predict.Predictor(spec, from_ckpt.state),
         "ONNX Runtime": OnnxPredictor(onnx),
     }
     paths = photographs()
@@ -141,7 +141,7 @@ def _training(output: Path) -> tuple[Figure, bool]:
     def train(
         name: str, framework: str, state: TrainingState, stop_after: int | None
     ) -> tuple[Path, float]:
-        twin = load_backend(framework)
+        twin = load_backend(framework, tune=True)
         options = Options(
             output / name, "cpu", "float32", twin.step.COMPILED, log_every=1,
             evaluate_every=EPOCHS, stop_after=stop_after, command="python scripts/demo.py",

@@ -189,7 +189,7 @@ def _planted(plant: Callable[..., Injection], twin: str) -> Injection:
 
 def _import_all(twin: str) -> None:
     # A module that is imported later would import what was planted, and keep it.
-    load_backend(twin)
+    load_backend(twin, tune=True)
     package = importlib.import_module(f"{twin}_impl")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")

@@ -55,7 +55,7 @@ def record(
     """
     progress("inputs")
     if state is None and candidate.framework != REFERENCE:
-        twin, device = load_backend(candidate.framework), candidate.device
+        twin, device = load_backend(candidate.framework, tune=True), candidate.device
         state = inputs.sample_state(spec, seed, twin, "float32", device)
     with tempfile.TemporaryDirectory() as folder:
         context = Context(spec, state, seed, [candidate], Path(folder), None)

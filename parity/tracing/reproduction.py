@@ -53,7 +53,7 @@ sys.path.insert(0, {root!r})
 def _net(context: Context) -> str:
     return f"""\
 spec = {_spec(context.spec)}
-state = inputs.sample_state(spec, {context.seed}, load_backend({REFERENCE!r}))
+state = inputs.sample_state(spec, {context.seed}, load_backend({REFERENCE!r}, tune=True))
 """
 
 
@@ -88,7 +88,7 @@ x = {given}.astype(np.float32)
 truth = definition.run({name!r}, x).output
 off = False
 for framework, mode in {_runs(context)}:
-    twin = load_backend(framework)
+    twin = load_backend(framework, tune=True)
     net = twin.probe.build(spec, state)
     found = {found}
     error = relative_error(found, truth) if found.shape == truth.shape else np.inf
@@ -128,7 +128,7 @@ run = definition.run({name!r}, x, lambda _: dy, training=True)
 truths = {{"input": run.input, **run.parameters, **run.statistics}}
 off = False
 for framework, mode in {_runs(context)}:
-    twin = load_backend(framework)
+    twin = load_backend(framework, tune=True)
     net = twin.probe.build(spec, state)
     back = twin.probe.backward(net, {{{name!r}: (x, dy)}}, mode)[{name!r}]
     found = {{"input": back.input, **back.parameters}}
@@ -169,7 +169,7 @@ rates, decays = [{training_trace.RATE}], [{training_trace.DECAY}]
 truths = defined_training.update(start, gradients, rates, decays).tensors
 off = False
 for framework in {context.frameworks}:
-    found = load_backend(framework).probe.update(start, gradients, rates, decays).tensors
+    found = load_backend(framework, tune=True).probe.update(start, gradients, rates, decays).tensors
     for key, truth in truths.items():
         error = relative_error(found[key], truth)
         if not error <= {_limit(suspect)}:

@@ -35,14 +35,14 @@ def twin(name: str) -> Backend:
         UnavailableError: it is not.
     """
     try:
-        return load_backend(name)
+        return load_backend(name, tune=True)
     except BackendError as error:
         raise UnavailableError(str(error)) from None
 
 
 def keep_memory_of_twin() -> None:
     """Asks for the memory settings that the PyTorch twin trains with, for a peer's process."""
-    import torch_impl  # noqa: F401
+    load_backend("torch", tune=True)
 
 
 def use_threads(threads: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from mindspore import nn
 
-from tinynet.backend import load_backend
+from tinynet.backend import FRAMEWORKS, load_backend
 from tinynet.deploy import onnx_file
 from tinynet.deploy.onnx_file import OnnxError
 from tinynet.spec import load_spec
@@ -21,7 +21,7 @@ import mindspore_impl.export
 from parity import inputs
 from parity.distances import relative_error
 
-TORCH, MINDSPORE = load_backend("torch"), load_backend("mindspore")
+TORCH, MINDSPORE = (load_backend(name, tune=True) for name in FRAMEWORKS)
 
 
 @pytest.fixture(scope="module")

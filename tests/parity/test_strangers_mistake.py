@@ -71,8 +71,9 @@ MISTAKES = {
     ),
     "a gradient cut": (
         "mindspore_impl/blocks.py",
-        "self._gates(ops.mean(rows, 1).reshape(-1, x.shape[1], 1, 1))",
-        "ops.stop_gradient(self._gates(ops.mean(rows, 1).reshape(-1, x.shape[1], 1, 1)))",
+        "return self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))",
+        "gates = self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))\n"
+        "        return ops.stop_gradient(gates)",
         "blocks.0.0.se.gate",
     ),
     "a shifted crop": (

@@ -107,7 +107,7 @@ def _job(folder: Path, options: argparse.Namespace) -> Work:
     from tinynet.spec import SPEC_DIRECTORY, load_spec
     from tinynet.training.run import Options
 
-    twin = load_backend(options.framework)
+    twin = load_backend(options.framework, tune=True)
     recipe = load_recipe(options.recipe or RECIPE_DIRECTORY / _RECIPE, options.set)
     base = options.spec or SPEC_DIRECTORY / _BASE
     data_name = options.data or recipe.data

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     # Imported here, so that --help answers at once.
     from tinynet.backend import load_backend
 
-    twin = load_backend(options.framework)
+    twin = load_backend(options.framework, tune=True)
     from tinynet.data.open_data import open_data
     from tinynet.recipe import load_recipe
     from tinynet.spec import load_spec

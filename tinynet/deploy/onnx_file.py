@@ -55,7 +55,7 @@ def export(framework: str, spec: Spec, state: State, path: str | os.PathLike[str
     import onnx
     from onnx import version_converter
 
-    twin = load_backend(framework)
+    twin = load_backend(framework, tune=True)
 
     def write(temporary: Path) -> None:
         twin.export.export_onnx(spec, state, temporary)

@@ -70,7 +70,7 @@ def open_runtime(
         predictor = OnnxPredictor(weights, spec)
         return Runtime(name, predictor.spec, predictor)
     checkpoint = load_checkpoint(weights, spec, ema)
-    predict = load_backend(name).predict
+    predict = load_backend(name, tune=True).predict
     mode = predict.MODES[-1 if compiled else 0]
     predictor = predict.Predictor(checkpoint.spec, checkpoint.state, device, mode)
     return Runtime(name, checkpoint.spec, predictor)

@@ -60,7 +60,7 @@ def work(job: Work) -> int:
     Raises:
         ValueError: a device, precision or batch that cannot be, or an image that cannot be read.
     """
-    twin = load_backend(job.plan.framework)
+    twin = load_backend(job.plan.framework, tune=True)
     while True:
         left = [t for t in job.trainings if not _is_done(job.folder, t)]
         if not left:

@@ -30,7 +30,7 @@ from tinynet.training.schedule import ema_decay, learning_rate
 
 
 def train(twin: Backend, state: TrainingState, data: Data, options: Options) -> Outcome:
-    """Trains to the end of the recipe, or until it is stopped.
+    """Trains to the end of the recipe, or until it is stopped, in a process set up for it.
 
     Args:
         twin: what to train in.
@@ -42,6 +42,7 @@ def train(twin: Backend, state: TrainingState, data: Data, options: Options) -> 
         TrainingError: the loss is not finite, or the processes start from different states.
         ValueError: a device, precision or batch that cannot be, or an image that cannot be read.
     """
+    twin.tuning.tune_process()
     group = twin.distributed.join(options.device)
     try:
         return _train(twin, group, state, data, options)
