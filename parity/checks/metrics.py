@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinynet.backend import REFERENCE
-from tinynet.data.image_folder import batches
+from tinynet.data.evaluation_batches import Prepared, RankShard, batches
 from tinynet.data.labels import class_names
 from tinynet.data.preprocessing import load_input
-from tinynet.data.sources import Prepared, RankShard
 from tinynet.deploy import onnx_file
 from tinynet.training.evaluation import Predict, evaluate, sum_metrics
 

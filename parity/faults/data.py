@@ -16,7 +16,7 @@ import numpy as np
 from PIL import ImageChops
 
 from tinynet.backend import Backend
-from tinynet.data import augment, image_folder, masks, preprocessing, sampling, sources
+from tinynet.data import augment, evaluation_batches, masks, preprocessing, sampling
 from tinynet.net import initialise
 from tinynet.training import loop
 
@@ -161,24 +161,28 @@ def squeeze_excite_keeps_default_weights() -> Injection:
     return replaced(initialise, "normal", faulty, here=True)
 
 
-@GROUP.fault("metrics", "number of images", "tinynet/data/image_folder", "batches", official=True)
+@GROUP.fault(
+    "metrics", "number of images", "tinynet/data/evaluation_batches", "batches", official=True
+)
 def last_batch_dropped() -> Injection:
     """Validation leaves out the last batch where it is a part of one."""
 
     def faulty(right: Any, dataset: Any, batch_size: int, *args: Any) -> Iterator[Any]:
         return (b for b in right(dataset, batch_size, *args) if len(b.labels) == batch_size)
 
-    return replaced(image_folder, "batches", faulty)
+    return replaced(evaluation_batches, "batches", faulty)
 
 
-@GROUP.fault("metrics", "number of images", "tinynet/data/sources", "RankShard", official=True)
+@GROUP.fault(
+    "metrics", "number of images", "tinynet/data/evaluation_batches", "RankShard", official=True
+)
 def only_the_first_rank_evaluates() -> Injection:
     """Of several processes only the first one evaluates its share of the images."""
 
     def faulty(right: Any, share: Any, dataset: Any, rank: int, ranks: int) -> None:
         right(share, dataset if rank == 0 else _Nothing(dataset.spec), rank, ranks)
 
-    return replaced(sources.RankShard, "__init__", faulty)
+    return replaced(evaluation_batches.RankShard, "__init__", faulty)
 
 
 class _Nothing:

@@ -342,10 +342,11 @@ def _metrics(context: Context, check: CheckResult) -> Suspect | None:
     first = check.failures[0]
     framework = first.candidate.partition(" ")[0]
     runtimes = {item.candidate for item in check.failures if item.where == first.where}
+    batching = "tinynet/data/evaluation_batches.py"
     if first.candidate == "batches":
-        return _simple(check, Source("tinynet/data/image_folder.py", "batches"), f"{first.note}.")
+        return _simple(check, Source(batching, "batches"), f"{first.note}.")
     if "processes" in first.candidate:
-        return _simple(check, Source("tinynet/data/sources.py", "RankShard"), f"{first.note}.")
+        return _simple(check, Source(batching, "RankShard"), f"{first.note}.")
     if ", its loop" in first.candidate:
         start = inputs.training_state(context.spec, context.start.progress.recipe, context.state)
         compared = training_trace.compared(framework, start)

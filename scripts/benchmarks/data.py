@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from tinynet.data.evaluation_batches import Prepared
 from tinynet.data.image_folder import ImageFolder, find_images
 from tinynet.recipe import Recipe, load_recipe
 from tinynet.spec import Spec, load_spec
@@ -145,11 +146,12 @@ def evaluation(name: str, folder: str) -> Job:
     """Every photograph once, as the PyTorch twin evaluates it: float32, normalised."""
     keep_memory_of_twin()
     source = _source(name, folder)
+    prepared = Prepared(source, source.spec)
 
     def all_once() -> None:
         # Each is let go of at once, as timm's are: kept, they would take memory out of the cache.
         for index in range(len(source)):
-            source[index]
+            prepared[index]
 
     return Job(all_once)
 

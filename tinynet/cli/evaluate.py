@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     # Imported here, so that --help answers at once.
     from tqdm import tqdm
 
+    from tinynet.data.evaluation_batches import Prepared
     from tinynet.data.open_data import open_validation
-    from tinynet.data.sources import Prepared
     from tinynet.deploy.runtimes import RUNTIMES, open_runtime, usual_runtime
     from tinynet.spec import load_spec
     from tinynet.training.evaluation import evaluate

@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> None:
 
     import numpy as np
 
+    from tinynet.data.evaluation_batches import Prepared
     from tinynet.data.open_data import open_calibration
-    from tinynet.data.sources import Prepared
     from tinynet.deploy.runtimes import load_onnx_file, load_quantization
     from tinynet.utils.atomic_files import check_destination
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
-from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NoReturn
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from tinynet.data.labels import wordnet_ids
-from tinynet.data.preprocessing import ImageError, Pixels, load_image, load_input
+from tinynet.data.preprocessing import ImageError, load_image
 from tinynet.spec import Spec
 
 # Compared in lower case. A file with another ending is not an image and is passed over.
@@ -30,26 +23,6 @@ class DatasetError(ValueError):
 
 class ClassesError(DatasetError):
     """Class folders that do not fit the classes of the net. The message is one line."""
-
-
-class Dataset(Protocol):
-    """What :func:`batches` needs: a length, and (input, label) by index."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> tuple[Pixels, int]: ...
-
-
-class Batch(NamedTuple):
-    """Some images of a data set, in its order.
-
-    ``images`` is float32 (N, C, H, W); ``labels`` and ``indices``, the places in the data set, are
-    int32 (N,).
-    """
-
-    images: Pixels
-    labels: npt.NDArray[np.int32]
-    indices: npt.NDArray[np.int32]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,10 +40,6 @@ class ImageFolder:
 
     def __len__(self) -> int:
         return len(self.samples)
-
-    def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        path, label = self.samples[index]
-        return load_input(path, self.spec), label
 
     def image(self, index: int) -> Image.Image:
         """Decodes one image; mode "RGB" or "L", as the spec's channels ask."""
@@ -260,54 +229,6 @@ def list_images(path: str | os.PathLike[str]) -> list[str]:
     if not images:
         raise DatasetError(f"{path}: folder without images (of type {', '.join(IMAGE_EXTENSIONS)})")
     return [str(path / name) for name in images]
-
-
-def batches(dataset: Dataset, batch_size: int, workers: int = 0) -> Iterator[Batch]:
-    """Goes through a data set once, in order, every image exactly once.
-
-    Args:
-        dataset: the images.
-        batch_size: how many a batch has; the last one has what remains.
-        workers: threads that decode ahead, about one batch; 0 decodes in the caller's thread.
-            Threads suffice because Pillow lets go of the interpreter's lock.
-
-    Yields:
-        Batches. What indexing raises, such as an ``ImageError``, comes out here.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, expected a whole number from 1")
-    if workers < 0:
-        raise ValueError(f"workers is {workers}, expected a whole number from 0")
-    return _batches(dataset, batch_size, workers)
-
-
-def _batches(dataset: Dataset, batch_size: int, workers: int) -> Iterator[Batch]:
-    with closing(_decoded(dataset, workers, ahead=batch_size + workers)) as items:
-        for start in range(0, len(dataset), batch_size):
-            images, labels = zip(*itertools.islice(items, batch_size), strict=True)
-            indices = np.arange(start, start + len(labels), dtype=np.int32)
-            yield Batch(np.stack(images), np.array(labels, np.int32), indices)
-
-
-def _decoded(
-    dataset: Dataset, workers: int, ahead: int
-) -> Generator[tuple[Pixels, int], None, None]:
-    if workers == 0:
-        yield from map(dataset.__getitem__, range(len(dataset)))
-        return
-    pool = ThreadPoolExecutor(workers)
-    try:
-        indices = iter(range(len(dataset)))
-        pending: deque[Future[tuple[Pixels, int]]] = deque()
-        while True:
-            for index in itertools.islice(indices, ahead - len(pending)):
-                pending.append(pool.submit(dataset.__getitem__, index))
-            if not pending:
-                return
-            yield pending.popleft().result()
-    finally:
-        # Also when the consumer stops early: decode nothing that nobody will see.
-        pool.shutdown(cancel_futures=True)
 
 
 def _listed(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tinynet.data.image_folder import DatasetError
-from tinynet.data.preprocessing import ImageError, Pixels, convert_image, image_mode, preprocess
+from tinynet.data.preprocessing import ImageError, convert_image, image_mode
 from tinynet.spec import Spec
 from tinynet.utils.random_numbers import uniform
 
@@ -216,70 +216,6 @@ class PythonSource:
         image, label = cast("tuple[Any, Any]", item)
         self._last = (index, image, label)
         return image, label
-
-
-class Prepared:
-    """A source as a net is evaluated on it; a :class:`tinynet.data.image_folder.Dataset`.
-
-    Indexing gives (float32 (C, H, W), label). Where corrupt images are skipped, one of them has
-    zeros for pixels and the label -1, which :mod:`tinynet.training.evaluation` does not count, and
-    ``skipped`` tells what was wrong, by index.
-
-    Args:
-        source: the images.
-        spec: the net; how it wants its images.
-        on_corrupt: "stop" or "skip".
-    """
-
-    def __init__(self, source: Source, spec: Spec, on_corrupt: OnCorrupt = "stop"):
-        self.spec = spec
-        self.skipped: dict[int, str] = {}
-        self._source = source
-        self._on_corrupt = on_corrupt
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        try:
-            return read(self._source, index, lambda image: preprocess(image, self.spec))
-        except ImageError as error:
-            if self._on_corrupt == "stop":
-                raise
-            self.skipped[index] = str(error)
-            return np.zeros(self.spec.input_size, np.float32), -1
-
-    def name(self, index: int) -> str:
-        """What to call one image in messages."""
-        return self._source.name(index)
-
-
-class RankShard:
-    """One rank's part of a data set: every ``ranks``-th image, from number ``rank``.
-
-    All ranks have the same number, so that they evaluate the same number of batches: where images
-    run out there are zeros with the label -1, which :mod:`tinynet.training.evaluation` does not
-    count.
-    """
-
-    def __init__(self, dataset: Prepared, rank: int, ranks: int):
-        if not 0 <= rank < ranks:
-            raise ValueError(f"rank is {rank}, expected 0 to {ranks - 1}")
-        self._dataset = dataset
-        self._rank, self._ranks = rank, ranks
-
-    def __len__(self) -> int:
-        return -(-len(self._dataset) // self._ranks)
-
-    def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        place = self._rank + index * self._ranks
-        if place < len(self._dataset):
-            return self._dataset[place]
-        return np.zeros(self._dataset.spec.input_size, np.float32), -1
-
-    def name(self, index: int) -> str:
-        """What to call one image, not padding, in messages."""
-        return self._dataset.name(self._rank + index * self._ranks)
 
 
 def read(

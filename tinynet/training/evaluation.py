@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tinynet.data.image_folder import Dataset, batches
+from tinynet.data.evaluation_batches import Dataset, batches
 from tinynet.data.preprocessing import Pixels
 
 # Normalised pixels (N, C, H, W) to logits (N, K), both float32.
@@ -160,7 +160,7 @@ def evaluate(
     Raises:
         EvaluationError: no images, a label without a class, or logits that are of another shape
             than (N, K) or not finite.
-        ValueError: what :func:`tinynet.data.image_folder.batches` and the data set raise.
+        ValueError: what :func:`tinynet.data.evaluation_batches.batches` and the data set raise.
     """
     labels: list[npt.NDArray[np.int32]] = []
     tops: list[TopClasses] = []
@@ -194,7 +194,7 @@ def sum_metrics(
     Raises:
         EvaluationError: a label without a class, or logits that are of another shape than (N, K)
             or not finite.
-        ValueError: what :func:`tinynet.data.image_folder.batches` and the data set raise.
+        ValueError: what :func:`tinynet.data.evaluation_batches.batches` and the data set raise.
     """
     total = MetricSums(0, 0, 0, 0.0)
     for judged in _judged(predict, dataset, batch_size, workers, on_batch, image_name):

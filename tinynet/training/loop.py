@@ -12,10 +12,10 @@ from tinynet.backend import Backend
 from tinynet.backend.protocols import TrainStep
 from tinynet.backend.values import Group
 from tinynet.checkpoints.training_state import TrainingState
+from tinynet.data.evaluation_batches import Prepared, RankShard
 from tinynet.data.loader import load_batches
 from tinynet.data.open_data import Data
 from tinynet.data.sampling import accumulation, epoch_ends
-from tinynet.data.sources import Prepared, RankShard
 from tinynet.training.evaluation import MetricSums, sum_metrics
 from tinynet.training.run import (
     Options,

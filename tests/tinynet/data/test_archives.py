@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 
 from tinynet.data.archives import open_archive
+from tinynet.data.evaluation_batches import Prepared
 from tinynet.data.image_folder import DatasetError, find_images
 from tinynet.data.labels import wordnet_ids
 from tinynet.data.loader import load_batches
 from tinynet.data.open_data import open_data, open_validation
 from tinynet.data.preprocessing import ImageError
-from tinynet.data.sources import Prepared, fingerprint
+from tinynet.data.sources import fingerprint
 from tinynet.recipe import load_recipe
 from tinynet.spec import Preprocessing, load_spec
 

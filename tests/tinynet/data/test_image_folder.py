@@ -1,15 +1,13 @@
 import dataclasses
 import os
-import threading
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tinynet.data.image_folder import DatasetError, batches, find_images, list_images
+from tinynet.data.evaluation_batches import Prepared
+from tinynet.data.image_folder import DatasetError, find_images, list_images
 from tinynet.data.labels import wordnet_ids
-from tinynet.data.preprocessing import ImageError, load_input
 from tinynet.spec import Preprocessing, load_spec
 
 SPEC = dataclasses.replace(
@@ -53,7 +51,7 @@ def test_folders_are_classes_in_sorted_order(tmp_path):
 
 def test_indexing_decodes(tmp_path):
     tree(tmp_path, "a/0.png", "b/1.png", "c/2.png")
-    dataset = find_images(str(tmp_path), SPEC)
+    dataset = Prepared(find_images(str(tmp_path), SPEC), SPEC)
     image, label = dataset[2]
     assert (image.shape, image.dtype, label) == ((1, 8, 8), np.float32, 2)
     np.testing.assert_array_equal(image, np.float32(2) / np.float32(255))
@@ -190,85 +188,6 @@ def test_a_class_folder_that_may_not_be_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refusing)
     assert refusal(tmp_path) == "/b: cannot be read: Permission denied"
-
-
-# Batches
-
-
-class Numbers:
-    """Items that say their index; decoding the earlier ones takes longer."""
-
-    def __init__(self, length, bad=None):
-        self.length, self.bad = length, bad
-        self.decoded, self.lock = [], threading.Lock()
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, index):
-        if index == self.bad:
-            raise ImageError("7.png: not an image")
-        time.sleep(0.002 * (index % 3 == 0))
-        with self.lock:
-            self.decoded.append(index)
-        return np.full((1, 2, 2), index, np.float32), index % 5
-
-
-@pytest.mark.parametrize("workers", [0, 1, 4])
-@pytest.mark.parametrize("length", [0, 1, 5, 12, 13])
-@pytest.mark.parametrize("batch_size", [1, 4, 5, 100])
-def test_every_image_once_and_in_order(length, batch_size, workers):
-    numbers = Numbers(length)
-    seen = list(batches(numbers, batch_size, workers))
-    assert [len(batch.labels) for batch in seen[:-1]] == [batch_size] * (len(seen) - 1)
-    assert sorted(numbers.decoded) == list(range(length))
-    indices = [index for batch in seen for index in batch.indices]
-    assert indices == list(range(length))
-    for images, labels, places in seen:
-        assert images.shape == (len(places), 1, 2, 2)
-        assert (images.dtype, labels.dtype, places.dtype) == (np.float32, np.int32, np.int32)
-        np.testing.assert_array_equal(images[:, 0, 0, 0], places)
-        np.testing.assert_array_equal(labels, places % 5)
-
-
-def test_batches_of_an_image_folder(tmp_path):
-    tree(tmp_path, "a/0.png", "b/1.png", "b/2.png", "c/3.png")
-    dataset = find_images(tmp_path, SPEC)
-    first, second = batches(dataset, batch_size=3, workers=2)
-    assert first.labels.tolist() == [0, 1, 1]
-    assert second.labels.tolist() == [2]
-    for image, (path, _) in zip([*first.images, *second.images], dataset.samples, strict=True):
-        np.testing.assert_array_equal(image, load_input(path, SPEC))
-
-
-@pytest.mark.parametrize("workers", [0, 3])
-def test_a_bad_image_comes_out_in_its_turn(workers):
-    seen = batches(Numbers(12, bad=7), 4, workers)
-    assert next(seen).indices.tolist() == [0, 1, 2, 3]
-    with pytest.raises(ImageError, match=r"7\.png"):
-        next(seen)
-
-
-@pytest.mark.parametrize("workers", [0, 3])
-def test_decoding_keeps_within_a_batch_of_the_consumer(workers):
-    numbers = Numbers(1000)
-    threads = threading.active_count()
-    seen = batches(numbers, 10, workers)
-    next(seen)
-    time.sleep(0.05)
-    assert len(numbers.decoded) <= 2 * 10 + workers
-    seen.close()
-    assert len(numbers.decoded) <= 2 * 10 + workers
-    assert threading.active_count() == threads
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [((0,), "batch_size is 0, expected"), ((4, -1), "workers is -1, expected")],
-)
-def test_wrong_arguments_are_refused_at_once(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        batches(Numbers(3), *arguments)
 
 
 # Listing unlabelled images

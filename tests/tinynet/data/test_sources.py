@@ -18,8 +18,8 @@ from tinynet.data.archives import open_archive
 from tinynet.data.image_folder import DatasetError, ImageFolder, find_images
 from tinynet.data.labels import wordnet_ids
 from tinynet.data.open_data import open_data, open_validation
-from tinynet.data.preprocessing import ImageError, load_input, preprocess
-from tinynet.data.sources import Digits, Prepared, PythonSource, RankShard, fingerprint
+from tinynet.data.preprocessing import ImageError
+from tinynet.data.sources import Digits, PythonSource, fingerprint
 from tinynet.data.subset import draw_subset, format_subset
 from tinynet.spec import Preprocessing, load_spec
 
@@ -268,61 +268,6 @@ def test_the_fingerprint_of_a_python_data_set_decodes_nothing():
     dataset.targets = [1, 1, 2]
     assert len({unlabelled, labelled, fingerprint(PythonSource(dataset, GREY))}) == 3
     assert dataset.asked == []
-
-
-# Prepared for evaluation, and shared
-
-
-def test_prepared_images_are_those_of_evaluation(tmp_path):
-    tree(tmp_path, "a/0.png", "b/1.png", "c/2.png")
-    source = find_images(tmp_path, GREY)
-    prepared = Prepared(source, GREY)
-    assert len(prepared) == 3
-    for index in range(3):
-        pixels, label = prepared[index]
-        np.testing.assert_array_equal(pixels, load_input(source.name(index), GREY))
-        assert label == index
-    digits = Digits("test", DIGITS)
-    np.testing.assert_array_equal(
-        Prepared(digits, DIGITS)[5][0], preprocess(digits.image(5), DIGITS)
-    )
-
-
-def test_corrupt_images_stop_or_are_skipped(tmp_path):
-    tree(tmp_path, "a/0.png", "b/1.png", "c/2.png")
-    (tmp_path / "b" / "1.png").write_bytes(b"no image")
-    Image.new("L", (1, 3_000_000)).save(tmp_path / "c" / "2.png")
-    source = find_images(tmp_path, GREY)
-    for index, message in ((1, "not an image"), (2, "too elongated")):
-        with pytest.raises(ImageError, match=rf"\d\.png: .*{message}"):
-            Prepared(source, GREY)[index]
-    prepared = Prepared(source, GREY, on_corrupt="skip")
-    assert prepared[0][1] == 0
-    for index in (1, 2):
-        pixels, label = prepared[index]
-        assert (pixels.shape, pixels.dtype, label) == ((1, 8, 8), np.float32, -1)
-        assert not pixels.any()
-    assert list(prepared.skipped) == [1, 2]
-    assert prepared.skipped[1].startswith(str(tmp_path / "b" / "1.png"))
-    assert prepared.skipped[2].startswith(str(tmp_path / "c" / "2.png"))
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 7])
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
-def test_shares_have_every_image_once_and_the_same_length(length, ranks):
-    dataset = Listed(*[(np.full((4, 4), index, np.uint8), index % 3) for index in range(length)])
-    prepared = Prepared(PythonSource(dataset, GREY), GREY)
-    shares = [RankShard(prepared, rank, ranks) for rank in range(ranks)]
-    assert len({len(share) for share in shares}) == 1
-    items = [share[index] for share in shares for index in range(len(share))]
-    counted = sorted(round(pixels[0, 0, 0] * 255) for pixels, label in items if label >= 0)
-    assert counted == list(range(length))
-    padding = [pixels for pixels, label in items if label < 0]
-    assert len(padding) < ranks
-    assert all(not pixels.any() and pixels.shape == (1, 8, 8) for pixels in padding)
-    for rank in (-1, ranks):
-        with pytest.raises(ValueError, match=f"rank is {rank}, expected 0 to {ranks - 1}"):
-            RankShard(prepared, rank, ranks)
 
 
 def test_threads_get_the_right_labels():

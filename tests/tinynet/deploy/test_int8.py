@@ -9,8 +9,8 @@ import pytest
 
 from tinynet.backend import load_backend
 from tinynet.checkpoints.files import Checkpoint, save_checkpoint
+from tinynet.data.evaluation_batches import Prepared
 from tinynet.data.open_data import open_calibration, open_data
-from tinynet.data.sources import Prepared
 from tinynet.deploy import int8
 from tinynet.deploy.int8 import QUANTIZATION, quantize
 from tinynet.deploy.onnx_file import OnnxError, OnnxPredictor, export

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
-from tinynet.data.sources import Prepared, PythonSource, RankShard
+from tinynet.data.evaluation_batches import Prepared, RankShard
+from tinynet.data.sources import PythonSource
 from tinynet.spec import Preprocessing, load_spec
 from tinynet.training import evaluation
 from tinynet.training.evaluation import (
