@@ -36,6 +36,7 @@ from parity.context import candidates_of
 from parity.report.text import format_report
 from parity.suite import run_checks
 from random_specs import nets, resnets, specs
+from tiers import only_in_full
 
 # Spread, so that several processes share them.
 PARTS = 11
@@ -51,7 +52,7 @@ def weights(spec):
 # What needs no answer
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", only_in_full(range(PARTS), (0,)))
 def test_any_spec_is_counted_built_and_converted(part, tmp_path):
     seen = set()
 
@@ -194,6 +195,7 @@ def wrong_eps():
     return mock.patch.dict(mindspore_impl.model.BLOCK_KINDS, ir=build)
 
 
+@pytest.mark.full
 def test_a_failure_shrinks_to_the_smallest_net_that_shows_it(tmp_path, run_script):
     ran = []
 

@@ -15,6 +15,7 @@ from parity.reference.net import NET, Definition
 from parity.results import Comparison, Series
 from parity.suite import CHECKS, run_checks
 from resnets import small_resnet
+from tiers import only_in_full
 
 KINDS = ("basic", "bottleneck")
 CHEAP = ("spec", "parameters", "layers-isolated", "layers-chained", "logits", "onnx")
@@ -34,13 +35,14 @@ def test_the_definition_is_pytorchs_float64(kind):
         np.testing.assert_allclose(run.layers[name].gradient, layer.gradient, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", only_in_full(KINDS, ("basic",)))
 def test_every_rung_passes_in_both_modes(kind):
     report = run_checks(small_resnet(kind))
     assert [check.name for check in report.checks] == list(CHECKS)
     assert report.passed
 
 
+@pytest.mark.full
 def test_graph_mode_alone_resumes_as_it_ran():
     candidates = candidates_of(modes=("graph",))
     assert run_checks(small_resnet("basic"), checks=("resume",), candidates=candidates).passed
@@ -97,6 +99,7 @@ def test_bits_that_differ_are_no_chance(tmp_path):
     assert series.values == (1.0, 0.5)
 
 
+@pytest.mark.full
 def test_resnet18_passes_the_rungs_of_inference():
     candidates = candidates_of(modes=("pynative",))
     assert run_checks(load_spec("resnet18"), checks=CHEAP, candidates=candidates).passed

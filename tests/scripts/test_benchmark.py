@@ -57,6 +57,7 @@ def test_the_training_workload_reports(run_script, monkeypatch, tmp_path):
     assert page.count("<rect") == sum(side["unavailable"] is None for side in found["sides"])
 
 
+@pytest.mark.full
 def test_both_steps_of_mindspore_run(run_script, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     status, out, err = run_script("benchmark", "train", "--frameworks", "mindspore", *SMALL)
@@ -69,6 +70,7 @@ def names(race):
     return [side["name"] for side in race["sides"]]
 
 
+@pytest.mark.full
 def test_the_inference_workload_reports(run_script, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     status, out, err = run_script("benchmark", "infer", *SMALL, "--json")
@@ -90,6 +92,7 @@ def test_the_inference_workload_reports(run_script, monkeypatch):
     assert all("timm" in reason or "openvino" in reason for reason in absent.values())
 
 
+@pytest.mark.full
 def test_nets_alone_are_what_is_raced_on_a_device(run_script, monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folded = tmp_path / "folded.json"
@@ -127,6 +130,7 @@ def test_the_conversion_workload_reports(run_script, monkeypatch, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.full
 def test_the_start_up_workload_reports(run_script, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     status, out, err = run_script("benchmark", "startup", "--rounds", 1)

@@ -40,7 +40,14 @@ def finish(process):
     assert process.returncode == 0, err
 
 
-@pytest.mark.parametrize(("framework", "usual"), [("torch", 3), ("mindspore", 1)])
+@pytest.mark.parametrize(
+    ("framework", "usual"),
+    [
+        ("torch", 1),
+        pytest.param("torch", 3, marks=pytest.mark.full),
+        pytest.param("mindspore", 1, marks=pytest.mark.full),
+    ],
+)
 def test_a_killed_run_ends_as_the_same_run(framework, usual, files, tmp_path):
     whole = tmp_path / "whole"
     process = begin(framework, files, whole)
