@@ -35,7 +35,7 @@ SAMPLE = {
     ),
     "loss": ("smoothing_over_the_other_classes_in_mindspore", "loss_summed_in_torch"),
     "optimizer": ("squares_decay_too_slowly_in_torch", "everything_decays_in_mindspore"),
-    "schedule": ("decay_from_the_first_step", "rates_a_step_late_in_torch"),
+    "schedule": ("decay_from_the_first_step", "rates_a_step_late"),
     "average": ("statistics_not_averaged_in_mindspore", "average_lost_on_resuming_in_torch"),
     "resume": ("momentum_not_moved_in_mindspore",),
     "export": (
