@@ -1,8 +1,9 @@
-"""The same as ``tinynet make_subset``."""
+"""The same as ``tinynet make-subset``."""
 
 import sys
 
 if __name__ == "__main__":
+    del sys.path[0]  # this folder, where parity.py would hide the package parity
     from tinynet.cli import main
 
     main(["make_subset", *sys.argv[1:]])

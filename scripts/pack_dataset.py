@@ -1,8 +1,9 @@
-"""The same as ``tinynet pack_dataset``."""
+"""The same as ``tinynet pack-dataset``."""
 
 import sys
 
 if __name__ == "__main__":
+    del sys.path[0]  # this folder, where parity.py would hide the package parity
     from tinynet.cli import main
 
     main(["pack_dataset", *sys.argv[1:]])

@@ -3,8 +3,7 @@
 import sys
 
 if __name__ == "__main__":
-    # This folder, where parity.py would hide the package parity.
-    del sys.path[0]
+    del sys.path[0]  # this folder, where parity.py would hide the package parity
     from tinynet.cli import main
 
     main(["parity", *sys.argv[1:]])

@@ -35,8 +35,6 @@ def run_script(monkeypatch, capsys):
         path = str(SCRIPTS / f"{name}.py")
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
         monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
-        # It puts the path right, for this run too.
-        monkeypatch.delitem(sys.modules, "_command", raising=False)
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             runpy.run_path(path, run_name="__main__")

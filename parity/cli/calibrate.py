@@ -1,14 +1,31 @@
-"""``parity.py calibrate``: measures how large rounding errors are here, and what bounds follow."""
+"""Measures, over many seeds and specs, how far a framework's results are from float64 in multiples
+of PyTorch's float32 rounding noise, and writes a calibration for each mode: the file from which the
+parity checks take their factors for this version, device, precision and mode. It says what changed
+against the calibration that was there.
+
+With --extend what was measured before counts too: of each quantity the larger multiple stays, and
+nets whose noise was not known are added. So other nets can be calibrated without the earlier ones.
+
+A bound is twice the largest multiple that was seen. What would need more than the limits of
+parity/tolerances/bounds.py is refused as a fault. The noise itself, place by place, is measured
+where there is no file of it yet, or with --noise.
+
+With --check nothing is written: the checks run with the bounds there are, and every failure is a
+false alarm.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinynet.cli.command import Parser
+from tinynet.cli.command import Parser, command_line
+from tinynet.cli.options import add_json
+
+from parity.cli import options as shared
 
 if TYPE_CHECKING:
     from parity.context import Candidate
@@ -16,164 +33,177 @@ if TYPE_CHECKING:
     from parity.tolerances.fitting import Trial
     from parity.tolerances.trials import Plan
 
-DESCRIPTION = """\
-Measures, over many seeds and specs, how far a framework's results are from float64 in multiples of
-PyTorch's float32 rounding noise, and writes a calibration for each mode: the file from which
-parity.py takes its factors for this version, device, precision and mode. It says what changed
-against the calibration that was there.
-
-With --extend what was measured before counts too: of each quantity the larger multiple stays, and
-nets whose noise nobody knew are added. So other nets can be calibrated without all that were.
-
-A bound is twice the largest multiple that was seen. What would need more than the limits of
-parity/tolerances/bounds.py is refused as a fault. The noise itself, place by place, is measured
-where there is no file of it yet, or with --noise.
-
-With --check nothing is written: the seeds are climbed with the bounds there are, and every failure
-is a false alarm.
-"""
-
 EXAMPLES = """\
 examples:
-  parity.py calibrate                                              MindSpore on this CPU
-  parity.py calibrate --specs tinynet_digits:100,tinynet_e:20 --modes pynative --jobs 2
-  parity.py calibrate --specs resnet18:2 --modes pynative --extend
-  parity.py calibrate --framework torch --device cuda --precision tf32
-  parity.py calibrate --framework torch --device cuda --precision bfloat16 --output calibrations
-  parity.py calibrate --framework mindspore --device ascend --precision float16
-  parity.py calibrate --check --first-seed 1000 --specs tinynet_digits:200 --modes pynative
+  tinynet parity calibrate                                              MindSpore on this CPU
+  tinynet parity calibrate --specs tinynet_digits:100,tinynet_e:20 --modes pynative --jobs 2
+  tinynet parity calibrate --specs resnet18:2 --modes pynative --extend
+  tinynet parity calibrate --framework torch --device cuda --precision tf32
+  tinynet parity calibrate --framework torch --device cuda --precision bfloat16 --output mine
+  tinynet parity calibrate --framework mindspore --device ascend --precision float16
+  tinynet parity calibrate --check --first-seed 1000 --specs tinynet_digits:200 --modes pynative
 
-A calibration in a folder of your own is used with parity.py --calibrations FOLDER.
+A calibration in a folder of your own is used with `tinynet parity --calibrations FOLDER`.
 
 exit status: 0 when calibrated, or checked without a false alarm; 1 for a false alarm; 2 for a wrong
-argument, or errors that are no rounding.
+argument, or for errors that are not rounding.
 """
 
 DEFAULT_SPECS = "tinynet_digits:10,tinynet_e:5,efficientnet_lite0:1"
 
 
-def main(argv: list[str]) -> int:
-    """Parses the arguments, runs, and writes the calibrations or counts the false alarms."""
-    options = _parse(argv)
-    from parity.context import candidates_of
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Job:
+    """What is run for one candidate, where calibrations lie, and the command line that asked."""
+
+    candidate: Candidate
+    plans: list[Plan]
+    folder: Path
+    command: str
+    options: argparse.Namespace
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds what is run, and what becomes of it."""
+    specs = "specs, and how many seeds for each (default: %(default)s)"
+    parser.add_argument("--specs", default=DEFAULT_SPECS, metavar="SPEC:SEEDS,...", help=specs)
+    parser.add_argument("--first-seed", type=int, default=0, help="(default: 0)")
+    shared.add_setting(parser, "whose errors")
+    shared.add_modes(parser)
+    shared.add_jobs(parser, "runs")
+    keep = "keep a file for each run there, and take those that are there already"
+    parser.add_argument("--keep", metavar="DIR", help=keep)
+    noise = "measure the baseline's noise again as well"
+    parser.add_argument("--noise", action="store_true", help=noise)
+    extend = "add to the calibration that is there, see above"
+    parser.add_argument("--extend", action="store_true", help=extend)
+    check = "count false alarms, write nothing"
+    parser.add_argument("--check", action="store_true", help=check)
+    shared.add_checks(parser, "with --check: comma-separated checks that are calibrated")
+    output = "of the calibrations (default: the shipped ones)"
+    parser.add_argument("--output", metavar="DIR", help=output)
+    add_json(parser, "array")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the checks, and writes the calibrations or counts the false alarms."""
     from parity.tolerances.calibration import DIRECTORY
 
     if options.extend and (options.check or options.noise):
         raise ValueError("--extend goes with neither --check nor --noise")
     if options.checks and not options.check:
-        raise ValueError("--levels without --check: a calibration is of all its rungs")
-    candidates = candidates_of(
-        options.framework,
-        options.modes.split(",") if options.modes else (),
-        options.device,
-        options.precision,
-    )
+        raise ValueError("--checks without --check: a calibration is of all its checks")
+    candidates = shared.candidates(options)
     plans = _plans(options.specs, options.first_seed)
     folder = Path(options.output) if options.output else DIRECTORY
-    command = shlex.join(["python", "scripts/parity.py", "calibrate", *argv])
-    run = _check if options.check else _calibrate
-    results = [run(candidate, plans, folder, command, options) for candidate in candidates]
+    command = command_line(options.words)
+    results: list[dict[str, Any]] = []
+    for candidate in candidates:
+        job = _Job(candidate, plans, folder, command, options)
+        result, lines = _check(job) if options.check else _calibrate(job)
+        results.append(result)
+        if not options.json:
+            print(*lines, sep="\n", flush=True)
     if options.json:
         print(json.dumps(results))
     return 1 if any(result.get("false_alarms") for result in results) else 0
 
 
-def _calibrate(
-    candidate: Candidate, plans: list[Plan], folder: Path, command: str, options: argparse.Namespace
-) -> dict[str, Any]:
-    from parity.tolerances.calibration import (
-        factor,
-        find_calibration,
-        load_calibration,
-        save_calibration,
-    )
+def _calibrate(job: _Job) -> tuple[dict[str, Any], list[str]]:
+    from parity.tolerances import calibration as files
     from parity.tolerances.fitting import calibrate, compare_calibrations, extend_calibration
 
-    made = _run(candidate, plans, None, options)
-    noise, changes = _noise(candidate, made, folder, command, options)
-    before = find_calibration(candidate.setting, folder)
-    found = calibrate(candidate.setting, noise, made, command)
-    if before and options.extend:
+    setting = job.candidate.setting
+    made = _run_all(job, None)
+    noise, changes = _noise(job, made)
+    before = files.find_calibration(setting, job.folder)
+    found = calibrate(setting, noise, made, job.command)
+    if before and job.options.extend:
         found = extend_calibration(before, found)
-    path = save_calibration(found, folder)
-    after = load_calibration(path)
+    path = files.save_calibration(found, job.folder)
+    after = files.load_calibration(path)
     changes += compare_calibrations(before, after) if before else ["there was none before"]
-    factors = {quantity: factor(multiple) for quantity, multiple in after.multiples.items()}
-    if not options.json:
-        print(f"{path}: {len(made)} climbs")
-        for quantity, multiple in after.multiples.items():
-            print(
-                f"  {quantity:<24} factor {factors[quantity]:<5g} median {multiple.median:<9g} "
-                f"largest {multiple.largest:g} ({multiple.spec}, seed {multiple.seed}: "
-                f"{multiple.where})"
-            )
-        print("changes:", *(changes or ["none"]), sep="\n  ")
-    return {"path": str(path), "climbs": len(made), "factors": factors, "changes": changes}
+    factors = {name: files.factor(multiple) for name, multiple in after.multiples.items()}
+    lines = [f"{path}: {len(made)} runs"]
+    for quantity, multiple in after.multiples.items():
+        lines.append(
+            f"  {quantity:<24} factor {factors[quantity]:<5g} median {multiple.median:<9g} "
+            f"largest {multiple.largest:g} ({multiple.spec}, seed {multiple.seed}: "
+            f"{multiple.where})"
+        )
+    lines += ["changes:", *(f"  {change}" for change in changes or ["none"])]
+    return {"path": str(path), "climbs": len(made), "factors": factors, "changes": changes}, lines
 
 
-def _noise(
-    candidate: Candidate, made: list[Trial], folder: Path, command: str, options: argparse.Namespace
-) -> tuple[Noise, list[str]]:
+def _noise(job: _Job, made: list[Trial]) -> tuple[Noise, list[str]]:
     from parity.context import BASELINE
-    from parity.tolerances.calibration import CalibrationError, find_noise, load_noise, save_noise
+    from parity.tolerances import calibration as files
     from parity.tolerances.fitting import compare_noise, extend_noise, measure_noise
 
-    baseline = BASELINE.setting
-    before = find_noise(baseline, folder)
+    baseline, precision, options = BASELINE.setting, job.candidate.precision, job.options
+    before = files.find_noise(baseline, job.folder)
     if before is not None and not (options.noise or options.extend):
         return before, []
-    if candidate.precision != "float32":
-        raise CalibrationError(
-            f"{folder}: holds no {baseline.noise_name}, which a calibration of "
-            f"{candidate.precision} is held against; calibrate with --precision float32 first"
+    if precision != "float32":
+        raise files.CalibrationError(
+            f"{job.folder}: holds no {baseline.noise_name}, which a calibration of {precision} "
+            "is held against; calibrate with --precision float32 first"
         )
-    found = measure_noise(baseline, made, command)
+    found = measure_noise(baseline, made, job.command)
     if before is not None and options.extend:
         found = extend_noise(before, found)
-    after = load_noise(save_noise(found, folder))
+    after = files.load_noise(files.save_noise(found, job.folder))
     return after, compare_noise(before, after) if before else []
 
 
-def _check(
-    candidate: Candidate, plans: list[Plan], folder: Path, command: str, options: argparse.Namespace
-) -> dict[str, Any]:
-    made = _run(candidate, plans, folder, options)
+def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
+    made = _run_all(job, job.folder)
     alarms = [
-        {"spec": trial.spec.name, "seed": trial.seed, "subject": item.candidate,
-         "where": item.where, "quantity": item.quantity, "error": item.error, "bound": item.bound}
-        for trial in made for item in trial.comparisons if not item.passed
-    ]  # fmt: skip
+        {
+            "spec": trial.spec.name,
+            "seed": trial.seed,
+            "subject": item.candidate,
+            "where": item.where,
+            "quantity": item.quantity,
+            "error": item.error,
+            "bound": item.bound,
+        }
+        for trial in made
+        for item in trial.comparisons
+        if not item.passed
+    ]
     compared = sum(len(trial.comparisons) for trial in made)
-    worst = max(
-        ((item, trial) for trial in made for item in trial.comparisons if item.quantity),
-        key=lambda pair: pair[0].severity,
-    )
-    if not options.json:
-        print(f"{candidate}: {len(made)} climbs, {compared:,} comparisons, {len(alarms)} alarms")
-        item, trial = worst
-        print(f"  nearest: {item.severity:.0%} of its bound, {item.where} ({item.quantity}), "
-              f"{trial.spec.name}, seed {trial.seed}")  # fmt: skip
-        for alarm in alarms:
-            print("  false alarm:", json.dumps(alarm))
-    return {
-        "subject": str(candidate), "climbs": len(made), "compared": compared,
-        "worst_share_of_bound": worst[0].severity, "false_alarms": alarms,
-    }  # fmt: skip
+    bounded = [(item, trial) for trial in made for item in trial.comparisons if item.quantity]
+    worst, of = max(bounded, key=lambda pair: pair[0].severity)
+    counts = f"{len(made)} runs, {compared:,} comparisons, {len(alarms)} alarms"
+    lines = [
+        f"{job.candidate}: {counts}",
+        f"  nearest: {worst.severity:.0%} of its bound, {worst.where} ({worst.quantity}), "
+        f"{of.spec.name}, seed {of.seed}",
+        *(f"  false alarm: {json.dumps(alarm)}" for alarm in alarms),
+    ]
+    result = {
+        "subject": str(job.candidate),
+        "climbs": len(made),
+        "compared": compared,
+        "worst_share_of_bound": worst.severity,
+        "false_alarms": alarms,
+    }
+    return result, lines
 
 
-def _run(
-    candidate: Candidate, plans: list[Plan], bounds: Path | None, options: argparse.Namespace
-) -> list[Trial]:
+def _run_all(job: _Job, bounds: Path | None) -> list[Trial]:
     from tqdm import tqdm
 
     from parity.tolerances.trials import CALIBRATED, trials
 
-    checks = options.checks.split(",") if options.checks else CALIBRATED
-    keep = Path(options.keep) if options.keep else None
+    options = job.options
     made: list[Trial] = []
-    total = sum(len(plan.seeds) for plan in plans)
-    with tqdm(total=total, unit=" climbs", disable=None, desc=str(candidate)) as bar:
-        for trial in trials(plans, candidate, bounds, checks, options.jobs, keep):
+    checks = shared.checks(options, CALIBRATED)
+    keep = Path(options.keep) if options.keep else None
+    total = sum(len(plan.seeds) for plan in job.plans)
+    with tqdm(total=total, unit=" runs", disable=None, desc=str(job.candidate)) as bar:
+        for trial in trials(job.plans, job.candidate, bounds, checks, options.jobs, keep):
             made.append(trial)
             bar.update()
             bar.set_postfix_str(f"{trial.spec.name} {trial.seed}")
@@ -192,45 +222,3 @@ def _plans(text: str, first_seed: int) -> list[Plan]:
             raise ValueError(f"--specs has {part!r}, expected SPEC:NUMBER such as tinynet_e:5")
         plans.append(Plan(load_spec(name), range(first_seed, first_seed + int(count))))
     return plans
-
-
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
-    parser.prog = "parity.py calibrate"
-    parser.add_argument(
-        "--specs", default=DEFAULT_SPECS, metavar="SPEC:SEEDS,...",
-        help="specs, and how many seeds for each (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--first-seed", type=int, default=0, help="(default 0)")
-    parser.add_argument(
-        "--framework", choices=("mindspore", "torch"), default="mindspore",
-        help="whose errors (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--modes", help="of the framework, comma-separated (default: all)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, gpu, ascend (default cpu)")
-    parser.add_argument(
-        "--precision", default="float32",
-        help="float32, tf32, bfloat16, float16, as far as the framework has it (default float32)",
-    )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, help="processes side by side (default 1)")
-    parser.add_argument(
-        "--keep", metavar="DIR",
-        help="keep a file for each climb there, and take those that are there already",
-    )  # fmt: skip
-    parser.add_argument(
-        "--noise", action="store_true", help="measure the reference's noise anew as well"
-    )
-    parser.add_argument(
-        "--extend", action="store_true", help="add to the calibration that is there, see above"
-    )
-    parser.add_argument("--check", action="store_true", help="count false alarms, write nothing")
-    parser.add_argument(
-        "--checks",
-        "--levels",
-        help="with --check: comma-separated rungs (default: all that are calibrated)",
-    )
-    parser.add_argument(
-        "--output", metavar="DIR", help="of the calibrations (default: the shipped ones)"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON array on standard output")
-    return parser.parse_args(argv)

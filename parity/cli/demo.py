@@ -1,4 +1,9 @@
-"""The main job on real input: real weights, real photographs, three runtimes, and the proof."""
+"""Takes the ImageNet weights of EfficientNet-Lite0 that ship in a Python package, converts them to
+the canonical file, to MindSpore and to ONNX, and lets PyTorch, MindSpore and ONNX Runtime say what
+is on real photographs. Trains a small net on handwritten digits: half of the way in PyTorch, from
+there in MindSpore, and all of it in PyTorch to compare. Then runs the parity checks for TinyNet-E
+and writes a report of it all.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +16,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinynet.cli.command import Parser
+from tinynet.cli.command import Parser, command_line
 
 if TYPE_CHECKING:
     from parity.report.page import Figure
 
-DESCRIPTION = """\
-Takes the ImageNet weights of EfficientNet-Lite0 that ship in a Python package, converts them to
-the canonical file, to MindSpore and to ONNX, and lets PyTorch, MindSpore and ONNX Runtime say what
-is on real photographs. Trains a small net on handwritten digits: half of the way in PyTorch, from
-there in MindSpore, and all of it in PyTorch to compare. Then climbs the parity ladder for TinyNet-E
-and writes a report of it all.
+EXAMPLES = """\
+examples:
+  tinynet demo                     three to four minutes
+  tinynet demo --output folder     and what it writes goes there
 """
 
 # File name of a photograph -> what the baseline implementation says is on it, with the
@@ -43,17 +46,23 @@ EPOCHS = 12
 STEPS, CLOSE, LEARNT = 10, 1e-3, 90.0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments and runs the demo; 0 when everything agreed."""
-    output = Path(_parse(argv).output)
+def add_arguments(parser: Parser) -> None:
+    """Adds the folder for what the demo writes."""
+    folder = "folder for the files it writes (default: %(default)s)"
+    parser.add_argument("--output", metavar="DIR", default="reports/demo", help=folder)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the demo; the exit status is 0 when everything agreed."""
+    output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     agreed = _photographs(output)
     if not agreed:
         print("FAILED: the runtimes disagree about a photograph", file=sys.stderr)
-    figure, moved = _training(output)
+    figure, moved = _training(output, command_line(options.words))
     if not moved:
         print("FAILED: the run that moved went another way", file=sys.stderr)
-    proved = _ladder(output, figure)
+    proved = _proof(output, figure)
     return 0 if agreed and moved and proved else 1
 
 
@@ -108,12 +117,12 @@ def _photographs(output: Path) -> bool:
         if len(fives) > 1 or not known:
             agreed = False
             print(f"     DISAGREES: expected {name or 'one answer'} everywhere")
-    print(f"   {len(paths)} photographs, {len(runtimes)} runtimes, "
-          f"{'the same top five everywhere' if agreed else 'NOT the same'}")  # fmt: skip
+    answer = "the same top five everywhere" if agreed else "NOT the same"
+    print(f"   {len(paths)} photographs, {len(runtimes)} runtimes, {answer}")
     return agreed
 
 
-def _training(output: Path) -> tuple[Figure, bool]:
+def _training(output: Path, command: str) -> tuple[Figure, bool]:
     from tinynet.backend import FRAMEWORKS, load_backend
     from tinynet.checkpoints.training_state import (
         TrainingState,
@@ -143,9 +152,15 @@ def _training(output: Path) -> tuple[Figure, bool]:
     ) -> tuple[Path, float]:
         twin = load_backend(framework, tune=True)
         options = Options(
-            output / name, "cpu", "float32", twin.step.COMPILED, log_every=1,
-            evaluate_every=EPOCHS, stop_after=stop_after, command="python scripts/demo.py",
-        )  # fmt: skip
+            output=output / name,
+            device="cpu",
+            precision="float32",
+            compiled=twin.step.COMPILED,
+            log_every=1,
+            evaluate_every=EPOCHS,
+            stop_after=stop_after,
+            command=command,
+        )
         began = time.perf_counter()
         outcome = loop.train(twin, state, data, options)
         if outcome.scores is None:
@@ -186,14 +201,14 @@ def _training(output: Path) -> tuple[Figure, bool]:
     return figure, same and apart < CLOSE and min(moved, whole) > LEARNT
 
 
-def _ladder(output: Path, figure: Figure) -> bool:
+def _proof(output: Path, figure: Figure) -> bool:
     from tinynet.spec import load_spec
 
     from parity.report.folder import write_html
     from parity.report.text import format_check, format_report
     from parity.suite import run_checks
 
-    print("\n4. Proof: the parity ladder for TinyNet-E")
+    print("\n4. Proof: the parity checks for TinyNet-E")
     start = time.perf_counter()
     report = run_checks(
         load_spec("tinynet_e"),
@@ -217,11 +232,3 @@ def _published_weights() -> Path:
     if not found:
         raise ValueError(f"{Path(package.origin).parent}: holds no .pth file, expected the weights")
     return found[0]
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION)
-    parser.add_argument(
-        "--output", default="reports/demo", help="folder for the files it writes (%(default)s)"
-    )
-    return parser.parse_args(argv)

@@ -1,48 +1,58 @@
-"""``parity.py faults``: plants mistakes, one at a time, and counts how many are found."""
+"""Plants mistakes of a catalogue (parity/faults), one at a time and in memory, in the code that a
+real one would sit in, and runs the parity checks of a small net with each. A mistake is caught when
+a check fails. It is localised when the first check that fails, the first place it names and the
+source file that is blamed are those that the catalogue says. Without any mistake every check must
+pass.
+
+The bar: 95 % caught, 90 % localised, no false alarm.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinynet.cli.command import Parser
+from tinynet.cli.command import Parser, command_line, report
+from tinynet.cli.options import add_json
+
+from parity.cli.options import add_jobs
 
 if TYPE_CHECKING:
     from parity.faults.score import Score
     from parity.faults.trials import Clean, Outcome
 
-DESCRIPTION = """\
-Plants mistakes of a catalogue (parity/faults), one at a time and in memory, in the code that a real
-one would sit in, and climbs the parity ladder of a small net with each. A mistake is caught when a
-rung fails. It is localised when the lowest rung that fails, the first place it names and the source
-file that is blamed are those that the catalogue says. Without any mistake every rung must pass.
-
-The bar: 95 % caught, 90 % localised, no false alarm.
-"""
-
 EXAMPLES = """\
 examples:
-  parity.py faults --jobs 2                            the whole catalogue, minutes
-  parity.py faults --list                              what is in it, as a Markdown table
-  parity.py faults --group resume
-  parity.py faults --only wrong_eps_in_mindspore,no_flips --json
-  parity.py faults --jobs 2 --output parity/faults/score.json    the score that is shipped
+  tinynet parity faults --jobs 2                            the whole catalogue, minutes
+  tinynet parity faults --list                              what is in it, as a Markdown table
+  tinynet parity faults --group resume
+  tinynet parity faults --only wrong_eps_in_mindspore,no_flips --json
+  tinynet parity faults --jobs 2 --output parity/faults/score.json    the score that is shipped
 
---json prints passed, faults, caught, localised and defined (shares; the last one says of how many
-the right class or function was named, too), missed, mislocalised, false_alarms, and for each fault
-in outcomes what was reported.
+--json prints passed, faults, caught, localised and defined (shares; the last one of those where the
+right class or function was named, too), missed, mislocalised, false_alarms, and for each fault in
+outcomes what was reported.
 
-exit status: 0 when the bar is reached, 1 when not, or when a mistake was never run into; 2 for a
-wrong argument.
+exit status: 0 when the bar is reached, 1 when not, or when a planted mistake was never executed; 2
+for a wrong argument.
 """
 
 
-def main(argv: list[str]) -> int:
-    """Parses the arguments, plants, runs, and reports the score."""
-    options = _parse(argv)
+def add_arguments(parser: Parser) -> None:
+    """Adds which faults are planted, and where the score is kept."""
+    parser.add_argument("--only", metavar="NAME,...", help="these faults only")
+    parser.add_argument("--group", help="the faults of one group only")
+    seeds = "runs without a fault of each of two nets, to count false alarms (default: 3)"
+    parser.add_argument("--seeds", type=int, default=3, help=seeds)
+    add_jobs(parser, "faults")
+    parser.add_argument("--output", metavar="FILE", help="keep the score there")
+    parser.add_argument("--list", action="store_true", help="show the catalogue, plant nothing")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Plants the faults one by one and reports the score."""
     from parity.faults import FAULTS, GROUPS
 
     if options.group and options.group not in GROUPS:
@@ -55,20 +65,20 @@ def main(argv: list[str]) -> int:
 
     from parity.faults.score import CLEAN_SPECS, measure, save_score, score_document
 
-    names = options.only.split(",") if options.only else []
+    names: list[str] = options.only.split(",") if options.only else []
     names += [name for name, fault in FAULTS.items() if fault.group == options.group]
     runs = (len(set(names)) or len(FAULTS)) + options.seeds * len(CLEAN_SPECS)
-    # disable=None: no bar where nobody looks, in a file or a pipe.
-    with tqdm(total=runs, unit=" climbs", disable=None, dynamic_ncols=True) as bar:
+    # disable=None: no bar in a file or a pipe.
+    with tqdm(total=runs, unit=" runs", disable=None, dynamic_ncols=True) as bar:
 
         def show(done: Outcome | Clean) -> None:
             bar.update()
 
         score = measure(names, options.seeds, options.jobs, show)
-    document = score_document(score, shlex.join(["python", "scripts/parity.py", "faults", *argv]))
+    document = score_document(score, command_line(options.words))
     if options.output:
         save_score(Path(options.output), document)
-    print(json.dumps(document) if options.json else "\n".join(_lines(score)))
+    report(options, document, "\n".join(_lines(score)))
     return 0 if score.passed else 1
 
 
@@ -78,7 +88,7 @@ def _lines(score: Score) -> list[str]:
     count, clean = len(score.outcomes), len(score.clean)
     lines: list[str] = []
     for outcome in score.unreached:
-        lines.append(f"never run into: {outcome.fault}, the catalogue is wrong")
+        lines.append(f"never executed: {outcome.fault}, the catalogue is wrong")
     for outcome in score.missed:
         lines.append(f"missed: {outcome.fault}, {FAULTS[outcome.fault].description}")
     for outcome in score.mislocalised:
@@ -91,7 +101,7 @@ def _lines(score: Score) -> list[str]:
     lines += [
         f"caught        {score.caught:6.1%}  {count - len(score.missed)} of {count}",
         f"localised     {score.localised:6.1%}  definition named, too: {score.defined:.1%}",
-        f"false alarms  {len(score.false_alarms):>5}   of {clean} climbs without a fault",
+        f"false alarms  {len(score.false_alarms):>5}   of {clean} runs without a fault",
         "the bar is reached" if score.passed else "the bar is NOT reached",
     ]
     return lines
@@ -114,18 +124,3 @@ def _table(group: str | None) -> list[str]:
                 f"{fault.description} | `{fault.check}` | `{fault.where}` | {source} |"
             )
     return lines
-
-
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
-    parser.add_argument("--only", metavar="NAME,...", help="these faults only")
-    parser.add_argument("--group", help="the faults of one group only")
-    parser.add_argument(
-        "--seeds", type=int, default=3,
-        help="climbs without a fault of each of two nets, to count false alarms (default 3)",
-    )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, help="processes side by side (default 1)")
-    parser.add_argument("--output", metavar="FILE", help="keep the score there")
-    parser.add_argument("--list", action="store_true", help="show the catalogue, plant nothing")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    return parser.parse_args(argv)

@@ -1,46 +1,41 @@
-"""Says whether every check was run and passed: the gate of a CI."""
+"""Runs all parity checks for some specs, by default all shipped TinyNets, and passes only if every
+check was run and passed. A check that was skipped or is missing fails, unless it is listed as a
+known difference; and so does a known difference that matches nothing.
+
+With --from, it decides about reports that were written elsewhere, and no framework is needed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
-import shlex
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from tinynet.cli.command import Parser
+from tinynet.cli.command import Parser, command_line, remark, report
+from tinynet.cli.options import add_json
 
-from parity.cli.options import add_candidate_options, calibrations, candidates
+from parity.cli import options as shared
 
 if TYPE_CHECKING:
     from tinynet.spec import Spec
     from tinynet.utils.process_pool import Processors
 
     from parity.known_differences import KnownDifference
-    from parity.results import Report
+    from parity.results import CheckResult, Report
 
 KNOWN = Path(__file__).parents[1] / "known_differences.toml"
 
-DESCRIPTION = """\
-Runs the whole parity suite for some specs, by default all shipped TinyNets, and passes only if
-every check was run and passed. A check that was skipped or is missing fails, unless it is listed
-as a known difference; and so does a known difference that matches nothing.
-
-With --from, reports count that were written elsewhere, and no framework is needed.
-"""
-
 EXAMPLES = """\
 examples:
-  parity.py gate                                        all shipped TinyNets, all checks
-  parity.py gate --jobs 2                               the same, two specs at a time
-  parity.py gate --specs tinynet_e,my_net.json --junit junit.xml --report reports
-  parity.py gate --specs my_net.json --known known_differences.toml
-  parity.py gate --specs tinynet_e,tinynet_d --from reports/*/parity.json
+  tinynet parity gate                                        all shipped TinyNets, all checks
+  tinynet parity gate --jobs 2                               the same, two specs at a time
+  tinynet parity gate --specs tinynet_e,my_net.json --junit junit.xml --report reports
+  tinynet parity gate --specs my_net.json --known known_differences.toml
+  tinynet parity gate --specs tinynet_e,tinynet_d --from reports/*/parity.json
 
 fields of --json: passed, specs, checks (how many), failures (spec, check, message, again), known
 (the same, and ids: what was let pass, and by which known differences), stale (ids of known
@@ -50,9 +45,25 @@ exit status: 0 when the gate passed, 1 when it failed, 2 for a wrong argument or
 """
 
 
-def main(argv: list[str]) -> int:
-    """Parses the arguments, runs or reads reports, and decides."""
-    options = _parse(argv)
+def add_arguments(parser: Parser) -> None:
+    """Adds the specs, or the reports about them, and what is let pass."""
+    specs = "comma-separated names or paths (default: all but ResNets)"
+    parser.add_argument("--specs", metavar="A,B", help=specs)
+    written = "reports (parity.json) to decide about, instead of running checks"
+    parser.add_argument("--from", dest="reports", nargs="+", metavar="FILE", help=written)
+    known = "a TOML file of known differences (default: the one that is shipped)"
+    parser.add_argument("--known", metavar="FILE", default=KNOWN, help=known)
+    shared.add_setting(parser, "what is compared with PyTorch in float64")
+    shared.add_modes(parser)
+    shared.add_calibrations(parser)
+    shared.add_jobs(parser, "specs")
+    parser.add_argument("--report", metavar="DIR", help="write DIR/SPEC/parity.html and .json")
+    shared.add_junit(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the checks or reads reports, and decides."""
     # Imported here, so that --help answers at once.
     from tinynet.spec import list_specs, load_spec
 
@@ -64,7 +75,7 @@ def main(argv: list[str]) -> int:
 
     if options.reports and options.specs is None:
         raise ValueError("--from without --specs: name the specs that must be among the reports")
-    # A ResNet's run takes as long as all the others' together, so it is made when it is named.
+    # A ResNet takes as long as all the others together, so its checks run only when it is named.
     family = [name for name in list_specs() if not load_spec(name).is_resnet]
     names = family if options.specs is None else options.specs.split(",")
     specs = {name: load_spec(name) for name in names}
@@ -74,7 +85,7 @@ def main(argv: list[str]) -> int:
     else:
         reports = _run_all(specs, options, known)
     result = decide(reports, [spec.name for spec in specs.values()], known)
-    print(json.dumps(gate_document(result)) if options.json else format_gate(result))
+    report(options, gate_document(result), format_gate(result))
     if options.junit:
         write_junit(options.junit, gate_suites(result))
     return 0 if result.passed else 1
@@ -130,48 +141,27 @@ def _run(
     from parity.report.text import format_check
     from parity.suite import run_checks
 
-    chosen = candidates(options)
+    chosen = shared.candidates(options)
     load_backend(REFERENCE)
     # The frameworks stay: the collector need not walk them at each of its rounds, a fiftieth of
     # the time that a run takes.
     gc.collect()
     gc.freeze()
-    out = sys.stderr if options.json else sys.stdout
-    again = ["python", "scripts/parity.py", "--spec", name]
+    again = ["parity", "--spec", name]
     for option in ("framework", "modes", "device", "precision", "calibrations"):
         if getattr(options, option):
             again += [f"--{option}", getattr(options, option)]
-    report = run_checks(
+
+    def show(check: CheckResult) -> None:
+        remark(options, f"{spec.name:<18}  {format_check(check)}")
+
+    found = run_checks(
         spec,
-        command=shlex.join(again),
+        command=command_line(again),
         candidates=chosen,
-        calibrations=calibrations(options),
-        progress=lambda check: print(
-            f"{spec.name:<18}  {format_check(check)}", file=out, flush=True
-        ),
+        calibrations=shared.calibrations(options),
+        progress=show,
     )
     if options.report:
-        write_html(report, Path(options.report) / spec.name, known=known)
-    return report
-
-
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
-    parser.prog = "parity.py gate"
-    parser.add_argument(
-        "--specs", metavar="A,B", help="comma-separated names or paths (default: all but ResNets)"
-    )
-    parser.add_argument(
-        "--from", dest="reports", nargs="+", metavar="FILE",
-        help="decide on these reports (parity.json) instead of running",
-    )  # fmt: skip
-    parser.add_argument(
-        "--known", metavar="FILE", default=KNOWN,
-        help="a TOML file of known differences (default: parity/known_differences.toml)",
-    )  # fmt: skip
-    add_candidate_options(parser)
-    parser.add_argument("--jobs", type=int, default=1, help="specs side by side (default 1)")
-    parser.add_argument("--report", metavar="DIR", help="write DIR/SPEC/parity.html and .json")
-    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each check a test")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    return parser.parse_args(argv)
+        write_html(found, Path(options.report) / spec.name, known=known)
+    return found

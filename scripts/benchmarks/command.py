@@ -154,7 +154,7 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
+    parser = Parser(description=DESCRIPTION, epilog=EXAMPLES)
     add = parser.add_argument
     add("workloads", nargs="+", choices=WORKLOADS, metavar="WORKLOAD")
     usual = "(default: the workload's)"

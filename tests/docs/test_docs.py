@@ -64,8 +64,9 @@ def usage(script, verb=""):
 
 def usage_of(words):
     """The help text that belongs to a command line."""
-    verbs = {path.stem.rpartition("_")[2] for path in (ROOT / "scripts").glob("_parity_*.py")}
-    verb = words[2] if words[1] == "scripts/parity.py" and words[2:3] and words[2] in verbs else ""
+    from parity.cli.run import VERBS
+
+    verb = words[2] if words[1] == "scripts/parity.py" and words[2:3] and words[2] in VERBS else ""
     return usage(words[1], verb)
 
 

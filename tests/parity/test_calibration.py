@@ -277,7 +277,7 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
         (("--precision", "int8"), "precision is 'int8', expected one of float32"),
         (("--device", "tpu"), "device is 'tpu'"),
         (("--extend", "--check"), "--extend goes with neither --check nor --noise"),
-        (("--levels", "logits"), "--levels without --check: a calibration is of all its rungs"),
+        (("--levels", "logits"), "--checks without --check: a calibration is of all its checks"),
         (("--check", "--levels", "spec"), "levels are spec, expected some of layers-isolated"),
     ],
 )

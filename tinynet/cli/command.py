@@ -1,37 +1,90 @@
-"""What all scripts share at the command line: one-line errors and exit statuses."""
+"""What every command is made of: a parser that imports only what is asked for, one-line errors."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
+import importlib
+import json
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol, cast
 
 USER_ERROR = 2
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that keeps the layout of its texts and errs in one line."""
+class UsageError(ValueError):
+    """Arguments that are wrong, or that do not go together. The message is one line."""
 
-    def __init__(self, description: str, epilog: str = ""):
-        super().__init__(
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+    def __str__(self) -> str:
+        return f"{super().__str__()} (--help tells more)"
+
+
+class Command(Protocol):
+    """The module of a command. Its docstring is the description that ``--help`` prints."""
+
+    EXAMPLES: str
+
+    def add_arguments(self, parser: Parser) -> None:
+        """Adds the command's arguments, and imports nothing that is slow to import."""
+        ...
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Does the job and reports it; returns the exit status."""
+        ...
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that keeps the layout of its texts and raises a :class:`UsageError`.
+
+    Args:
+        module: name of a :class:`Command`, imported when the parser is used and not before.
+        settings: those of ``argparse.ArgumentParser``.
+    """
+
+    def __init__(self, module: str = "", **settings: Any):
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(formatter_class=layout, allow_abbrev=False, **settings)
+        self._module = module
+
+    def parse_known_args(self, *words: Any, **settings: Any) -> tuple[Any, list[str]]:
+        """Parses as usual, after the command's module has added its arguments."""
+        if self._module:
+            command = cast(Command, importlib.import_module(self._module))
+            self.description, self.epilog, self._module = command.__doc__, command.EXAMPLES, ""
+            self.set_defaults(run=command.run)
+            command.add_arguments(self)
+        return super().parse_known_args(*words, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """Prints what is wrong with the arguments and exits with status 2."""
-        print(f"error: {message} (--help tells more)", file=sys.stderr)
-        raise SystemExit(USER_ERROR)
+        """Raises the error.
 
-    def expect_suffix(self, argument: str, found: str, suffix: str) -> None:
-        """Exits as :meth:`error` does if the name of a file has another end."""
-        if not found.endswith(suffix):
-            self.error(f"{argument} is {found}, expected a name that ends in {suffix}")
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(message)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        # Only sub-commands have their choices in a dictionary.
+        names = list(action.choices or ())
+        if isinstance(action.choices, dict) and value not in names:
+            near = " or ".join(difflib.get_close_matches(value, names))
+            hint = f", did you mean {near}?" if near else ""
+            raise UsageError(f"{value}: {self.prog} has no such {action.dest}{hint}")
+        super()._check_value(action, value)
+
+
+def expect_suffix(argument: str, found: str, suffix: str) -> None:
+    """Checks the end of a file's name.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    if not found.endswith(suffix):
+        raise UsageError(f"{argument} is {found}, expected a name that ends in {suffix}")
 
 
 def positive(text: str) -> int:
@@ -53,30 +106,53 @@ def _whole_number(text: str, smallest: int) -> int:
 def without_matrix_threads() -> None:
     """Keeps NumPy, if not yet imported, from starting threads for products of matrices.
 
-    For a short job that multiplies none, where they are all cost.
+    For a short job that multiplies none, where they only cost time.
     """
     if "numpy" not in sys.modules:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
-    """Runs a script's main function and exits.
+def report(options: argparse.Namespace, document: object, text: str) -> None:
+    """Prints what a command found: with ``--json`` the document, otherwise the text for people."""
+    print(json.dumps(document) if options.json else text)
+
+
+def remark(options: argparse.Namespace, text: str) -> None:
+    """Prints a line beside the report, on standard error where ``--json`` has the other stream."""
+    print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
+
+
+def command_line(words: Sequence[str], launcher: str = "") -> str:
+    """Returns the line that gives a command again, in the way in which this process was started.
+
+    Args:
+        words: the command and its arguments.
+        launcher: what started the process, such as torchrun.
+    """
+    started = Path(sys.argv[0])
+    if started.suffix == ".py" and started.parent.name == "scripts":
+        return shlex.join([launcher or "python", f"scripts/{words[0]}.py", *words[1:]])
+    return shlex.join([*([launcher] if launcher else []), "tinynet", *words])
+
+
+def run_and_exit(job: Callable[[], int | None]) -> NoReturn:
+    """Runs a command and exits with its status.
 
     A ValueError or OSError is something the user can put right: one line on standard error and
     exit status 2. Anything else is a fault of ours and keeps its traceback.
 
     Args:
-        main: does the job; returns the exit status, None for success.
+        job: does the command's work; returns the exit status, or None for 0.
     """
-    # A stream that was closed before Python started is None here, and nobody waits for it.
+    # A stream that was closed before Python started is None here, and its output goes nowhere.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (as long as we run)
     try:
-        status = main()
+        status = job()
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output, head for one, had enough. Python flushes again when it ends.
+        # The reader of our output, such as head, had enough. Python flushes again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except (ValueError, OSError) as error:

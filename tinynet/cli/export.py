@@ -1,14 +1,4 @@
-"""Exports weights as an ONNX file."""
-
-from __future__ import annotations
-
-import argparse
-import json
-
-from tinynet.cli.command import Parser
-
-DESCRIPTION = """\
-Exports weights as an ONNX file with a free batch size, input "pixels" (N, C, H, W), output
+"""Exports weights as an ONNX file with a free batch size, input "pixels" (N, C, H, W), output
 "logits", and the spec and the class names in its metadata (tinynet_spec, class_names).
 
 torch uses PyTorch's exporter (torch.onnx.export). mindspore uses MindSpore's own
@@ -19,55 +9,54 @@ Before OUT takes its place it must pass ONNX's checker, and in ONNX Runtime its 
 those of the twin it came from to 1 % of their standard deviation (rounding makes 0.001 %).
 """
 
+from __future__ import annotations
+
+import argparse
+
+from tinynet.cli.command import Parser, expect_suffix, report
+from tinynet.cli.options import add_json, add_weights, named_spec
+
 EXAMPLES = """\
 examples:
-  export.py --framework torch --weights tinynet_c.safetensors tinynet_c.onnx
-  export.py --framework mindspore --weights tinynet_c.ckpt tinynet_c.onnx
-  export.py --framework torch --weights runs/c/best.safetensors --ema tinynet_c.onnx
+  tinynet export --framework torch --weights tinynet_c.safetensors tinynet_c.onnx
+  tinynet export --framework mindspore --weights tinynet_c.ckpt tinynet_c.onnx
+  tinynet export --framework torch --weights runs/c/best.safetensors --ema tinynet_c.onnx
 """
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parses the arguments, exports and reports."""
-    options = _parse(argv)
+def add_arguments(parser: Parser) -> None:
+    """Adds the weights, the exporter and the file to write."""
+    parser.add_argument("destination", metavar="OUT.onnx", help="the file to write")
+    parser.add_argument("--framework", required=True, choices=("torch", "mindspore"))
+    add_weights(parser, "a file that `convert` reads")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exports, checks and reports."""
+    expect_suffix("OUT.onnx", options.destination, ".onnx")
     # Imported here, so that --help answers at once.
     from tinynet.checkpoints.files import load_checkpoint
     from tinynet.deploy.runtimes import load_onnx_file
-    from tinynet.spec import load_spec
     from tinynet.utils.atomic_files import check_destination
 
     check_destination(options.destination)
-    spec = load_spec(options.spec) if options.spec else None
-    checkpoint = load_checkpoint(options.weights, spec, options.ema)
-    onnx_file = load_onnx_file()
+    checkpoint = load_checkpoint(options.weights, named_spec(options), options.ema)
+    spec, onnx_file = checkpoint.spec, load_onnx_file()
     difference = onnx_file.export_checked(
-        options.framework, checkpoint.spec, checkpoint.state, options.destination
+        options.framework, spec, checkpoint.state, options.destination
     )
-    report = {
+    document = {
         "framework": options.framework,
         "source": options.weights,
         "destination": options.destination,
-        "spec": checkpoint.spec.name,
+        "spec": spec.name,
         "opset": onnx_file.OPSET,
         "difference": difference,
     }
-    if options.json:
-        print(json.dumps(report))
-        return
-    print(f"{options.destination}: {checkpoint.spec.name}, opset {onnx_file.OPSET}")
-    print(f"largest difference from the twin: {difference:.1e} of the logits' standard deviation")
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
-    parser.add_argument("destination", metavar="OUT.onnx", help="the file to write")
-    parser.add_argument("--framework", required=True, choices=("torch", "mindspore"))
-    parser.add_argument("--weights", required=True, metavar="FILE", help="what convert.py reads")
-    parser.add_argument(
-        "--ema", action="store_true", help="the averaged weights, where FILE has both"
+    text = (
+        f"{options.destination}: {spec.name}, opset {onnx_file.OPSET}\n"
+        f"largest difference from the twin: {difference:.1e} of the logits' standard deviation"
     )
-    parser.add_argument("--spec", help="name (tinynet_c) or .json file, if not the file's own")
-    parser.add_argument("--json", action="store_true", help="report as one JSON object")
-    options = parser.parse_args(argv)
-    parser.expect_suffix("OUT.onnx", options.destination, ".onnx")
-    return options
+    report(options, document, text)
+    return 0

@@ -1,40 +1,47 @@
-"""Quantises an ONNX file to INT8."""
+"""Quantises an ONNX file of `export` to INT8 after training, with ONNX Runtime's own tools: int8
+weights with a scale for each channel, uint8 activations with ranges that are seen on images. Stem
+and first block stay float32, which measured faster and nearer. Spec, class names and the free batch
+size stay in the file, so that `evaluate` and `classify` take it as they took MODEL.
+
+DATA is what `evaluate` takes; of what `train` takes, the images to train on: labels are not looked
+at, but ranges should not be chosen on the images that are then evaluated on. The pixels are
+prepared as in evaluation. Some hundred images are enough.
+
+It pays on processors with instructions for it (VNNI, AMX; `lscpu` lists avx512_vnni or avx_vnni).
+`tinynet evaluate --against` says how much accuracy it costs on your own labelled images.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 
-from tinynet.cli.command import Parser, positive
-
-DESCRIPTION = """\
-Quantises an ONNX file of export.py to INT8 after training, by ONNX Runtime's own tools: int8
-weights with a scale for each channel, uint8 activations with ranges that are seen on images. Stem
-and first block stay float32, which measured faster and nearer. Spec, class names and the free batch
-size stay in the file, so that evaluate.py and classify.py take it as they took MODEL.
-
-DATA is what evaluate.py takes, and of what train.py takes the images to train on: labels are not
-looked at, but ranges should not be chosen on the images that are then evaluated on. The pixels are
-prepared as in evaluation. Some hundred images do.
-
-It pays on processors with instructions for it (VNNI, AMX; `lscpu` lists avx512_vnni or avx_vnni).
-How much accuracy it costs is for evaluate.py --against to say, on your own labelled images.
-"""
+from tinynet.cli.command import Parser, expect_suffix, positive, report
+from tinynet.cli.options import add_json
 
 EXAMPLES = """\
 examples:
-  deploy.py runs/c/best.safetensors c.safetensors
-  export.py --framework torch --weights c.safetensors c.onnx
-  quantize.py c.onnx c_int8.onnx --data imagenet/train --images 512
-  evaluate.py --framework onnx --weights c_int8.onnx --against c.onnx --data imagenet/val
+  tinynet deploy runs/c/best.safetensors c.safetensors
+  tinynet export --framework torch --weights c.safetensors c.onnx
+  tinynet quantize c.onnx c_int8.onnx --data imagenet/train --images 512
+  tinynet evaluate --framework onnx --weights c_int8.onnx --against c.onnx --data imagenet/val
 """
 
 _BATCH = 32
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parses the arguments, quantises and reports."""
-    options = _parse(argv)
+def add_arguments(parser: Parser) -> None:
+    """Adds the two files and the images to calibrate on."""
+    parser.add_argument("source", metavar="MODEL.onnx", help="the file to quantise")
+    parser.add_argument("destination", metavar="OUT.onnx", help="the file to write")
+    parser.add_argument("--data", required=True, metavar="DATA", help="the images to calibrate on")
+    most = "use at most N of them (default: 256)"
+    parser.add_argument("--images", type=positive, default=256, metavar="N", help=most)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Quantises and reports."""
+    expect_suffix("OUT.onnx", options.destination, ".onnx")
     # Imported here, so that --help answers at once.
     from pathlib import Path
 
@@ -50,41 +57,24 @@ def main(argv: list[str] | None = None) -> None:
     dataset = Prepared(open_calibration(options.data, spec), spec)
     # Spread over the data, which come class by class.
     count = min(options.images, len(dataset))
-    places = np.arange(count) * len(dataset) // count
-    images = np.stack([dataset[int(place)][0] for place in places])
+    images = np.stack([dataset[index * len(dataset) // count][0] for index in range(count)])
     batches = [images[start : start + _BATCH] for start in range(0, count, _BATCH)]
     found = load_quantization().quantize(options.source, options.destination, batches)
-    report = {
+    size = Path(options.destination).stat().st_size
+    document = {
         "source": options.source,
         "destination": options.destination,
         "spec": found.spec.name,
         "images": found.images,
         "same_answers": found.same_answers,
         "difference": found.difference,
-        "bytes": Path(options.destination).stat().st_size,
+        "bytes": size,
     }
-    if options.json:
-        print(json.dumps(report))
-        return
-    print(
-        f"{options.destination}: {found.spec.name} in INT8, {report['bytes'] / 1e6:.1f} MB, "
-        f"calibrated on {found.images} images"
-    )
-    print(
+    text = (
+        f"{options.destination}: {found.spec.name} in INT8, {size / 1e6:.1f} MB, "
+        f"calibrated on {found.images} images\n"
         f"on them, logits moved by {found.difference:.3f} of their standard deviation, and "
         f"{found.same_answers} of {found.images} answers are the same"
     )
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
-    parser.add_argument("source", metavar="MODEL.onnx", help="the file to quantise")
-    parser.add_argument("destination", metavar="OUT.onnx", help="the file to write")
-    parser.add_argument("--data", required=True, metavar="DATA", help="the images to calibrate on")
-    parser.add_argument(
-        "--images", type=positive, default=256, metavar="N", help="at most so many (default: 256)"
-    )
-    parser.add_argument("--json", action="store_true", help="report as one JSON object")
-    options = parser.parse_args(argv)
-    parser.expect_suffix("OUT.onnx", options.destination, ".onnx")
-    return options
+    report(options, document, text)
+    return 0

@@ -1,4 +1,14 @@
-"""Samples nets at fixed costs, trains each briefly, and says what makes the better ones."""
+"""Samples twists of a base that cost the same, trains each of them briefly by a recipe, and
+collects what they reached: a table, the front of nets that no other beats, rank correlations of
+accuracy with resolution, depth and width at fixed cost, and the nets that the tiny formula makes of
+the front.
+
+DIR gets plan.json, a file for each training in models/, and what is collected: table.csv,
+report.json, and frontier.json, which `derive --frontier` takes. Give any number of processes on any
+number of machines the same command and a DIR that they share: they claim trainings one by one, and
+each ends when all are done. If one is killed, start it again with the same command: what is done
+stays done, and what was interrupted goes on. With more --models or --seeds a search goes on too.
+"""
 
 from __future__ import annotations
 
@@ -12,42 +22,29 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinynet.cli.command import Parser, natural, positive
+from tinynet.cli.command import Parser, UsageError, natural, positive, report
+from tinynet.cli.options import add_json, add_recipe_changes, add_spec, add_training
 from tinynet.utils.processes import processors
 
 if TYPE_CHECKING:
     from tinynet.search.worker import Work
 
-DESCRIPTION = """\
-Samples twists of a base that cost the same, trains each of them briefly by a recipe, and collects
-what they reached: a table, the front of nets that no other beats, rank correlations of accuracy
-with resolution, depth and width at fixed cost, and the nets that the tiny formula makes of the
-front.
-
-DIR gets plan.json, a file for each training in models/, and what is collected: table.csv,
-report.json, and frontier.json, which derive.py --frontier takes. Give any number of processes on
-any number of machines the same command and a DIR that they share: they claim trainings one by one,
-and each ends when all are done. Whoever is killed is started again with the same command: what is
-done stays done, and what was interrupted goes on. With more --models or --seeds a search goes on
-too.
-"""
-
 EXAMPLES = """\
 examples:
-  search.py --framework torch --output runs/search        digits, ten minutes on one core
-  search.py --output runs/search --collect                what there is by now
-  search.py --output runs/search --collect --figures figures
-  derive.py --frontier runs/search/frontier.json --macs 1M      a net by the curves that were found
-  search.py --framework torch --output shared/search --spec efficientnet_b0 --recipe imagenet100 \\
-            --data imagenet100.json --set epochs=30 --device cuda --workers 12 \\
-            --costs 0.06,0.12,0.25,0.5 --models 96 --seeds 1 --resolution 0.4,1.2 --depth 0.4,1.4
-                                                          the same on each GPU of a cluster
+  tinynet search --framework torch --output runs/search     digits, ten minutes on one core
+  tinynet search --output runs/search --collect             what there is by now
+  tinynet search --output runs/search --collect --figures figures
+  tinynet derive --frontier runs/search/frontier.json --macs 1M   a net by the curves it found
+  tinynet search --framework torch --output shared/search --spec efficientnet_b0 \\
+                 --recipe imagenet100 --data imagenet100.json --set epochs=30 --device cuda \\
+                 --workers 12 --costs 0.06,0.12,0.25,0.5 --models 96 --seeds 1 \\
+                 --resolution 0.4,1.2 --depth 0.4,1.4       the same on each GPU of a cluster
 
-A claim is stale when its process is on this machine and is no more, or when it was not renewed for
-ten minutes; whoever sees that goes on with its training. So clocks must agree to some minutes.
+A claim is stale when its process was on this machine and has ended, or when it was not renewed for
+ten minutes; another process then goes on with the training. So clocks must agree to some minutes.
 
-A net whose loss is not finite any more has diverged. That is its result: it is told, it is not
-trained again, and the front and the ranks are those of the others.
+A net has diverged when its loss is not finite any more. That is its result: it is reported, it is
+not trained again, and the front and the ranks are those of the others.
 
 exit status: 0 when everything is trained, 128 + the signal when a signal ended it, 2 for a wrong
 argument or file, or a folder that holds another search.
@@ -56,12 +53,56 @@ argument or file, or a folder that holds another search.
 _BASE, _RECIPE = "search/efficientnet_b0_digits.json", "search/digits_search.json"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, trains what is left and reports."""
-    options = _parse(argv)
+def add_arguments(parser: Parser) -> None:
+    """Adds the search's folder, which nets are sampled, and how each is trained."""
+    parser.add_argument("--output", required=True, metavar="DIR", help="the folder of the search")
+    collect = "train nothing, collect what is there"
+    parser.add_argument("--collect", action="store_true", help=collect)
+    parser.add_argument("--figures", metavar="DIR", help="draw what was found (matplotlib)")
+    add_json(parser)
+
+    nets = parser.add_argument_group("which nets")
+    add_spec(nets, ": the base (default: EfficientNet-B0 for digits)")
+    usual = "(default: %(default)s)"
+    costs = f"budgets, as shares of the base's macs {usual}"
+    nets.add_argument("--costs", type=_costs, default="0.05,0.1,0.2", metavar="X,...", help=costs)
+    nets.add_argument("--models", type=positive, default=36, help=f"how many nets in all {usual}")
+    allowed = f"multipliers that are allowed {usual}"
+    for name, limits in (("resolution", "0.5,1.5"), ("depth", "0.25,1"), ("width", "0.1,2")):
+        nets.add_argument(
+            f"--{name}", type=_range, default=limits, metavar="LOW,HIGH", help=allowed
+        )
+    near = f"how far from its budget a net may be, as a share {usual}"
+    nets.add_argument("--tolerance", type=_share, default=0.03, metavar="X", help=near)
+    nets.add_argument("--seed", type=natural, default=0, help="of nets and training (default: 0)")
+
+    what = parser.add_argument_group("how each is trained")
+    what.add_argument("--framework", choices=("torch", "mindspore"))
+    recipe = "name or .json file (default: that of digits, with four epochs)"
+    what.add_argument("--recipe", help=recipe)
+    what.add_argument("--data", help="as `train` takes it (default: the recipe's)")
+    seeds = f"trainings of each net, with seeds from --seed on; they show the noise {usual}"
+    what.add_argument("--seeds", type=positive, default=2, metavar="N", help=seeds)
+    add_recipe_changes(what)
+
+    how = parser.add_argument_group("how it is carried out")
+    add_training(how, ("float32", "bfloat16", "float16"))
+    jobs = (
+        "nets to train at a time in this process (default: one for each processor, 1 off the CPU)"
+    )
+    how.add_argument("--jobs", type=positive, metavar="N", help=jobs)
+    workers = "processes that prepare the images of one net (default: none)"
+    how.add_argument("--workers", type=natural, default=0, metavar="N", help=workers)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains what is left, collects and reports."""
+    if options.framework is None and not options.collect:
+        raise UsageError("--framework is missing, expected torch or mindspore")
     # Imported here, so that --help answers at once.
     from tinynet.formula.frontier import format_frontier
     from tinynet.search.plan import load_plan, load_results
+    from tinynet.search.reports import format_found, found_document
     from tinynet.search.results import collect, format_table
     from tinynet.training.run import check_output
     from tinynet.utils.atomic_files import write_atomically
@@ -78,8 +119,6 @@ def main(argv: list[str] | None = None) -> int:
             print(f"not done, {left} left; the same command goes on", file=sys.stderr)
             return 128 + stopped_by
     found = collect(plan, load_results(folder))
-    from tinynet.search.reports import format_found, found_document
-
     document = found_document(plan, found)
     for name, text in (
         ("table.csv", format_table(found)),
@@ -93,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
 
         figures = [str(path) for path in draw(Path(options.figures), found)]
     document |= {"output": options.output, "figures": figures}
-    print(json.dumps(document) if options.json else format_found(plan, found))
+    report(options, document, format_found(plan, found))
     return 0
 
 
@@ -115,10 +154,20 @@ def _job(folder: Path, options: argparse.Namespace) -> Work:
         raise SearchError(f"--data is not given, and the recipe {recipe.name} has no default")
     data = open_data(data_name, load_spec(base), options.classes_from_data)
     plan = Plan(
-        data.spec, options.seed, options.costs, options.resolution, options.depth,
-        options.width, options.tolerance, recipe, options.framework, options.precision,
-        options.micro_batch, len(data.train), fingerprint(data.train),
-    )  # fmt: skip
+        base=data.spec,
+        seed=options.seed,
+        costs=options.costs,
+        resolution=options.resolution,
+        depth=options.depth,
+        width=options.width,
+        tolerance=options.tolerance,
+        recipe=recipe,
+        framework=options.framework,
+        precision=options.precision,
+        micro_batch=options.micro_batch,
+        images=len(data.train),
+        data_sha256=fingerprint(data.train),
+    )
     sampled = trainings(plan, options.models, options.seeds)
     open_search(folder, plan)
     how = Options(
@@ -129,14 +178,14 @@ def _job(folder: Path, options: argparse.Namespace) -> Work:
         micro_batch=options.micro_batch,
         workers=options.workers,
         save_every=options.save_every,
-        # At the end only: every so many epochs as there are none.
+        # At the end only: the recipe has fewer epochs.
         evaluate_every=math.ceil(recipe.epochs) + 1,
     )
     return Work(folder, plan, sampled, data, how)
 
 
 def _train(job: Work, options: argparse.Namespace) -> tuple[int, int]:
-    """Trains in processes of their own; gives what ended it, a signal or 0, and what is left."""
+    """Trains in worker processes; returns the signal that ended it or 0, and how many are left."""
     from tinynet.search.plan import SearchError, result_path
     from tinynet.search.worker import work
     from tinynet.utils.process_pool import process_pool, processor_shares
@@ -144,15 +193,14 @@ def _train(job: Work, options: argparse.Namespace) -> tuple[int, int]:
     def left() -> int:
         return sum(not result_path(job.folder, t).exists() for t in job.trainings)
 
+    jobs = options.jobs or (processors() if options.device == "cpu" else 1)
     before, began, stopped_by = left(), time.monotonic(), 0
     total = len(job.trainings)
     if not before:
         return 0, 0
     _tell(total, before)
-    with process_pool(processor_shares(min(options.jobs, before))) as pool:
-        working: set[Future[int]] = {
-            pool.submit(work, job) for _ in range(min(options.jobs, before))
-        }
+    with process_pool(processor_shares(min(jobs, before))) as pool:
+        working: set[Future[int]] = {pool.submit(work, job) for _ in range(min(jobs, before))}
         last = before
         while working:
             done, working = wait(working, timeout=1, return_when=FIRST_COMPLETED)
@@ -178,88 +226,6 @@ def _tell(total: int, left: int, seconds: float = 0.0) -> None:
     print(f"{total - left} of {total} trainings done, {left} left{when}", file=sys.stderr)
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
-    parser.add_argument("--output", required=True, metavar="DIR", help="the folder of the search")
-    parser.add_argument(
-        "--collect", action="store_true", help="train nothing, collect what is there"
-    )
-    parser.add_argument("--figures", metavar="DIR", help="draw what was found (matplotlib)")
-    parser.add_argument("--json", action="store_true", help="report as one JSON object")
-
-    nets = parser.add_argument_group("which nets")
-    nets.add_argument(
-        "--spec", help="the base: name or .json file (default: EfficientNet-B0 for digits)"
-    )
-    nets.add_argument(
-        "--costs", type=_costs, default="0.05,0.1,0.2", metavar="X,...",
-        help="budgets, as shares of the base's macs (default %(default)s)",
-    )  # fmt: skip
-    nets.add_argument(
-        "--models", type=positive, default=36, help="how many nets in all (default %(default)s)"
-    )
-    for name, usual in (("resolution", "0.5,1.5"), ("depth", "0.25,1"), ("width", "0.1,2")):
-        nets.add_argument(
-            f"--{name}", type=_range, default=usual, metavar="LOW,HIGH",
-            help="multipliers that are allowed (default %(default)s)",
-        )  # fmt: skip
-    nets.add_argument(
-        "--tolerance", type=_share, default=0.03, metavar="X",
-        help="how far from its budget a net may be, as a share (default %(default)s)",
-    )  # fmt: skip
-    nets.add_argument("--seed", type=natural, default=0, help="of nets and training (default: 0)")
-
-    what = parser.add_argument_group("how each is trained")
-    what.add_argument("--framework", choices=("torch", "mindspore"))
-    what.add_argument(
-        "--recipe", help="name or .json file (default: that of digits, with four epochs)"
-    )  # fmt: skip
-    what.add_argument("--data", help="as in train.py (default: the recipe's)")
-    what.add_argument(
-        "--seeds", type=positive, default=2, metavar="N",
-        help="trainings of each net, with seeds from --seed on; they tell the noise "
-        "(default %(default)s)",
-    )  # fmt: skip
-    what.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
-    )
-    what.add_argument(
-        "--classes-from-data", action="store_true", help="give the nets the classes of the data"
-    )
-    what.add_argument(
-        "--precision", default="float32", choices=("float32", "bfloat16", "float16"),
-        help="of convolutions and classifier (default: float32)",
-    )  # fmt: skip
-    what.add_argument(
-        "--micro-batch", type=positive, metavar="N", help="most images at once (default: all)"
-    )
-
-    how = parser.add_argument_group("how it is carried out")
-    how.add_argument("--device", default="cpu", help="as in train.py (default: cpu)")
-    how.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, default=None,
-        help="torch.compile, or MindSpore's graph mode (default: no for torch, yes for mindspore)",
-    )  # fmt: skip
-    how.add_argument(
-        "--jobs", type=positive, metavar="N",
-        help="nets to train at a time in this process (default: one for each processor, and one "
-        "where --device is no cpu)",
-    )  # fmt: skip
-    how.add_argument(
-        "--workers", type=natural, default=0, metavar="N",
-        help="processes that prepare the images of one net (default: none)",
-    )  # fmt: skip
-    how.add_argument(
-        "--save-every", type=positive, metavar="STEPS", help="checkpoints besides each epoch's"
-    )
-    options = parser.parse_args(argv)
-    if options.framework is None and not options.collect:
-        parser.error("--framework is missing, expected torch or mindspore")
-    if options.jobs is None:
-        options.jobs = processors() if options.device == "cpu" else 1
-    return options
-
-
 def _costs(text: str) -> tuple[float, ...]:
     costs = tuple(_number(part) for part in text.split(","))
     if len(set(costs)) < len(costs):
@@ -270,14 +236,16 @@ def _costs(text: str) -> tuple[float, ...]:
 def _range(text: str) -> tuple[float, float]:
     numbers = [_number(part) for part in text.split(",")]
     if len(numbers) != 2 or numbers[0] > numbers[1]:
-        raise argparse.ArgumentTypeError(f"{text} is no range, expected LOW,HIGH such as 0.5,1.5")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a range, expected LOW,HIGH such as 0.5,1.5"
+        )
     return numbers[0], numbers[1]
 
 
 def _share(text: str) -> float:
     value = _number(text)
     if value >= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share, expected 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a share, expected 0 to 1")
     return value
 
 
@@ -287,5 +255,5 @@ def _number(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 64:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 0 to 64, above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 64, above 0")
     return value

@@ -1,12 +1,17 @@
-"""Counts a net: its layers, multiply-accumulates and parameters."""
+"""Prints the layers of a net with their multiply-accumulates (MACs, for one image) and parameters.
+Without SPEC: the nets that are shipped.
+
+MACs count convolutions and linear layers, squeeze-excite included, biases excluded; what papers
+call FLOPs is the same number.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
-from tinynet.cli.command import Parser
+from tinynet.cli.command import Parser, report
+from tinynet.cli.options import add_json
 from tinynet.utils.tables import table
 
 if TYPE_CHECKING:
@@ -14,49 +19,38 @@ if TYPE_CHECKING:
 
     from tinynet.spec import Spec
 
-DESCRIPTION = """\
-Prints the layers of a net with their multiply-accumulates (MACs, for one image) and parameters.
-Without SPEC: the nets that are shipped.
-
-MACs count convolutions and linear layers, squeeze-excite included, biases excluded; what papers
-call FLOPs is the same number.
-"""
-
 EXAMPLES = """\
 examples:
-  summary.py                      the shipped nets
-  summary.py tinynet_c            one of them
-  summary.py my_net.json --json   a spec of your own, for a machine
+  tinynet summary                      the shipped nets
+  tinynet summary tinynet_c            one of them
+  tinynet summary my_net.json --json   a spec of your own, for a machine
 """
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parses the arguments, counts and prints."""
-    options = _parse(argv)
+def add_arguments(parser: Parser) -> None:
+    """Adds the net."""
+    parser.add_argument("spec", metavar="SPEC", nargs="?", help="name (tinynet_c) or .json file")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Counts and prints."""
     # Imported here, so that --help answers at once.
     from tinynet.spec import list_specs, load_spec
 
     if options.spec is None:
-        reports = [_report(load_spec(name), name) for name in list_specs()]
-        if options.json:
-            totals = ("name", "input_size", "macs", "params")
-            print(json.dumps({"specs": [{key: r[key] for key in totals} for r in reports]}))
-        else:
-            print(table(("name", "input", "MACs", "params"), map(_totals, reports)))
-        return
+        nets = [_document(load_spec(name), name) for name in list_specs()]
+        totals = ("name", "input_size", "macs", "params")
+        document = {"specs": [{key: net[key] for key in totals} for net in nets]}
+        report(options, document, table(("name", "input", "MACs", "params"), map(_totals, nets)))
+        return 0
     spec = load_spec(options.spec)
-    report = _report(spec, options.spec)
-    print(json.dumps(report) if options.json else _describe(spec, report))
+    document = _document(spec, options.spec)
+    report(options, document, _describe(spec, document))
+    return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
-    parser.add_argument("spec", metavar="SPEC", nargs="?", help="name (tinynet_c) or .json file")
-    parser.add_argument("--json", action="store_true", help="report as one JSON object")
-    return parser.parse_args(argv)
-
-
-def _report(spec: Spec, source: str) -> dict[str, Any]:
+def _document(spec: Spec, source: str) -> dict[str, Any]:
     from tinynet.net.complexity import count, layers
     from tinynet.spec import SpecError, spec_document
 
@@ -90,13 +84,13 @@ def _report(spec: Spec, source: str) -> dict[str, Any]:
     }
 
 
-def _describe(spec: Spec, report: dict[str, Any]) -> str:
+def _describe(spec: Spec, document: dict[str, Any]) -> str:
     rows = [
         (layer["key"], _operation(layer), _by(layer["output_shape"]), *_counts(layer))
-        for layer in report["layers"]
+        for layer in document["layers"]
     ]
     header = ("layer", "", "output", "MACs", "params")
-    lines = [table(header, [*rows, ("total", "", "", *_counts(report))]), ""]
+    lines = [table(header, [*rows, ("total", "", "", *_counts(document))]), ""]
     lines.append(f"name        {spec.name}")
     lines.append(f"input       {_by(spec.input_size)} (channels x height x width)")
     lines.append(f"classes     {spec.num_classes}")
@@ -118,8 +112,8 @@ def _operation(layer: dict[str, Any]) -> str:
     return f"{kind} {layer['kernel_size']}x{layer['kernel_size']}"
 
 
-def _totals(report: dict[str, Any]) -> tuple[str, ...]:
-    return (report["name"], _by(report["input_size"]), *_counts(report))
+def _totals(net: dict[str, Any]) -> tuple[str, ...]:
+    return (net["name"], _by(net["input_size"]), *_counts(net))
 
 
 def _counts(counted: dict[str, Any]) -> tuple[str, str]:

@@ -1,62 +1,99 @@
-"""Trains a net by a recipe, in either framework."""
+"""Trains a net by a recipe. The recipe decides what is computed, the framework only where: the same
+batches, masks, learning rates and updates come out in PyTorch and in MindSpore, and a run that was
+interrupted in one goes on in the other.
+
+DATA is "digits", a folder with train/ and val/ in ImageNet's layout (or, from `pack-dataset`, with
+train.zip and val.zip), a file of `make-subset`, or package.module:function for a Python data set.
+SPEC and RECIPE are names or .json files.
+
+DIR gets last.safetensors and best.safetensors (training checkpoints: weights, averages, optimizer,
+progress; any command takes their weights), log.jsonl, tensorboard/ and run.json, which holds all
+that it takes to repeat the run. SIGTERM and Ctrl-C write a checkpoint and end it resumably.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinynet.cli.command import Parser, natural, positive
+from tinynet.cli.command import Parser, UsageError, command_line, natural, positive, report
+from tinynet.cli.options import add_json, add_recipe_changes, add_spec, add_training
 from tinynet.utils.processes import processors
 
 if TYPE_CHECKING:
     from tinynet.checkpoints.training_state import TrainingState
+    from tinynet.data.open_data import Data
+    from tinynet.recipe import Recipe
     from tinynet.training.run import Outcome
-
-DESCRIPTION = """\
-Trains a net by a recipe. The recipe decides what is computed, the framework only where: the same
-batches, masks, learning rates and updates come out in PyTorch and in MindSpore, and a run that was
-interrupted in one goes on in the other.
-
-DATA is "digits", a folder with train/ and val/ in ImageNet's layout (or, from pack_dataset.py, with
-train.zip and val.zip), a file of make_subset.py, or package.module:function for a Python data set.
-SPEC and RECIPE are names or .json files.
-
-DIR gets last.safetensors and best.safetensors (training checkpoints: weights, averages, optimizer,
-progress; any command takes their weights), log.jsonl, tensorboard/ and run.json, which says all it
-takes to repeat the run. SIGTERM and Ctrl-C write a checkpoint and end it resumably.
-"""
 
 EXAMPLES = """\
 examples:
-  train.py --framework torch --recipe digits --output runs/digits       two minutes on a CPU
-  train.py --framework mindspore --recipe digits --output runs/digits --resume auto
+  tinynet train --framework torch --recipe digits --output runs/digits     two minutes on a CPU
+  tinynet train --framework mindspore --recipe digits --output runs/digits --resume auto
                                                     go on, if need be in another framework
-  train.py --framework torch --spec tinynet_c --recipe imagenet --data imagenet --output runs/c \\
-           --device cuda --precision bfloat16 --compile --workers 12 --micro-batch 256
-  torchrun --nproc-per-node 8 scripts/train.py --framework torch --device cuda ...
-  msrun --worker_num 8 --local_worker_num 8 scripts/train.py --framework mindspore \\
+  tinynet train --framework torch --spec tinynet_c --recipe imagenet --data imagenet \\
+                --output runs/c --device cuda --precision bfloat16 --compile --workers 12 \\
+                --micro-batch 256
+  tinynet train ... --set batch_size=256 --set schedule.learning_rate=0.012   another recipe
+  torchrun --nproc-per-node 8 -m tinynet train --framework torch --device cuda ...
+  msrun --worker_num 8 --local_worker_num 8 "$(command -v tinynet)" train --framework mindspore \\
         --device ascend ...
-  train.py ... --set batch_size=256 --set schedule.learning_rate=0.012   another recipe, on the spot
 
 The recipe's batch is that of one optimizer step over all processes. Where it does not fit,
 --micro-batch passes it through in parts, with one update.
 
 exit status: 0 when the recipe or --stop-after is done, 128 + the signal when a signal ended it
-(MindSpore makes a SIGTERM of Ctrl-C), 2 for a wrong argument or file, or a loss that is not finite.
+(MindSpore turns Ctrl-C into a SIGTERM), 2 for a wrong argument or file, or a loss that is not
+finite.
 """
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, trains and reports."""
-    argv = sys.argv[1:] if argv is None else argv
-    options = _parse(argv)
+def add_arguments(parser: Parser) -> None:
+    """Adds what is trained, where it starts, how it is carried out, and what is recorded."""
+    what = parser.add_argument_group("what is trained")
+    what.add_argument("--framework", required=True, choices=("torch", "mindspore"))
+    what.add_argument("--recipe", required=True, help="name (imagenet) or .json file")
+    add_spec(what, " (default: the recipe's)")
+    what.add_argument("--data", help="what to train on (default: the recipe's)")
+    what.add_argument("--output", required=True, metavar="DIR", help="the folder of the run")
+    what.add_argument("--seed", type=int, help="of weights, order, crops, masks (default: 0)")
+    add_recipe_changes(what)
+
+    start = parser.add_argument_group("where it starts")
+    resume = "a training checkpoint, whichever framework wrote it and in any of its formats; "
+    resume += "auto: DIR's last one, if there is one"
+    start.add_argument("--resume", metavar="CKPT", help=resume)
+    weights = "weights to start from, to fine-tune; any file that `convert` reads"
+    start.add_argument("--weights", metavar="FILE", help=weights)
+    start.add_argument("--ema", action="store_true", help="take the averaged weights of FILE")
+
+    how = parser.add_argument_group("how it is carried out")
+    add_training(how)
+    workers = "processes that prepare images, 0 for none "
+    workers += "(default: this one's share of the cores, but one)"
+    how.add_argument("--workers", type=natural, default=_usual_workers(), metavar="N", help=workers)
+    corrupt = "at an image that cannot be read: stop, or take another and count (default: stop)"
+    how.add_argument("--corrupt", choices=("stop", "skip"), default="stop", help=corrupt)
+    how.add_argument("--stop-after", type=positive, metavar="STEPS", help="end there, resumably")
+
+    records = parser.add_argument_group("records")
+    records.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="(50)")
+    records.add_argument("--evaluate-every", type=positive, default=1, metavar="EPOCHS", help="(1)")
+    keep = "keep the checkpoint of every so many epochs"
+    records.add_argument("--keep-every", type=positive, metavar="EPOCHS", help=keep)
+    add_json(records)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains and reports."""
+    if options.ema and not options.weights:
+        raise UsageError("--ema needs --weights")
+    if options.weights and options.resume not in (None, "auto"):
+        raise UsageError("--weights starts a run, and --resume goes on with one")
     # Imported here, so that --help answers at once.
     from tinynet.backend import load_backend
 
@@ -89,18 +126,17 @@ def main(argv: list[str] | None = None) -> int:
         evaluate_every=options.evaluate_every,
         keep_every=options.keep_every,
         stop_after=options.stop_after,
-        command=shlex.join([*_launcher(), "scripts/train.py", *argv]),
+        command=command_line(options.words, _launcher()),
     )
     if resumed and state.progress.step >= last_step(state.progress, how):
-        # Whoever starts a job over and over needs to see it succeed.
+        # A job that is started again and again must succeed in the end.
         outcome = Outcome(state.progress, None, math.nan, resumed, 0)
     else:
         outcome = train(twin, state, data, how)
     if not _is_first():
         # A launcher ends the others as soon as one fails, and the first may still be writing.
         return 0
-    report = _report(outcome, options)
-    print(json.dumps(report) if options.json else _describe(outcome, options))
+    report(options, _document(outcome, options), _describe(outcome, options))
     return 128 + outcome.stopped_by if outcome.stopped_by else 0
 
 
@@ -119,7 +155,7 @@ def _resumed(options: argparse.Namespace) -> Path | None:
 
 
 def _start(
-    options: argparse.Namespace, recipe: Any, data: Any, resumed: Path | None
+    options: argparse.Namespace, recipe: Recipe, data: Data, resumed: Path | None
 ) -> TrainingState:
     from tinynet.checkpoints.files import load_checkpoint, load_training
     from tinynet.checkpoints.training_state import Progress, initial_training_state
@@ -151,13 +187,13 @@ def _is_first() -> bool:
     return os.environ.get("RANK", os.environ.get("RANK_ID", "0")) == "0"
 
 
-def _launcher() -> list[str]:
+def _launcher() -> str:
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        return ["torchrun"]
-    return ["msrun"] if "MS_WORKER_NUM" in os.environ else ["python"]
+        return "torchrun"
+    return "msrun" if "MS_WORKER_NUM" in os.environ else ""
 
 
-def _report(outcome: Outcome, options: argparse.Namespace) -> dict[str, Any]:
+def _document(outcome: Outcome, options: argparse.Namespace) -> dict[str, Any]:
     scores = outcome.scores
     return {
         "output": options.output,
@@ -184,77 +220,6 @@ def _describe(outcome: Outcome, options: argparse.Namespace) -> str:
     elif outcome.stopped_by or options.stop_after == progress.step:
         lines.append("not done; the same command with --resume auto goes on")
     return "\n".join([*lines, f"{outcome.checkpoint}"])
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(DESCRIPTION, EXAMPLES)
-    what = parser.add_argument_group("what is trained")
-    what.add_argument("--framework", required=True, choices=("torch", "mindspore"))
-    what.add_argument("--recipe", required=True, help="name (imagenet) or .json file")
-    what.add_argument("--spec", help="name (tinynet_c) or .json file (default: the recipe's)")
-    what.add_argument("--data", help="what to train on (default: the recipe's)")
-    what.add_argument("--output", required=True, metavar="DIR", help="the folder of the run")
-    what.add_argument("--seed", type=int, help="of weights, order, crops, masks (default: 0)")
-    what.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
-        help="change the recipe, such as epochs=10 or schedule.learning_rate=0.1; repeatable",
-    )  # fmt: skip
-    what.add_argument(
-        "--classes-from-data", action="store_true",
-        help="give the net the classes of the data instead of its own",
-    )  # fmt: skip
-    start = parser.add_argument_group("where it starts")
-    start.add_argument(
-        "--resume", metavar="CKPT",
-        help="a training checkpoint, whichever framework wrote it and in any of its formats; "
-        "auto: DIR's last one, if there is one",
-    )  # fmt: skip
-    start.add_argument(
-        "--weights", metavar="FILE", help="weights to start from, to fine-tune; see convert.py"
-    )
-    start.add_argument("--ema", action="store_true", help="take the averaged weights of FILE")
-    how = parser.add_argument_group("how it is carried out")
-    how.add_argument(
-        "--device", default="cpu",
-        help="cpu; cuda for torch; gpu or ascend for mindspore (default: cpu)",
-    )  # fmt: skip
-    how.add_argument(
-        "--precision", default="float32", choices=("float32", "tf32", "bfloat16", "float16"),
-        help="of convolutions and classifier; tf32 with torch on cuda (default: float32)",
-    )  # fmt: skip
-    how.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, default=None,
-        help="torch.compile, or MindSpore's graph mode (default: no for torch, yes for mindspore)",
-    )  # fmt: skip
-    how.add_argument(
-        "--micro-batch", type=positive, metavar="N",
-        help="most images that pass through the net of one process at once (default: all)",
-    )  # fmt: skip
-    how.add_argument(
-        "--workers", type=natural, default=_usual_workers(), metavar="N",
-        help="processes that prepare images, 0 for none (default: this one's share of the cores, "
-        "but one)",
-    )  # fmt: skip
-    how.add_argument(
-        "--corrupt", choices=("stop", "skip"), default="stop",
-        help="at an image that cannot be read: stop, or take another and count (default: stop)",
-    )  # fmt: skip
-    how.add_argument("--stop-after", type=positive, metavar="STEPS", help="end there, resumably")
-    records = parser.add_argument_group("records")
-    records.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="(50)")
-    records.add_argument("--evaluate-every", type=positive, default=1, metavar="EPOCHS",
-                         help="(1)")  # fmt: skip
-    records.add_argument("--save-every", type=positive, metavar="STEPS",
-                         help="besides after each epoch")  # fmt: skip
-    records.add_argument("--keep-every", type=positive, metavar="EPOCHS",
-                         help="keep the checkpoint of every so many epochs")  # fmt: skip
-    records.add_argument("--json", action="store_true", help="report as one JSON object")
-    options = parser.parse_args(argv)
-    if options.ema and not options.weights:
-        parser.error("--ema needs --weights")
-    if options.weights and options.resume not in (None, "auto"):
-        parser.error("--weights starts a run, and --resume goes on with one")
-    return options
 
 
 def _usual_workers() -> int:

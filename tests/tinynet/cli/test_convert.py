@@ -1,8 +1,8 @@
-import importlib.util
 import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +27,8 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    # Runs the script in this process, as it would run in its own: status, output, errors.
-    monkeypatch.syspath_prepend(SCRIPTS)
-    location = importlib.util.spec_from_file_location("convert_script", SCRIPTS / "convert.py")
-    script = importlib.util.module_from_spec(location)
-    location.loader.exec_module(script)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            script.run(lambda: script.main([str(argument) for argument in arguments]))
-        out, err = capsys.readouterr()
-        return end.value.code, out, err
-
-    return run
+def command(run_script):
+    return partial(run_script, "convert")
 
 
 def test_json_has_the_promised_fields(command, source, tmp_path):
@@ -205,9 +193,8 @@ def test_a_reader_that_has_enough_is_no_error(source):
 
 
 def test_scripts_do_not_hide_the_package_parity(tmp_path):
-    # As if a script of that name were there, whether or not one is.
-    for name in ("convert.py", "_command.py"):
-        (tmp_path / name).write_bytes((SCRIPTS / name).read_bytes())
+    (tmp_path / "convert.py").write_bytes((SCRIPTS / "convert.py").read_bytes())
+    # As the script of that name, which stands beside it.
     (tmp_path / "parity.py").write_text("raise SystemExit('the wrong parity')")
     command = [sys.executable, tmp_path / "convert.py", tmp_path / "nothing.pth"]
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parent)}

@@ -154,7 +154,7 @@ def test_figures(answer, tmp_path):
     [
         ([], "--macs is missing, expected a budget such as 100M"),
         (["--giant"], "--macs is missing, expected a budget such as 100M"),
-        (["--macs", "12Q"], "argument --macs: 12Q is no number of macs, expected 100M or 1.5G"),
+        (["--macs", "12Q"], "argument --macs: 12Q is not a number of macs, expected 100M or 1.5G"),
         (["--macs", "-3M"], "argument --macs: expected one argument"),
         (["--giant", "--phi", "1"], "--giant and --phi are two jobs, expected one of them"),
         (["--phi", "-1", "--macs", "1M"], "--macs is given with --phi, which leaves nothing to "
@@ -163,7 +163,7 @@ def test_figures(answer, tmp_path):
          "--macs"),
         (["--resolution", "0.5", "--depth", "1"], "--macs is missing, expected a budget such as "
          "100M"),
-        (["--depth", "0"], "argument --depth: 0 is no multiplier, expected 0 to 64, above 0"),
+        (["--depth", "0"], "argument --depth: 0 is not a multiplier, expected 0 to 64, above 0"),
         (["--macs", "100M", "--output", "net"], "--output is net, expected the name of a .json "
          "file"),
         (["--law", "--output", "net.json"], "--output is given with --law, which makes no spec"),

@@ -295,9 +295,9 @@ def test_the_formula_takes_the_frontier(folder, run_script):
     ("arguments", "message"),
     [
         (["--costs", "0.1,0.1"], "0.1,0.1 names a cost twice"),
-        (["--costs", "none"], "none is no number from 0 to 64, above 0"),
-        (["--resolution", "2,1"], "2,1 is no range, expected LOW,HIGH"),
-        (["--tolerance", "1"], "1 is no share"),
+        (["--costs", "none"], "none is not a number from 0 to 64, above 0"),
+        (["--resolution", "2,1"], "2,1 is not a range, expected LOW,HIGH"),
+        (["--tolerance", "1"], "1 is not a share"),
         (["--models", "0"], '"0" is not a whole number from 1'),
         ([], "--framework is missing, expected torch or mindspore"),
         (["--collect"], "plan.json: cannot be read: No such file or directory"),
