@@ -122,7 +122,7 @@ class Recipe:
     ``batch_size`` counts the images of one optimizer step over all devices.
     ``batch_norm_momentum`` is the weight of the new batch and overrides the spec's.
     ``drop_path_rate`` is what the blocks' rates grow towards, see
-    :func:`tinynet.training.schedule.drop_path_rates`. ``spec`` and ``data`` are what is trained
+    :func:`tinynet.net.drop_path.drop_path_rates`. ``spec`` and ``data`` are what is trained
     where nothing is named.
     """
 

@@ -20,11 +20,12 @@ from tinynet.data.masks import draw_masks
 from tinynet.data.preprocessing import preprocess
 from tinynet.data.sampling import Sample, samples_at
 from tinynet.net.complexity import count
+from tinynet.net.drop_path import drop_path_rates
 from tinynet.net.initialise import initial_state
 from tinynet.net.twist import derive
 from tinynet.recipe import Augmentation, Recipe, load_recipe, training_spec
 from tinynet.spec import Spec, format_spec, list_specs, load_spec, parse_spec, spec_document
-from tinynet.training.schedule import drop_path_rates, ema_decay, learning_rate, total_steps
+from tinynet.training.schedule import ema_decay, learning_rate, total_steps
 from tinynet.utils.strict_json import format_path
 
 from parity.context import Context

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinynet.backend import Backend
-from tinynet.training import schedule
+from tinynet.net import drop_path
 
 from parity.faults.planting import BOTH, Group, Injection, forward, replaced
 
@@ -136,7 +136,7 @@ def shortcut_dropped_for_the_branch(twin: Backend) -> Injection:
 @GROUP.fault(
     "schedule",
     "rate of each block",
-    "tinynet/training/schedule",
+    "tinynet/net/drop_path",
     "drop_path_rates",
     spec="bottleneck",
 )
@@ -147,4 +147,4 @@ def drop_path_never_at_its_rate() -> Injection:
         count = len(spec.blocks())
         return tuple(share * (count - 1) / count for share in right(spec, rate))
 
-    return replaced(schedule, "drop_path_rates", faulty)
+    return replaced(drop_path, "drop_path_rates", faulty)

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from typing import Any
 
+from tinynet.net import drop_path
 from tinynet.training import loop, schedule
 
 from parity.faults.planting import Group, Injection, replaced
@@ -80,11 +81,11 @@ def average_without_warm_up() -> Injection:
     )
 
 
-@GROUP.fault("schedule", "rate of each block", "tinynet/training/schedule", "drop_path_rates")
+@GROUP.fault("schedule", "rate of each block", "tinynet/net/drop_path", "drop_path_rates")
 def all_blocks_drop_alike() -> Injection:
     """Every block with a skip is left out with the same probability, whatever its depth."""
     return replaced(
-        schedule,
+        drop_path,
         "drop_path_rates",
         lambda right, spec, rate: tuple(rate * block.has_skip for block in spec.blocks()),
     )

@@ -224,7 +224,7 @@ def _schedule(context: Context, check: CheckResult) -> Suspect:
     of_candidates = {
         "recipe": ("tinynet/training/schedule.py", "learning_rate"),
         "average": ("tinynet/training/schedule.py", "ema_decay"),
-        "drop-path": ("tinynet/training/schedule.py", "drop_path_rates"),
+        "drop-path": ("tinynet/net/drop_path.py", "drop_path_rates"),
         "samples": ("tinynet/data/sampling.py", "samples_at"),
         "masks": ("tinynet/data/masks.py", "draw_masks"),
         "initial weights": ("tinynet/net/initialise.py", "initial_state"),

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet.data.sampling import Sample
+from tinynet.net.drop_path import drop_path_rates
 from tinynet.recipe import Recipe
 from tinynet.spec import Spec
-from tinynet.training.schedule import drop_path_rates
 from tinynet.utils.random_numbers import uniform
 
 Factors = npt.NDArray[np.float32]

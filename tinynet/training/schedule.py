@@ -1,4 +1,4 @@
-"""What changes from step to step: learning rate, decay of the average, rates of drop-path.
+"""What changes from step to step: learning rate, decay of the average, loss scale.
 
 Computed once, here, in exact fractions or float64, and rounded to float32 before a twin sees it.
 """
@@ -11,7 +11,6 @@ from fractions import Fraction
 import numpy as np
 
 from tinynet.recipe import Ema, Recipe
-from tinynet.spec import Spec
 
 # Loss scaling for float16 gradients, the rule of torch.amp.GradScaler with its defaults.
 # Source: PyTorch's documentation of GradScaler.
@@ -60,24 +59,6 @@ def ema_decay(ema: Ema, updates: int) -> float:
     Source: the warm-up is that of ``tf.train.ExponentialMovingAverage`` with ``num_updates``.
     """
     return min(ema.decay, (1 + updates) / (10 + updates)) if ema.warmup else ema.decay
-
-
-def drop_path_rates(spec: Spec, rate: float) -> tuple[float, ...]:
-    """For each block the probability that its residual branch is left out of a sample.
-
-    Block i of n has rate * i / n, and 0 where nothing is added to the branch. A ResNet always adds
-    something, and its last block has the whole rate: rate * i / (n - 1).
-
-    Source: TinyNet's and timm's EfficientNet builder (``drop_path_rate * block_idx / total``);
-    timm's ``resnet.py`` (``drop_path_rate * net_block_idx / (net_num_blocks - 1)``).
-    """
-    blocks = spec.blocks()
-    if spec.is_resnet:
-        last = max(len(blocks) - 1, 1)  # an only block is the first, which is never left out
-        return tuple(rate * index / last for index in range(len(blocks)))
-    return tuple(
-        rate * index / len(blocks) if block.has_skip else 0.0 for index, block in enumerate(blocks)
-    )
 
 
 def first_loss_scale(precision: str, recorded: float) -> float:

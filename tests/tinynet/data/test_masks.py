@@ -6,9 +6,9 @@ from scipy import stats
 
 from tinynet.data.masks import draw_masks
 from tinynet.data.sampling import Sample, samples_at
+from tinynet.net.drop_path import drop_path_rates
 from tinynet.recipe import load_recipe
 from tinynet.spec import load_spec
-from tinynet.training.schedule import drop_path_rates
 
 SPEC = load_spec("tinynet_e")
 RATES = np.array(drop_path_rates(SPEC, 0.5))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tinynet.net.complexity import count, layers
+from tinynet.net.drop_path import drop_path_rates
 from tinynet.net.initialise import initial_state
 from tinynet.net.manifest import manifest
 from tinynet.net.twist import derive
 from tinynet.spec import Head, SpecError, Twist, format_spec, load_spec, parse_spec
-from tinynet.training.schedule import drop_path_rates
 
 from resnets import small_resnet
 
