@@ -21,7 +21,7 @@ from tinynet.spec import Spec, load_spec
 
 from benchmarks import disk
 from benchmarks.harness import Contestant, Job, Race
-from benchmarks.peers import keep_memory_of_twin, peer, use_threads
+from benchmarks.peers import peer, twin, use_threads
 from parity import inputs
 
 # What most photographs of ImageNet have.
@@ -144,7 +144,7 @@ def training(name: str, folder: str, engine: str | None) -> Job:
 
 def evaluation(name: str, folder: str) -> Job:
     """Every photograph once, as the PyTorch twin evaluates it: float32, normalised."""
-    keep_memory_of_twin()
+    twin("torch")  # which tunes its process
     source = _source(name, folder)
     prepared = Prepared(source, source.spec)
 
@@ -166,7 +166,7 @@ def timm_transform(
     """
     create = peer("timm.data").create_transform
     if keep_memory:
-        keep_memory_of_twin()
+        twin("torch")  # which tunes its process
     use_threads(1)
     random.seed(0)
     source = _source(name, folder)

@@ -15,7 +15,6 @@ from benchmarks.peers import (
     allow_tf32,
     autocast,
     device_job,
-    keep_memory_of_twin,
     peer,
     timm_net,
     twin,
@@ -179,7 +178,7 @@ def twin_net(name: str, batch: int, folded: bool = False, **how: Any) -> Job:
 def timm_forward(name: str, batch: int, keep_memory: bool = True, **how: Any) -> Job:
     """The net of timm, untrained, as a peer of :func:`twin_net`."""
     if keep_memory:
-        keep_memory_of_twin()
+        twin("torch")  # which tunes its process
     return _forward(timm_net(name), _pixels(load_spec(name), batch), **how)
 
 

@@ -29,20 +29,15 @@ def peer(module: str) -> Any:
 
 
 def twin(name: str) -> Backend:
-    """A twin, if its framework is there.
+    """Returns a twin, and sets this process up for it.
 
     Raises:
-        UnavailableError: it is not.
+        UnavailableError: its framework is not installed.
     """
     try:
         return load_backend(name, tune=True)
     except BackendError as error:
         raise UnavailableError(str(error)) from None
-
-
-def keep_memory_of_twin() -> None:
-    """Asks for the memory settings that the PyTorch twin trains with, for a peer's process."""
-    load_backend("torch", tune=True)
 
 
 def use_threads(threads: int) -> None:

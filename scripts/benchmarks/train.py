@@ -13,7 +13,6 @@ from benchmarks.peers import (
     allow_tf32,
     autocast,
     device_job,
-    keep_memory_of_twin,
     peer,
     timm_net,
     twin,
@@ -128,7 +127,7 @@ def timm_step(
     Source: timm 1.0, ``train.py``: RMSpropTF, autocast, cuDNN's benchmark.
     """
     if keep_memory:
-        keep_memory_of_twin()
+        twin("torch")  # which tunes its process
     import torch
 
     use_threads(threads)

@@ -1,7 +1,7 @@
 """Images in a ZIP file: one file to open, where a folder has a million.
 
-The same images as in the folder that was packed, in the same order and with the same identities:
-whoever draws from the one may go on with the other.
+An archive has the same images as the folder that was packed, in the same order and with the same
+identities, so that a run may change from one to the other.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import struct
 import weakref
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ from tinynet.data.image_folder import (
 from tinynet.data.preprocessing import ImageError, decode_image
 from tinynet.spec import Spec
 
-# The header in front of an image, which ends with the lengths of name and more behind it. Source:
-# APPNOTE.TXT of PKWARE, 6.3.10, section 4.3.7.
+# The header before an image, which ends with the lengths of a name and of extra fields that follow.
+# Source: APPNOTE.TXT of PKWARE, 6.3.10, section 4.3.7.
 _HEADER = struct.Struct("<26xHH")
-# What is read beside the image itself, at once with it: more than names and what tools write.
+# Bytes that are read together with an image: more than the usual header, name and extra fields.
 _USUAL_HEADER = 512
 _UTF8, _ENCRYPTED = 0x800, 0x1  # flags of an entry
 
@@ -45,11 +46,11 @@ _ENTRY = np.dtype(
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class ImageArchive:
-    """Labelled images in a ZIP file. It is a :class:`tinynet.data.sources.Source`.
+    """Labelled images in a ZIP file, a :class:`tinynet.data.sources.Source`.
 
     ``entries`` has an element of ``_ENTRY`` for each image, ``names`` their paths in the archive,
-    without anything between them. ``classes`` are the names that folders of the labels 0, 1, ...
-    have. It travels to other processes as these arrays; each opens the file for itself.
+    concatenated. ``classes`` are the names of the folders of the labels 0, 1, ... It travels to
+    other processes as these arrays; each opens the file for itself.
     """
 
     file: SharedFile
@@ -62,15 +63,9 @@ class ImageArchive:
         return len(self.entries)
 
     def image(self, index: int) -> Image.Image:
-        """Decodes one image; mode "RGB" or "L", as the spec's channels ask."""
         return decode_image(self.encoded(index), self.name(index), self.spec.input_size[0])
 
     def encoded(self, index: int) -> bytes:
-        """The bytes of one image's file.
-
-        Raises:
-            ImageError: it cannot be read, or is not what the archive's index says, naming it.
-        """
         entry = self.entries[index]
         offset, size = int(entry["offset"]), int(entry["size"])
         try:
@@ -90,15 +85,12 @@ class ImageArchive:
         return image
 
     def label(self, index: int) -> int:
-        """The class of one image."""
         return int(self.entries["label"][index])
 
     def name(self, index: int) -> str:
-        """The path of the archive and that of one image in it."""
         return f"{self.file.path}{os.sep}{self._path(index)}"
 
     def identity(self, index: int) -> str:
-        """The path of one image in the archive, and its label."""
         return f"{self._path(index)} {self.label(index)}"
 
     def _path(self, index: int) -> str:
@@ -108,11 +100,7 @@ class ImageArchive:
 
 
 class SharedFile:
-    """A file that each process opens for itself when it first reads, for any of its threads.
-
-    Args:
-        path: the file.
-    """
+    """A file that each process opens for itself when it first reads, for any of its threads."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -129,12 +117,12 @@ class SharedFile:
         """
         descriptor = self._descriptor
         if descriptor is None:
-            # Two threads may both come here. Each closes what it opened, when this object goes.
+            # Two threads may both come here; both descriptors are closed with this object.
             descriptor = os.open(self.path, os.O_RDONLY)
             weakref.finalize(self, os.close, descriptor)
             self._descriptor = descriptor
         data = os.pread(descriptor, length, offset)
-        # A signal, or a network disk, may cut a reading short.
+        # A signal, or a network disk, may cut a read short.
         while len(data) < length and (
             more := os.pread(descriptor, length - len(data), offset + len(data))
         ):
@@ -144,9 +132,9 @@ class SharedFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Archive:
-    """What a ZIP file holds, not yet labelled: names and entries of the images of each class.
+    """What a ZIP file holds, not yet labelled: by class, the names and entries of its images.
 
-    Classes are sorted, and so are the images of each by their names.
+    Both classes and images are sorted by name.
     """
 
     path: Path
@@ -154,14 +142,11 @@ class Archive:
 
     @property
     def folders(self) -> list[str]:
-        """Names of the class folders, sorted."""
+        """Returns the names of the class folders, sorted."""
         return list(self.images)
 
     def labelled(self, spec: Spec) -> ImageArchive:
-        """The images with the labels that they have for a net.
-
-        Args:
-            spec: the net the images are for.
+        """Labels the images for a net, as :func:`tinynet.data.image_folder.find_images` does.
 
         Raises:
             ClassesError: the folders do not fit the classes of the net.
@@ -169,24 +154,24 @@ class Archive:
         """
         classes = class_names(self.path, self.folders, spec)
         places = {name: place for place, name in enumerate(classes)}
-        names = [os.fsencode(name) for images in self.images.values() for name, _ in images]
-        found = [info for images in self.images.values() for _, info in images]
-        count = len(found)
-        entries = np.empty(count, _ENTRY)
-        entries["offset"] = np.fromiter((info.header_offset for info in found), np.int64, count)
-        entries["size"] = np.fromiter((info.compress_size for info in found), np.int64, count)
-        entries["crc"] = np.fromiter((info.CRC for info in found), np.uint32, count)
-        entries["label"] = np.repeat(
-            [places[folder] for folder in self.images], [*map(len, self.images.values())]
-        )
-        entries["name_end"] = np.cumsum(np.fromiter(map(len, names), np.int64, count))
+        names: list[bytes] = []
+
+        def rows() -> Iterator[tuple[int, ...]]:
+            end = 0
+            for folder, images in self.images.items():
+                for name, info in images:
+                    names.append(os.fsencode(name))
+                    end += len(names[-1])
+                    yield info.header_offset, info.compress_size, info.CRC, places[folder], end
+
+        entries = np.fromiter(rows(), _ENTRY, sum(map(len, self.images.values())))
         return ImageArchive(SharedFile(self.path), spec, classes, entries, b"".join(names))
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:
     """Reads the index of a ZIP file with images in ImageNet's layout: ``class/image.jpg``.
 
-    All of it may lie in one folder more, as in what ``zip -0 -r train.zip train`` makes. Which
+    All of it may lie in one more folder, as in what ``zip -0 -r train.zip train`` makes. Which
     files count, and in which order, is as in :func:`tinynet.data.image_folder.find_images`.
 
     Args:
@@ -226,14 +211,14 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
 
 
 def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """All that is not hidden, by name. Of two with one name the later counts, as when unpacked."""
+    """Returns all that is not hidden, by name; of two with one name the later, as when unpacked."""
     try:
         with zipfile.ZipFile(path, metadata_encoding="latin-1") as archive:
             found = archive.infolist()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:
-        # Not only BadZipFile: on a damaged index the library raises whatever it stumbles over.
+        # Not only BadZipFile: on a damaged index the library raises many kinds of errors.
         raise DatasetError(
             f"{path}: cannot be read as a ZIP file, or was cut short: {error}"
         ) from None
@@ -245,7 +230,7 @@ def _name(info: zipfile.ZipInfo) -> str:
     name = info.orig_filename
     if name.isascii():
         return name
-    # The bytes of the name, as they stand there, are those of the file that was packed.
+    # The bytes of the name, as they are there, are those of the file that was packed.
     return os.fsdecode(name.encode("utf-8" if info.flag_bits & _UTF8 else "latin-1"))
 
 
@@ -255,7 +240,7 @@ def _without_common_folder(entries: dict[str, zipfile.ZipInfo]) -> dict[str, zip
         return entries
     top = f"{tops.pop()}/"
     below = {name.removeprefix(top): info for name, info in entries.items() if name != top}
-    # With images right in it, it is a class.
+    # With images directly in it, it is a class.
     has_images = any("/" not in name and is_image(name) for name in below)
     return entries if has_images else below
 

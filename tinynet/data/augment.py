@@ -28,7 +28,7 @@ CROP_ATTEMPTS = 10
 def augment(
     image: Image.Image, spec: Spec, augmentation: Augmentation, seed: int, sample: Sample
 ) -> npt.NDArray[np.uint8]:
-    """One training image as the net sees it, but for normalisation.
+    """Makes one training image as the net sees it, except for normalisation.
 
     A random part is resized to the input size with the spec's interpolation and antialiasing, then
     flipped by chance, then jittered in colour or given to RandAugment, which takes the place of
@@ -80,17 +80,11 @@ def apply_randaugment(
 
 
 def draw_box(size: tuple[int, int], augmentation: Augmentation, seed: int, sample: Sample) -> Box:
-    """Draws the part of an image that is seen.
+    """Draws the part that is seen of an image of ``size``, (width, height) in pixels.
 
     Its share of the area is uniform in ``scale``, the logarithm of its width / height uniform in
     that of ``ratio``. What does not fit into the image is drawn again, ten times in all; then it
     is the largest part around the centre whose ratio is in range.
-
-    Args:
-        size: width and height of the image, in pixels.
-        augmentation: the ranges.
-        seed: of the run.
-        sample: which image in which epoch.
 
     Raises:
         ImageError: an empty image.
@@ -124,7 +118,7 @@ def draw_flip(augmentation: Augmentation, seed: int, sample: Sample) -> bool:
 
 
 def draw_jitter(augmentation: Augmentation, seed: int, sample: Sample) -> list[tuple[str, float]]:
-    """Draws the changes of colour: (name, factor) in the order to apply them; maybe none.
+    """Draws the changes of colour: (name, factor) in the order to apply them, or none.
 
     Factors of "brightness", "contrast" and "saturation" are uniform in
     [max(0, 1 - j), 1 + j], where j is ``color_jitter``, and each order is as probable.

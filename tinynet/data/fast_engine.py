@@ -1,8 +1,8 @@
 """The engine "fast" of a recipe: what :mod:`tinynet.data.augment` does, in about half of the time.
 
 libjpeg-turbo decodes to Pillow's pixels, a resizer with SIMD comes to almost Pillow's, and colours
-are changed in arrays, to Pillow's bits. What it cannot do is left to Pillow: files that are no
-plain JPEG, and RandAugment. All arithmetic is exact or elementwise, so that an image has the same
+are changed in arrays, to Pillow's bits. What it cannot do is left to Pillow: files that are not
+plain JPEGs, and RandAugment. All arithmetic is exact or elementwise, so that an image has the same
 bits whichever process prepares it, and on whichever processor.
 """
 
@@ -38,8 +38,8 @@ _LUMA = np.array([[19595], [38470], [7471]], np.float32) / np.float32(1 << 16)
 _own = threading.local()
 _NONE = np.empty(0, np.float32)
 # Numbers between two arrays that are read and written in step. Where both begin at the same place
-# of a page of 4 KiB, as large arrays from the system do, processors take what is written to the one
-# for what is read of the other and wait; a matrix product then takes up to ten times as long.
+# of a page of 4 KiB, as large arrays from the system do, processors confuse what is written to one
+# with what is read of the other and wait; a matrix product then takes up to ten times as long.
 _GAP = 272
 
 
@@ -58,18 +58,10 @@ def check_engine() -> None:
 
 
 def load_pixels(source: Source, index: int, channels: int) -> Bytes:
-    """One image of a source, decoded.
-
-    Args:
-        source: the images.
-        index: which one.
-        channels: 3 or 1, as the source has them.
-
-    Returns:
-        Uint8 (H, W, C).
+    """Decodes one image of a source to uint8 (H, W, C), with 3 or 1 channels as the source has.
 
     Raises:
-        ImageError: naming it, as Pillow's path would.
+        ImageError: naming the image, with the texts that decoding by Pillow has.
     """
     # Greyscale of a colour JPEG is not Pillow's: it would be read from the file, not computed.
     data = None if channels == 1 else source.encoded(index)
@@ -80,17 +72,10 @@ def load_pixels(source: Source, index: int, channels: int) -> Bytes:
 def augment_pixels(
     pixels: Bytes, spec: Spec, augmentation: Augmentation, seed: int, sample: Sample
 ) -> Bytes:
-    """One training image as the net sees it, but for normalisation.
+    """Makes one training image as the net sees it, except for normalisation.
 
-    The same crop, flip and changes of colour as :func:`tinynet.data.augment.augment` draws and
-    applies for the sample.
-
-    Args:
-        pixels: uint8 (H, W, C), C as the net's channels.
-        spec: its ``input_size`` and ``preprocessing`` are used.
-        augmentation: the ranges.
-        seed: of the run.
-        sample: which image in which epoch.
+    The crop, flip and changes of colour are those of :func:`tinynet.data.augment.augment`, whose
+    arguments these are, except for the image: uint8 (H, W, C), C as the net's channels.
 
     Returns:
         Uint8 (H, W, C).
@@ -122,12 +107,12 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
     """
     values, greys = _workspace(pixels.size // pixels.shape[2], pixels.shape[2])
     values[...] = pixels.reshape(values.shape)
-    # Against a row NumPy cuts off in a quarter of the time that it takes against a number, if the
-    # row is some ten thousand long; shorter ones take twice as long.
+    # NumPy clips against a row in a quarter of the time that it takes against a number, if the row
+    # is some ten thousand long; shorter ones take twice as long.
     rows = values.reshape(math.gcd(len(pixels), 12), -1)
     darkest, brightest = np.zeros_like(rows[0]), np.full_like(rows[0], 255)
     for place, (name, factor) in enumerate(changes):
-        if place > 0:  # behind the last one conversion to bytes does it
+        if place > 0:  # after the last one the conversion to bytes does it
             np.floor(values, out=values)
         if name == "brightness":
             values *= np.float32(factor)
@@ -142,7 +127,7 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
             values -= grey
             values *= np.float32(factor)
             values += grey
-        # Smaller factors lead nowhere out of range, and brightness not below black.
+        # Smaller factors stay in range, and brightness does not go below black.
         if factor > 1:
             np.minimum(rows, brightest, out=rows)
             if name != "brightness":
@@ -151,7 +136,7 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
 
 
 def _decode(data: bytes) -> Bytes | None:
-    """The pixels of a JPEG; None for whatever is no plain one, or has something wrong with it."""
+    """Returns the pixels of a JPEG; None for what is not a plain one, or is damaged."""
     jpeg = _jpeg()
     try:
         height, width, space, _ = jpeg.decode_jpeg_header(data)
@@ -188,7 +173,7 @@ def _resize_options(interpolation: str) -> Any:
 
 
 def _mirrored(pixels: Bytes) -> Bytes:
-    # By channels, since NumPy takes three times as long with three bytes a pixel.
+    # By channel, since NumPy takes three times as long with three bytes a pixel.
     mirrored = np.empty_like(pixels)
     for channel in range(pixels.shape[2]):
         mirrored[:, :, channel] = pixels[:, ::-1, channel]
@@ -206,10 +191,7 @@ def _workspace(count: int, channels: int) -> tuple[Floats, Floats]:
 
 
 def _grey(values: Floats, space: Floats, columns: int) -> Floats:
-    """The grey of pixels as Pillow rounds it: (N, C) whole numbers to (N, columns) equal ones.
-
-    It may lie in ``space``, (N, C).
-    """
+    """Computes greys as Pillow rounds them, of (N, C) whole numbers; (N, columns), in ``space``."""
     if values.shape[1] == 1:
         return values
     grey = space.reshape(-1)[: len(values) * columns].reshape(-1, columns)

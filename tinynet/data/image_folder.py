@@ -1,4 +1,4 @@
-"""Where images and labels come from: index -> (input, label), the same for every framework."""
+"""Image folders: finds images in ImageNet's layout, ``class/image.jpg``, and labels them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ClassesError(DatasetError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageFolder:
-    """Labelled image files; indexing decodes one and gives (float32 (C, H, W), label).
+    """Labelled image files, a :class:`tinynet.data.sources.Source`.
 
     ``samples`` holds (path, label) pairs in the order of the data set. ``classes`` are the names
-    that folders of the labels 0, 1, ... have. It is a :class:`tinynet.data.sources.Source`.
+    of the folders of the labels 0, 1, ...
     """
 
     root: Path
@@ -42,15 +42,9 @@ class ImageFolder:
         return len(self.samples)
 
     def image(self, index: int) -> Image.Image:
-        """Decodes one image; mode "RGB" or "L", as the spec's channels ask."""
         return load_image(self.samples[index][0], self.spec.input_size[0])
 
     def encoded(self, index: int) -> bytes:
-        """The bytes of one image's file.
-
-        Raises:
-            ImageError: it cannot be read, naming it.
-        """
         path = self.samples[index][0]
         try:
             with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path takes as long again
@@ -59,25 +53,23 @@ class ImageFolder:
             raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
 
     def label(self, index: int) -> int:
-        """The class of one image."""
         return self.samples[index][1]
 
     def name(self, index: int) -> str:
-        """The path of one image."""
         return self.samples[index][0]
 
     def identity(self, index: int) -> str:
-        """The path of one image below ``root``, with forward slashes, and its label."""
+        """Returns the path of one image below ``root``, with forward slashes, and its label."""
         path, label = self.samples[index]
-        # Not relpath, which takes several times as long, for the million paths of ImageNet. The
-        # root "." stands in no path below it.
+        # Not relpath, which takes several times as long, for the million paths of ImageNet. Paths
+        # below the root "." do not contain it.
         root = str(self.root)
         start = 0 if root == "." else len(root) if root.endswith(os.sep) else len(root) + 1
         return f"{path[start:].replace(os.sep, '/')} {label}"
 
 
 def find_images(root: str | os.PathLike[str], spec: Spec) -> ImageFolder:
-    """Finds the images of a folder in ImageNet's layout: ``root/class/image.jpg``.
+    """Finds the images of a folder in ImageNet's layout, and labels them for a net.
 
     Class folders are searched to any depth; samples are sorted by class folder, then by path.
     Files count as images by ``IMAGE_EXTENSIONS``; other files, and all files and folders whose
@@ -85,12 +77,8 @@ def find_images(root: str | os.PathLike[str], spec: Spec) -> ImageFolder:
 
     The label of a folder is the place of its name in the spec's list of classes: the WordNet ids
     for "imagenet1k", otherwise ``spec.labels`` itself. So a subset of the classes has the right
-    labels. If no folder is named so, there must be exactly ``num_classes`` folders and they are
+    labels. If no folder has such a name, there must be exactly ``num_classes`` folders, which are
     numbered in sorted order.
-
-    Args:
-        root: the folder.
-        spec: the net the images are for.
 
     Raises:
         ClassesError: the folders do not fit the classes of the net.
@@ -107,7 +95,7 @@ def find_images(root: str | os.PathLike[str], spec: Spec) -> ImageFolder:
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the class folders in a folder, sorted.
+    """Returns the names of the class folders in a folder, sorted.
 
     Raises:
         DatasetError: no such folder, none in it, or images beside them.
@@ -115,7 +103,7 @@ def class_folders(root: Path) -> list[str]:
     if not root.is_dir():
         found = "not a folder" if root.exists() else "no such folder"
         raise DatasetError(f"{root}: {found}, expected one with a folder of images for each class")
-    names = sorted(name for name in _listed(root) if not name.startswith("."))
+    names = _listed(root)
     refuse_images(root, [name for name in names if is_image(name) and (root / name).is_file()])
     folders = [name for name in names if (root / name).is_dir()]
     if not folders:
@@ -125,7 +113,7 @@ def class_folders(root: Path) -> list[str]:
 
 
 def images_below(folder: Path) -> list[str]:
-    """Paths of the images in a class folder, to any depth, sorted.
+    """Returns the paths of the images in a class folder, to any depth, sorted.
 
     Raises:
         DatasetError: there are none.
@@ -145,12 +133,12 @@ def images_below(folder: Path) -> list[str]:
 
 
 def class_names(root: Path, folders: list[str], spec: Spec) -> tuple[str, ...]:
-    """Names that the folders of all classes have, in the order of their labels.
+    """Returns the folder names of all classes of a net, in the order of their labels.
 
     Args:
         root: what the folders are in, for messages.
-        folders: names of the class folders that there are, sorted.
-        spec: the net the images are for.
+        folders: names of the class folders that exist, sorted.
+        spec: the net.
 
     Raises:
         ClassesError: the folders do not fit the classes of the net.
@@ -164,15 +152,15 @@ def class_names(root: Path, folders: list[str], spec: Spec) -> tuple[str, ...]:
         known, kind = (), ""
     unknown = sorted(set(folders) - set(known))
     if not unknown:
-        twice = next((name for name in folders if known.count(name) > 1), None)
-        if twice is not None:
-            raise DatasetError(
-                f'{root}: the folder "{twice}" could be any of {known.count(twice)} classes of '
-                f"that name in the labels of {spec.name}"
-            )
+        for name in folders:
+            if known.count(name) > 1:
+                raise DatasetError(
+                    f'{root}: the folder "{name}" could be any of {known.count(name)} classes of '
+                    f"that name in the labels of {spec.name}"
+                )
         return known
-    # Some names known and some not is a misspelt or foreign folder: numbering in sorted order
-    # would quietly give every image behind it a wrong label.
+    # Where some names are known and some not, a folder is misspelt or foreign: numbering in sorted
+    # order would quietly give every image after it a wrong label.
     if len(unknown) < len(folders):
         raise ClassesError(
             f"{root}: {_count(len(unknown), 'class folder')} of {len(folders)} unknown (such as "
@@ -188,16 +176,12 @@ def class_names(root: Path, folders: list[str], spec: Spec) -> tuple[str, ...]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file counts as an image, by ``IMAGE_EXTENSIONS``."""
+    """Returns whether a file counts as an image, by ``IMAGE_EXTENSIONS``."""
     return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def refuse_images(root: Path, images: list[str]) -> None:
-    """Refuses images that lie beside the class folders.
-
-    Raises:
-        DatasetError: there are some.
-    """
+    """Raises a DatasetError if there are images beside the class folders."""
     if images:
         raise DatasetError(
             f"{root}: holds {_count(len(images), 'image')} outside of any class folder (such as "
@@ -206,16 +190,14 @@ def refuse_images(root: Path, images: list[str]) -> None:
 
 
 def without_images(folder: Path) -> DatasetError:
-    """The error of a class folder that holds no images."""
+    """Returns the error of a class folder that holds no images."""
     return DatasetError(
         f"{folder}: class folder without images (of type {', '.join(IMAGE_EXTENSIONS)})"
     )
 
 
 def list_images(path: str | os.PathLike[str]) -> list[str]:
-    """The images that a path means: those right in a folder, sorted; a file is itself.
-
-    What a folder counts as an image is as in :func:`find_images`.
+    """Lists the images directly in a folder, sorted, by ``IMAGE_EXTENSIONS``; or a file itself.
 
     Raises:
         DatasetError: no such file or folder, or a folder without images.
@@ -225,15 +207,16 @@ def list_images(path: str | os.PathLike[str]) -> list[str]:
         raise DatasetError(f"{path}: no such file or folder")
     if not path.is_dir():
         return [str(path)]
-    images = [name for name in sorted(_listed(path)) if is_image(name) and name[0] != "."]
+    images = [*filter(is_image, _listed(path))]
     if not images:
         raise DatasetError(f"{path}: folder without images (of type {', '.join(IMAGE_EXTENSIONS)})")
     return [str(path / name) for name in images]
 
 
 def _listed(folder: Path) -> list[str]:
+    # Without what is hidden.
     try:
-        return [entry.name for entry in folder.iterdir()]
+        return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         _refuse(error)
 

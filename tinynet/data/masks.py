@@ -23,9 +23,8 @@ Factors = npt.NDArray[np.float32]
 class Masks(NamedTuple):
     """Factors of a batch, 0 or 1 / (1 - rate), so that the mean stays; None where nothing drops.
 
-    ``dropout`` is float32 (N, feature channels), for the pooled features that the classifier is
-    given.
-    ``drop_path`` is float32 (N, blocks), for the residual branch of each block.
+    ``dropout`` is float32 (N, feature channels), for the pooled features before the classifier,
+    ``drop_path`` float32 (N, blocks), for the residual branch of each block.
     """
 
     dropout: Factors | None
@@ -33,13 +32,7 @@ class Masks(NamedTuple):
 
 
 def draw_masks(spec: Spec, recipe: Recipe, seed: int, samples: Sequence[Sample]) -> Masks:
-    """Draws the masks of some samples.
-
-    Args:
-        spec: the net.
-        recipe: its ``dropout_rate`` and ``drop_path_rate``.
-        seed: of the run.
-        samples: N of them.
+    """Draws the masks of N samples by the recipe's ``dropout_rate`` and ``drop_path_rate``.
 
     Source: Srivastava et al., Dropout (JMLR 2014), in the inverted form; Huang et al., Deep
     Networks with Stochastic Depth (arXiv 1603.09382), per sample.

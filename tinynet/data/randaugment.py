@@ -36,11 +36,7 @@ FACTOR_RANGE = 1.8
 
 
 class Operation(NamedTuple):
-    """One operation that was drawn.
-
-    ``strength`` is in units of the whole range, 0 to 1; ``sign``, 1 or -1, is the direction of
-    those that have one.
-    """
+    """One operation that was drawn: its strength, from 0 to 1, and its direction, 1 or -1."""
 
     name: str
     strength: float
@@ -48,20 +44,14 @@ class Operation(NamedTuple):
 
 
 class Filling(NamedTuple):
-    """What moved images are filled with, and how they are resampled: Pillow's values."""
+    """What moved images are filled with, and how they are resampled, as Pillow's values."""
 
     color: int | tuple[int, ...]
     resampling: Image.Resampling
 
 
 def draw_operations(randaugment: RandAugment, seed: int, sample: Sample) -> list[Operation]:
-    """Draws the operations for one image; there may be fewer than ``layers``, or none.
-
-    Args:
-        randaugment: how many, how strong, how probable.
-        seed: of the run.
-        sample: which image in which epoch.
-    """
+    """Draws the operations for one image; there may be fewer than ``layers``, or none."""
     layers = randaugment.layers
     key = (seed, sample.epoch, sample.index)
     choices = uniform((layers, 3), *key, "randaugment").tolist()
@@ -78,39 +68,18 @@ def draw_operations(randaugment: RandAugment, seed: int, sample: Sample) -> list
 
 
 def filling(preprocessing: Preprocessing) -> Filling:
-    """What to fill with in images for a net: its mean colour, which becomes zero."""
+    """Returns the filling of images for a net: its mean colour, which becomes zero."""
     color = tuple(min(255, round(255 * mean)) for mean in preprocessing.mean)
     resampling = RESAMPLING[preprocessing.interpolation]
     return Filling(color[0] if len(color) == 1 else color, resampling)
 
 
 def apply_operation(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
-    """Applies one operation.
-
-    Args:
-        image: mode "RGB" or "L".
-        operation: from :func:`draw_operations`.
-        fill: from :func:`filling`.
-
-    Returns:
-        An image of the same mode and size.
-    """
+    """Applies one operation to an image of mode "RGB" or "L"; mode and size stay."""
     return _FUNCTIONS[operation.name](image, operation, fill)
 
 
 _Function = Callable[[Image.Image, Operation, Filling], Image.Image]
-
-
-def _auto_contrast(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
-    return ImageOps.autocontrast(image)
-
-
-def _equalize(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
-    return ImageOps.equalize(image)
-
-
-def _invert(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
-    return ImageOps.invert(image)
 
 
 def _rotate(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
@@ -119,8 +88,8 @@ def _rotate(image: Image.Image, operation: Operation, fill: Filling) -> Image.Im
 
 
 def _posterize(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
-    # The stronger, the more bits stay: timm's range, but for its no bits below a quarter, which
-    # Pillow refuses.
+    # The stronger, the more bits stay: timm's range, except that Pillow refuses its zero bits below
+    # a quarter.
     return ImageOps.posterize(image, max(1, int(operation.strength * MAX_BITS)))
 
 
@@ -152,13 +121,10 @@ def _enhance(enhancer: Callable[[Image.Image], _Enhancer]) -> _Function:
 
 def _move(matrix: Callable[[float, int, int], tuple[float, ...]]) -> _Function:
     def apply(image: Image.Image, operation: Operation, fill: Filling) -> Image.Image:
+        affine = Image.Transform.AFFINE
         coefficients = matrix(operation.sign * operation.strength, *image.size)
         return image.transform(
-            image.size,
-            Image.Transform.AFFINE,
-            coefficients,
-            fill.resampling,
-            fillcolor=fill.color,
+            image.size, affine, coefficients, fill.resampling, fillcolor=fill.color
         )
 
     return apply
@@ -166,9 +132,9 @@ def _move(matrix: Callable[[float, int, int], tuple[float, ...]]) -> _Function:
 
 # The order is part of what a seed means.
 _FUNCTIONS: dict[str, _Function] = {
-    "AutoContrast": _auto_contrast,
-    "Equalize": _equalize,
-    "Invert": _invert,
+    "AutoContrast": lambda image, operation, fill: ImageOps.autocontrast(image),
+    "Equalize": lambda image, operation, fill: ImageOps.equalize(image),
+    "Invert": lambda image, operation, fill: ImageOps.invert(image),
     "Rotate": _rotate,
     "Posterize": _posterize,
     "Solarize": _solarize,

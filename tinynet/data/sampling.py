@@ -34,13 +34,7 @@ class BatchingError(ValueError):
 
 
 def samples_at(positions: Sequence[int], images: int, seed: int) -> list[Sample]:
-    """The samples at some positions of the stream.
-
-    Args:
-        positions: from 0.
-        images: how many the data set has.
-        seed: of the run.
-    """
+    """Returns the samples at some positions, from 0, of the stream of so many ``images``."""
     return [
         Sample(position // images, int(_order(position // images, images, seed)[position % images]))
         for position in positions
@@ -48,17 +42,10 @@ def samples_at(positions: Sequence[int], images: int, seed: int) -> list[Sample]
 
 
 def part_positions(step: int, batch_size: int, parts: int, part: int) -> range:
-    """Positions of one part of a step's batch.
+    """Returns the positions of one of the equal parts of a step's batch; steps and parts from 0.
 
-    A batch is split into equal parts, which pass through the net separately: part a * ranks + r
-    is what rank r takes as its a-th. Two ranks and one rank that accumulates two parts therefore
-    see the same parts.
-
-    Args:
-        step: from 0.
-        batch_size: images in the whole batch, a multiple of ``parts``.
-        parts: how many there are.
-        part: which one, from 0.
+    The parts pass through the net separately: part a * ranks + r is what rank r takes as its a-th.
+    Two ranks and one rank that accumulates two parts therefore see the same parts.
     """
     size = batch_size // parts
     start = step * batch_size + part * size
@@ -66,12 +53,12 @@ def part_positions(step: int, batch_size: int, parts: int, part: int) -> range:
 
 
 def epoch_ends(step: int, batch_size: int, images: int) -> bool:
-    """Whether a step takes the last sample of an epoch."""
+    """Returns whether a step takes the last sample of an epoch."""
     return (step + 1) * batch_size // images > step * batch_size // images
 
 
 def accumulation(spec: Spec, batch_size: int, ranks: int, micro_batch: int | None) -> int:
-    """How many parts each rank accumulates for one step.
+    """Returns how many parts each rank accumulates for one step.
 
     Args:
         spec: the net.

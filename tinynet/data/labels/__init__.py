@@ -1,4 +1,4 @@
-"""Label sets: what the classes of a net are called.
+"""Label sets: the names of the classes of a net.
 
 ``imagenet1k.txt`` has one line per class of ILSVRC 2012 in the standard order (ascending WordNet
 id): the id, a tab, the synonyms.
@@ -18,7 +18,7 @@ _IMAGENET = Path(__file__).parent / "imagenet1k.txt"
 
 
 def class_names(spec: Spec) -> tuple[str, ...]:
-    """Names of the classes a spec tells apart, in the order of its outputs.
+    """Returns the names of a spec's classes in the order of its outputs.
 
     A spec without labels gets "class 0", "class 1" and so on.
 
@@ -43,7 +43,7 @@ def class_names(spec: Spec) -> tuple[str, ...]:
 
 
 def wordnet_ids() -> tuple[str, ...]:
-    """The WordNet ids of ImageNet's 1000 classes, such as "n01440764", in class order."""
+    """Returns the WordNet ids of ImageNet's 1000 classes, such as "n01440764", in class order."""
     return tuple(wnid for wnid, _ in _imagenet())
 
 
