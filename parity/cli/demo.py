@@ -105,7 +105,8 @@ def _photographs(output: Path) -> bool:
     for index, path in enumerate(paths):
         print(f"   {path.name}")
         for runtime, top in answers.items():
-            said = ", ".join(names[label].partition(",")[0] for label in top.classes[index])
+            labels: list[int] = top.classes[index].tolist()
+            said = ", ".join(names[label].partition(",")[0] for label in labels)
             print(f"     {runtime:12s} {top.probabilities[index, 0]:.4f}  {said}")
         fives = {tuple(top.classes[index]) for top in answers.values()}
         name, probability = EXPECTED.get(path.name, ("", 0.0))
