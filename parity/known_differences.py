@@ -24,12 +24,19 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from tinynet.utils.strict_json import DocumentError, check_document, parse_document, read_text
+from tinynet.utils.strict_json import (
+    DocumentError,
+    check_document,
+    object_schema,
+    parse_document,
+    read_text,
+)
 
-from parity.results import Comparison, with_present_names
+from parity.report.document import with_present_keys
+from parity.results import Comparison
 
 NOT_RUN = "not run"
-_FORMERLY_NOT_RUN = "not climbed"
+_NOT_RUN = (NOT_RUN, "not climbed")  # as it is written, and as it was in version 1
 
 
 class KnownDifferenceError(DocumentError):
@@ -99,16 +106,15 @@ def load_known_differences(
     """
     source = os.fspath(path)
     try:
-        content = tomllib.loads(read_text(path))
+        content: dict[str, Any] = {"difference": [], **tomllib.loads(read_text(path))}
         # As JSON, which has neither dates nor an infinite bound.
-        parsed = parse_document(json.dumps(content, default=str), source)
-        document = with_present_names(parsed, {_FORMERLY_NOT_RUN: NOT_RUN})
+        document = with_present_keys(parse_document(json.dumps(content, default=str), source))
         check_document(document, _SCHEMA, source)
     except tomllib.TOMLDecodeError as error:
         raise KnownDifferenceError(f"{source}: not valid TOML: {error}") from None
     except DocumentError as error:
         raise KnownDifferenceError(str(error)) from None
-    entries: list[dict[str, Any]] = document.get("difference", [])
+    entries: list[dict[str, Any]] = document["difference"]
     for index, entry in enumerate(entries):
         place = f"{source}: difference[{index}]"
         if entry["check"] not in checks:
@@ -116,7 +122,7 @@ def load_known_differences(
                 f"{place}.check is {entry['check']!r}, expected one of {', '.join(checks)}"
             )
         for field in ("where", "candidate"):
-            if entry["bound"] == NOT_RUN and entry[field] != "*":
+            if entry["bound"] in _NOT_RUN and entry[field] != "*":
                 raise KnownDifferenceError(
                     f'{place}.{field} is {entry[field]!r}, expected "*": what is not run '
                     "compares nothing anywhere"
@@ -130,7 +136,7 @@ def load_known_differences(
 
 def _known_difference(entry: dict[str, Any]) -> KnownDifference:
     fields = {name: value for name, value in entry.items() if name != "bound"}
-    if entry["bound"] == NOT_RUN:
+    if entry["bound"] in _NOT_RUN:
         return KnownDifference(**fields, unit=NOT_RUN, bound=0.0)
     ((unit, bound),) = entry["bound"].items()
     return KnownDifference(**fields, unit=unit, bound=bound)
@@ -141,44 +147,28 @@ def _matches(text: str, pattern: str) -> bool:
     return text == pattern or fnmatchcase(text, pattern)
 
 
-_TEXT: dict[str, Any] = {"type": "string", "minLength": 1, "description": "a text, not empty"}
-_NUMBER: dict[str, Any] = {
-    "type": "number", "exclusiveMinimum": 0, "description": "a number above 0"
-}  # fmt: skip
+_TEXT = {"type": "string", "minLength": 1, "description": "a text, not empty"}
+_NUMBER = {"type": "number", "exclusiveMinimum": 0, "description": "a number above 0"}
 _FIELDS: dict[str, Any] = {
     "id": {"type": "string", "pattern": r"^\S+$", "description": "a name without spaces"},
     **dict.fromkeys(("spec", "check", "where", "candidate"), _TEXT),
     "bound": {
         "oneOf": [
-            {"const": NOT_RUN},
-            *(
-                {
-                    "type": "object", "properties": {unit: _NUMBER}, "required": [unit],
-                    "additionalProperties": False,
-                }
-                for unit in ("noise", "error")
-            ),
+            {"enum": list(_NOT_RUN)},
+            *(object_schema("a bound", {unit: _NUMBER}) for unit in ("noise", "error")),
         ],
         "description": '{ noise = N }, { error = N } or "not run"',
     },
     "reason": _TEXT,
     "link": {"type": "string", "pattern": r"^https?://\S+$", "description": "an address (https)"},
-}  # fmt: skip
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "description": "a TOML document",
-    "additionalProperties": False,
-    "properties": {
+}
+_SCHEMA = object_schema(
+    "a TOML document",
+    {
         "difference": {
             "type": "array",
             "description": "a list of tables, each under [[difference]]",
-            "items": {
-                "type": "object",
-                "description": "a table",
-                "properties": _FIELDS,
-                "required": list(_FIELDS),
-                "additionalProperties": False,
-            },
+            "items": object_schema("a table", _FIELDS),
         },
     },
-}
+)

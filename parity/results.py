@@ -1,16 +1,14 @@
-"""What a parity run finds: evidence, checks of the suite, and the whole report."""
+"""What a parity run finds, and when it has passed: comparisons, checks and the whole report.
+
+A comparison passes within its bound, a check when all its comparisons do, a report when all its
+checks do. Whether that is enough for a CI is decided in :mod:`parity.gate`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, Literal, cast
-
-# Of the JSON document; it changes when what reads one would misread the other.
-REPORT_VERSION = 2
-# What keys were called in reports of version 1, and in lists of known differences of that time.
-_FORMER_KEYS = {"rungs": "checks", "rung": "check", "subject": "candidate"}
+from typing import Literal
 
 Kind = Literal["value", "bits", "shape", "missing", "unexpected", "not finite", "error"]
 
@@ -22,13 +20,12 @@ class Comparison:
     Attributes:
         candidate: what was compared with the reference, such as "mindspore graph".
         where: the layer, key, file or photograph it is about.
-        error: distance from the reference, in the check's unit; infinite where no number can say
-        it. bound: the largest error that passes; 0 asks for identical bits.
+        error: distance from the reference, in the check's unit; infinite where no number says it.
+        bound: the largest error that passes; 0 asks for identical bits.
         noise: the float32 rounding noise that the bound is a multiple of; 0 where it is none.
         kind: what sort of difference it is, if it is one.
         note: what a person should know, such as an exception's message.
-        quantity: the row of :data:`parity.tolerances.bounds.BOUNDS` that the bound is from, if it
-        is.
+        quantity: the row of :data:`parity.tolerances.bounds.BOUNDS` that the bound is from, if any.
     """
 
     candidate: str
@@ -157,94 +154,10 @@ class Report:
     def first_divergence(self) -> tuple[CheckResult, Comparison] | None:
         """The first failure of the lowest check that failed: where to look first.
 
-        Checks stand on one another, and within a check evidence is in the order data flows, so what
-        fails first is nearest to the cause.
+        Checks stand on one another, and comparisons within a check are in the order data flows, so
+        what fails first is nearest to the cause.
         """
         for check in self.checks:
             if check.failures:
                 return check, check.failures[0]
         return None
-
-
-def report_document(report: Report) -> dict[str, Any]:
-    """The report as a JSON document; the fields are promised in the command's help.
-
-    JSON has no infinity: an error that no number can say is null, and its kind says what it is.
-    """
-    first, traced = report.first_divergence, report.divergence
-    source = {"file": traced.file, "definition": traced.definition} if traced else {}
-    return {
-        "report_version": REPORT_VERSION,
-        "passed": report.passed,
-        "spec": report.spec,
-        "weights": report.weights,
-        "command": report.command,
-        "checks": [_check_document(check) for check in report.checks],
-        "first_divergence": first
-        and {"check": first[0].name, **_comparison_document(first[1], first[0].unit), **source},
-        "divergence": traced and _divergence_document(traced),
-        "environment": report.environment,
-        "seconds": round(report.seconds, 3),
-    }
-
-
-def with_present_names(document: Any, texts: Mapping[str, str] | None = None) -> Any:
-    """Returns a JSON document with the names of today for keys of version 1.
-
-    A key stays if the one of today stands beside it.
-
-    Args:
-        document: the document, or a part of it.
-        texts: former text -> what is said today, for values.
-    """
-    if isinstance(document, dict):
-        parts = cast("dict[str, Any]", document)
-        names = {key: _FORMER_KEYS.get(key, key) for key in parts}
-        return {
-            key if names[key] in parts else names[key]: with_present_names(value, texts)
-            for key, value in parts.items()
-        }
-    if isinstance(document, list):
-        return [with_present_names(part, texts) for part in cast("list[Any]", document)]
-    return (texts or {}).get(document, document) if isinstance(document, str) else document
-
-
-def _divergence_document(divergence: Divergence) -> dict[str, Any]:
-    numbers = {name: _finite(getattr(divergence, name)) for name in ("error", "noise", "bound")}
-    return dataclasses.asdict(divergence) | numbers
-
-
-def _check_document(check: CheckResult) -> dict[str, Any]:
-    series = [
-        dataclasses.asdict(curve) | {"values": [_finite(value) for value in curve.values]}
-        for curve in check.series
-    ]
-    return {
-        "name": check.name,
-        "title": check.title,
-        "passed": check.passed,
-        "compared": len(check.comparisons),
-        "failed": len(check.failures),
-        "worst": check.worst and _comparison_document(check.worst, check.unit),
-        "failures": [_comparison_document(item, check.unit) for item in check.failures],
-        "seconds": round(check.seconds, 3),
-        **({"series": series} if series else {}),
-        **({"skipped": check.skipped} if check.skipped else {}),
-    }
-
-
-def _comparison_document(item: Comparison, unit: str) -> dict[str, Any]:
-    return {
-        "where": item.where,
-        "candidate": item.candidate,
-        "kind": item.kind,
-        "error": _finite(item.error),
-        "bound": _finite(item.bound),
-        "noise": _finite(item.noise),
-        "unit": unit,
-        "note": item.note,
-    }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None

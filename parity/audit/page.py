@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from string import Template
 from xml.etree.ElementTree import Element
 
 from tinynet.utils.atomic_files import write_atomically
@@ -15,8 +13,16 @@ from parity.audit.compare import UNIT, Pair, pair_rows, place, ratio_text
 from parity.audit.results import Audit, Row
 from parity.report.drawing import LogScale, candidate_keys, canvas, mark
 from parity.report.formatting import number
-from parity.report.markup import element, serialise
-from parity.report.parts import command, facts, number_cell, remark, section, table
+from parity.report.markup import (
+    command,
+    element,
+    facts,
+    number_cell,
+    remark,
+    render,
+    section,
+    table,
+)
 
 # Of the table of one audit.
 HEADS = ("Operator", "Result", "Largest error", "Median", "Arrays", "Largest at")
@@ -82,8 +88,6 @@ def write_comparison(first: Audit, second: Audit, folder: Path) -> Path:
 
 def render_comparison(first: Audit, second: Audit) -> str:
     """The whole page."""
-    path = Path(__file__).parents[1] / "report" / "page.html"
-    template = Template(path.read_text(encoding="utf-8"))
     title = f"Operators: {second.title} against {first.title}"
     sections = [
         element("header", element("h1", title), element("p", f"Errors are in {UNIT}.")),
@@ -91,7 +95,7 @@ def render_comparison(first: Audit, second: Audit) -> str:
         _operators(first, second),
         *(_origin(audit) for audit in (first, second)),
     ]
-    return template.substitute(title=escape(title), body=serialise(sections))
+    return render(title, sections)
 
 
 def _operators(first: Audit, second: Audit) -> Element:
@@ -128,7 +132,6 @@ def _operators(first: Audit, second: Audit) -> Element:
 
 def _drawing(pair: Pair, scale: LogScale) -> Element:
     drawing = canvas(_WIDTH, _HEIGHT)
-    drawing.set("aria-hidden", "true")  # the numbers stand beside it
 
     def across(value: float) -> float:
         return _WIDTH - 4 - scale(value)

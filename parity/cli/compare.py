@@ -66,8 +66,7 @@ def run(options: argparse.Namespace) -> int:
 def _recordings(options: argparse.Namespace) -> int:
     from parity.recordings import comparison as recordings
     from parity.recordings.format import read_recording
-    from parity.report.differences import differences
-    from parity.report.folder import write_html
+    from parity.report.page import differences, write_html
     from parity.report.text import format_check, format_report
 
     for name in ("spec", "ema", "weights_only"):
@@ -95,7 +94,7 @@ def _recordings(options: argparse.Namespace) -> int:
 
 def _files(options: argparse.Namespace) -> int:
     from parity.compare_files import compare_files, format_answer
-    from parity.results import report_document
+    from parity.report.document import report_document
 
     for name in ("checks", "report"):
         if getattr(options, name):

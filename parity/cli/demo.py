@@ -138,9 +138,8 @@ def _training(output: Path, command: str) -> tuple[Figure, bool]:
     from tinynet.training.run import Options
     from tinynet.training.schedule import total_steps
 
-    from parity.report.curves import read_curve
     from parity.report.page import Figure
-    from parity.report.series import series_plot
+    from parity.report.run_plot import read_curve, run_plot
 
     print("\n3. Training on handwritten digits: PyTorch, then MindSpore, against PyTorch alone")
     recipe = load_recipe("digits", [f"epochs={EPOCHS}"])
@@ -198,14 +197,14 @@ def _training(output: Path, command: str) -> tuple[Figure, bool]:
         "amplifies."
     )
     title = "A run that moved from PyTorch to MindSpore"
-    figure = Figure(title, caption, series_plot(title, uninterrupted, parts))
+    figure = Figure(title, caption, run_plot(title, uninterrupted, parts))
     return figure, same and apart < CLOSE and min(moved, whole) > LEARNT
 
 
 def _proof(output: Path, figure: Figure) -> bool:
     from tinynet.spec import load_spec
 
-    from parity.report.folder import write_html
+    from parity.report.page import write_html
     from parity.report.text import format_check, format_report
     from parity.suite import run_checks
 

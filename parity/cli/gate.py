@@ -69,8 +69,8 @@ def run(options: argparse.Namespace) -> int:
 
     from parity.gate import decide, format_gate, gate_document, gate_suites
     from parity.known_differences import load_known_differences
+    from parity.report.document import load_report
     from parity.report.junit import write_junit
-    from parity.report.reading import load_report
     from parity.suite import CHECKS
 
     if options.reports and options.specs is None:
@@ -137,7 +137,7 @@ def _run(
 ) -> Report:
     from tinynet.backend import REFERENCE, load_backend
 
-    from parity.report.folder import write_html
+    from parity.report.page import write_html
     from parity.report.text import format_check
     from parity.suite import run_checks
 

@@ -71,10 +71,10 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the checks and reports them."""
     # Imported here, so that --help answers at once.
-    from parity.report.folder import write_html
+    from parity.report.document import report_document
     from parity.report.junit import report_suite, write_junit
+    from parity.report.page import write_html
     from parity.report.text import format_check, format_report
-    from parity.results import report_document
     from parity.suite import CHECKS, run_checks
 
     missing = "neither --spec nor --weights is given, expected at least one of them"

@@ -22,7 +22,8 @@ from parity.context import Candidate
 from parity.distances import Array, compare_bits, compare_within
 from parity.recordings.format import LOSS, Recorded, Recording, RecordingError
 from parity.reference.oracles import mark
-from parity.results import CheckResult, Comparison, Kind, Report, Series, report_document
+from parity.report.document import report_document
+from parity.results import CheckResult, Comparison, Kind, Report, Series
 from parity.suite import CHECKS
 from parity.tolerances.bounds import Bound
 from parity.tolerances.calibration import DIRECTORY, find_calibration, scaled

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from xml.etree.ElementTree import Element
 
+from parity.report.check_plot import is_for_a_drawing, measured
 from parity.report.formatting import distance, number
-from parity.report.markup import element
-from parity.report.noise import is_for_a_drawing, measured
-from parity.report.parts import (
+from parity.report.markup import (
     bound_cell,
+    element,
     error_cell,
     number_cell,
     remark,
+    row_head,
     section,
     status_cell,
     table,
@@ -28,8 +29,8 @@ def whole_net(checks: Sequence[CheckResult]) -> Iterator[Element]:
         element(
             "tr",
             status_cell("ok" if item.passed else "FAIL"),
-            element("th", check.name, scope="row"),
-            element("td", f"{item.candidate}", element("small", item.where)),
+            row_head(check.name),
+            element("td", item.candidate, element("small", item.where)),
             error_cell(item),
             number_cell(number(item.noise)),
             bound_cell(item),
@@ -76,11 +77,7 @@ def _grid(head: str, items: Sequence[Comparison], word: Callable[[Comparison], s
     found = {(item.where, item.candidate): item for item in items}
     candidates = list(dict.fromkeys(item.candidate for item in items))
     rows = [
-        element(
-            "tr",
-            element("th", where, scope="row"),
-            *(_answer(found.get((where, candidate)), word) for candidate in candidates),
-        )
+        element("tr", row_head(where), *(_answer(found.get((where, c)), word) for c in candidates))
         for where in dict.fromkeys(item.where for item in items)
     ]
     return table((head, *candidates), rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
 from parity.report.markup import element
@@ -34,6 +34,7 @@ class LogScale:
         self._low = math.floor(math.log10(low))
         self._high = max(math.ceil(math.log10(high)), self._low + 1)
         self._top, self._height = top, height
+        self.floor = top + height
         self._powers = range(self._low, self._high + 1)
         self.decades = [10.0**power for power in self._powers]
 
@@ -51,10 +52,11 @@ class LogScale:
         return {f"1e{power}": self(10.0**power) for power in self._powers}
 
 
-def canvas(width: float, height: float) -> Element:
-    """An empty drawing."""
+def canvas(width: float, height: float, label: str = "") -> Element:
+    """An empty drawing; without a label, one beside which the numbers stand."""
+    seen = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
     size = {"width": f"{width:.0f}", "height": f"{height:.0f}"}
-    return element("svg", viewBox=f"0 0 {width:.1f} {height:.0f}", **size)
+    return element("svg", viewBox=f"0 0 {width:.1f} {height:.0f}", **size, **seen)
 
 
 def grid(labels: Mapping[str, float], width: float) -> list[Element]:
@@ -77,15 +79,30 @@ def level_line(heights: Sequence[float | None], step: float) -> str:
 
 
 def bound_courses(
-    items: Iterable[Comparison], places: Sequence[str], candidates: Sequence[str]
+    columns: Sequence[Sequence[Comparison]], candidates: Sequence[str]
 ) -> dict[tuple[float | None, ...], list[str]]:
     """The different courses a bound takes, and the candidates that are held to each."""
-    found = {(item.candidate, item.where): item.bound for item in items}
+    bounds = [{item.candidate: item.bound for item in column} for column in columns]
     courses: dict[tuple[float | None, ...], list[str]] = {}
     for candidate in candidates:
-        course = tuple(found.get((candidate, place)) for place in places)
+        course = tuple(bound.get(candidate) for bound in bounds)
         courses.setdefault(course, []).append(candidate)
     return courses
+
+
+def noise_and_bounds(
+    columns: Sequence[Sequence[Comparison]],
+    courses: Iterable[Sequence[float | None]],
+    step: float,
+    scale: LogScale,
+) -> Iterator[Element]:
+    """The area of the rounding noise, and a line for each course of a bound."""
+    noise = [max((item.noise for item in column), default=0.0) for column in columns]
+    outline = level_line([scale(value) for value in noise], step)
+    yield element("path", _class="noise", d=f"{outline}V{scale.floor}H0z")
+    for index, course in enumerate(courses):
+        heights = [None if value is None else scale(value) for value in course]
+        yield element("path", _class=f"bound b{index}", d=level_line(heights, step))
 
 
 def mark(index: int, x: float, y: float, passed: bool = True, finite: bool = True) -> Element:
@@ -100,6 +117,27 @@ def mark(index: int, x: float, y: float, passed: bool = True, finite: bool = Tru
     )
 
 
+def side_by_side(
+    errors: Iterable[tuple[int, float, bool]],
+    candidates: int,
+    left: float,
+    width: float,
+    scale: LogScale,
+) -> Iterator[Element]:
+    """The marks of a column, since the modes of one twin often agree to the last bit.
+
+    Args:
+        errors: number of the candidate, its error, and whether that passed.
+        candidates: how many there are in all.
+        left: of the column.
+        width: of the column.
+        scale: of errors.
+    """
+    for index, error, passed in errors:
+        x = left + width * (index + 0.5) / candidates
+        yield mark(index, x, scale(error), passed, math.isfinite(error))
+
+
 def spot(
     text: str, x: float, width: float, height: float, *children: Element, chosen: bool = False
 ) -> Element:
@@ -111,13 +149,11 @@ def spot(
 
 def key(text: str, _class: str, shape: str = "") -> Element:
     """An item of a legend: a line, a mark's outline, or else an area."""
-    box = "-4.5 -4.5 9 9" if shape in SHAPES else "0 0 18 12"
-    sign = element("svg", width=12 if shape in SHAPES else 18, height=12, viewBox=box)
-    sign.set("aria-hidden", "true")
+    outline = element("rect", _class=_class, width=18, height=12)
     if shape:
-        sign.append(element("path", _class=_class, d=shape))
-    else:
-        sign.append(element("rect", _class=_class, width=18, height=12))
+        outline = element("path", _class=_class, d=shape)
+    width, box = (12, "-4.5 -4.5 9 9") if shape in SHAPES else (18, "0 0 18 12")
+    sign = element("svg", outline, width=width, height=12, viewBox=box, aria_hidden="true")
     return element("li", sign, text)
 
 
@@ -134,13 +170,12 @@ def candidate_keys(candidates: Sequence[str]) -> list[Element]:
     ]
 
 
-def bound_keys(holders: Sequence[Sequence[str]]) -> list[Element]:
-    """The items of a legend that tell who is held to each bound."""
-    shared = len(holders) == 1
-    return [
-        key("bound" if shared else f"bound: {', '.join(held)}", f"bound b{index}", "M0,6H18")
-        for index, held in enumerate(holders)
-    ]
+def noise_keys(holders: Iterable[Sequence[str]]) -> list[Element]:
+    """The items of a legend for the noise, and for who is held to each bound."""
+    names = ["bound: " + ", ".join(held) for held in holders]
+    names = ["bound"] if len(names) == 1 else names
+    bounds = [key(name, f"bound b{index}", "M0,6H18") for index, name in enumerate(names)]
+    return [key("float32 rounding noise", "noise"), *bounds]
 
 
 def plot(keys: Sequence[Element], labels: Mapping[str, float], drawing: Element) -> Element:
@@ -153,7 +188,6 @@ def plot(keys: Sequence[Element], labels: Mapping[str, float], drawing: Element)
     """
     axis = canvas(AXIS, float(drawing.get("height", 0)))
     axis.set("class", "axis")
-    axis.set("aria-hidden", "true")
     axis.extend(
         element("text", label, x=AXIS - 6, y=height + 4) for label, height in labels.items()
     )
@@ -165,10 +199,8 @@ def readable(keys: Sequence[Element], drawing: Element) -> Element:
     chosen = next((item for item in drawing.iter() if "chosen" in item.get("class", "")), None)
     text = "" if chosen is None else chosen.get("title") or chosen.findtext("title") or ""
     # Reachable by keyboard, since it scrolls and arrow keys go from spot to spot.
-    scroll = element(
-        "div", drawing, _class="scroll", tabindex=0, role="group",
-        aria_label="Arrow keys go from place to place",
-    )  # fmt: skip
+    label = "Arrow keys go from place to place"
+    scroll = element("div", drawing, _class="scroll", tabindex=0, role="group", aria_label=label)
     return element(
         "figure",
         element("ul", *keys, _class="legend"),

@@ -1,4 +1,4 @@
-"""What the page says of failures: where to look first, and all of them check by check."""
+"""What the page says of failures: where to look first, all of them, and what a gate lets pass."""
 
 from __future__ import annotations
 
@@ -9,66 +9,46 @@ from parity.known_differences import KnownDifference
 from parity.report.formatting import (
     SCRIPT,
     SHOWN_FAILURES,
-    address,
     bound,
-    computed,
     distance,
+    first_divergence,
     rerun,
     smallest_bound,
-    traced,
 )
-from parity.report.known import excuses
-from parity.report.markup import element
-from parity.report.parts import command, facts, failure_cells, remark, section, table
-from parity.results import CheckResult, Comparison, Divergence, Report
+from parity.report.markup import (
+    command,
+    element,
+    facts,
+    number_cell,
+    remark,
+    row_head,
+    section,
+    table,
+)
+from parity.results import CheckResult, Comparison, Report
+
+_CODE = ("Source", "Place")  # facts of the first divergence that are names in code
 
 
 def failures(report: Report) -> Iterator[Element]:
     """A section for where to look first, if anything failed."""
+    first = first_divergence(report)
+    if first is None:
+        return
+    named = {
+        name: element("code", fact) if name in _CODE else fact for name, fact in first[1].items()
+    }
+    parts = [facts(named)]
     if report.divergence:
-        yield _traced(report.divergence)
-    elif report.first_divergence:
-        yield _first(*report.first_divergence)
-
-
-def _traced(divergence: Divergence) -> Element:
-    item = traced(divergence)
-    named = {
-        "Source": element("code", address(divergence)),
-        "Place": element("code", divergence.where),
-        "Computed there": computed(divergence),
-        "Off": divergence.framework or "not known which",
-        "Error": distance(item),
-        "Bound": bound(item),
-        "Would pass at": smallest_bound([item]),
-        "Found from": f"the check {divergence.check}",
-    }
-    script = element("pre", element("code", divergence.script), _class="source", tabindex=0)
-    script.set("aria-label", SCRIPT)
-    return section(
-        "Look here first",
-        element("p", divergence.explanation),
-        facts(named),
-        element("h3", "The difference alone: ", element("code", SCRIPT)),
-        remark("The file lies beside this page. A click selects all of it here."),
-        script,
-        _class="alarm",
-    )
-
-
-def _first(check: CheckResult, item: Comparison) -> Element:
-    named = {
-        "Place": element("code", item.where),
-        "Compared": item.candidate or "nothing, the check broke off",
-        "Check": f"{check.name}: {check.title}",
-        "Kind": item.kind,
-        "Error": f"{distance(item)}, {check.unit}",
-        "Bound": bound(item),
-        "Would pass at": smallest_bound([item]),
-    }
-    if item.note:
-        named["Note"] = item.note
-    return section("Look here first", facts(named), _class="alarm")
+        script = element("code", report.divergence.script)
+        parts = [
+            element("p", report.divergence.explanation),
+            *parts,
+            element("h3", "The difference alone: ", element("code", SCRIPT)),
+            remark("The file lies beside this page. A click selects all of it here."),
+            element("pre", script, _class="source", tabindex=0, aria_label=SCRIPT),
+        ]
+    yield section("Look here first", *parts, _class="alarm")
 
 
 def failed_checks(report: Report, known: Sequence[KnownDifference]) -> Iterator[Element]:
@@ -81,34 +61,54 @@ def failed_checks(report: Report, known: Sequence[KnownDifference]) -> Iterator[
 
 
 def _failed_check(report: Report, check: CheckResult, known: Sequence[KnownDifference]) -> Element:
-    found = check.failures
-    count = (
-        f"{len(found):,} of {len(check.comparisons):,} comparisons" if found else "nothing compared"
-    )
-    heading = element("summary", element("strong", check.name), f": {count}")
+    found, shown = check.failures, check.failures[:SHOWN_FAILURES]
     again = element("p", "Again: ", command(rerun(report, check)))
+    name = element("strong", check.name)
     if not found:
-        return element("details", heading, again)
+        return element("details", element("summary", name, ": nothing compared"), again)
+    count = f": {len(found):,} of {len(check.comparisons):,} comparisons"
     heads = ("Place", "Compared", "Kind", "Error = smallest bound that passes", "Bound")
-    rows = [
-        element(
-            "tr",
-            element("th", element("code", item.where), scope="row"),
-            element("td", item.candidate),
-            element(
-                "td",
-                item.kind,
-                element("small", item.note),
-                *excuses(report, check, item, known),
-                _class="kind",
-            ),
-            *failure_cells(item),
-        )
-        for item in found[:SHOWN_FAILURES]
-    ]
-    summary = (
-        f"{check.title}; {check.unit}. Smallest bound that passes all: {smallest_bound(found)}."
+    rows = [_row(item, excuses(report, check, item, known)) for item in shown]
+    outcome = f"Smallest bound that passes all: {smallest_bound(found)}."
+    more = len(found) - len(shown)
+    return element(
+        "details",
+        element("summary", name, count),
+        element("p", f"{check.title}; {check.unit}. {outcome}"),
+        table(heads, rows),
+        *([remark(f"And {more:,} more, in parity.json.")] if more else ()),
+        again,
     )
-    more = len(found) - len(rows)
-    rest = [remark(f"And {more:,} more, in parity.json.")] if more else []
-    return element("details", heading, element("p", summary), table(heads, rows), *rest, again)
+
+
+def _row(item: Comparison, excused: Iterator[Element]) -> Element:
+    return element(
+        "tr",
+        row_head(element("code", item.where)),
+        element("td", item.candidate),
+        element("td", item.kind, element("small", item.note), *excused, _class="kind"),
+        number_cell(distance(item), failed=not item.passed),
+        number_cell(bound(item)),
+    )
+
+
+def excuses(
+    report: Report, check: CheckResult, item: Comparison | None, known: Sequence[KnownDifference]
+) -> Iterator[Element]:
+    """The known differences for which a gate lets a failure pass, or that nothing was run."""
+    what = report.spec, check.name
+    for difference in known:
+        if item is None:
+            excused = difference.is_about_check(*what)
+        else:
+            excused = difference.is_about(*what, item) and difference.excuses(item)
+        if excused:
+            link = element("a", difference.id, href=difference.link)
+            yield element("small", "known difference ", link, f": {difference.reason}")
+
+
+def outlook(report: Report, known: Sequence[KnownDifference]) -> Iterator[Element]:
+    """That a gate lets all failures of a report pass, if it does."""
+    found = [(check, item) for check in report.checks for item in check.failures]
+    if found and all(any(excuses(report, check, item, known)) for check, item in found):
+        yield remark("All that failed are known differences, which a gate lets pass.")

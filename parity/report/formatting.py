@@ -1,9 +1,10 @@
-"""How a report words numbers, so that its text and its page say the same."""
+"""How a report words numbers and outcomes, so that its text, its page and JUnit say the same."""
 
 from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 
 from parity.results import CheckResult, Comparison, Divergence, Report
 
@@ -29,7 +30,7 @@ def multiple(value: float, noise: float) -> str:
 
 
 def with_multiple(value: float, noise: float) -> str:
-    """A number, and behind it the multiple of rounding noise, if it is one."""
+    """A number, and after it the multiple of rounding noise, if it is one."""
     times = multiple(value, noise)
     return f"{number(value)} ({times} noise)" if times else number(value)
 
@@ -51,6 +52,12 @@ def bound(item: Comparison) -> str:
     return with_multiple(item.bound, item.noise)
 
 
+def held_to(item: Comparison) -> str:
+    """The bound in a few words, and whether it was missed."""
+    limit = multiple(item.bound, item.noise) or number(item.bound)
+    return f"bound {limit}" if item.passed else f"bound {limit} FAILED"
+
+
 def share(item: Comparison) -> str:
     """How much of its bound an error takes; empty where the bound is no multiple of noise."""
     if item.noise == 0 or not math.isfinite(item.severity):
@@ -60,7 +67,7 @@ def share(item: Comparison) -> str:
     return f"{item.severity:,.0f} times the bound"
 
 
-def smallest_bound(failures: list[Comparison]) -> str:
+def smallest_bound(failures: Sequence[Comparison]) -> str:
     """The smallest bound with which all these failures would have passed, and the one there is."""
     hopeless = sorted({distance(item) for item in failures if not math.isfinite(item.error)})
     if hopeless:
@@ -79,21 +86,38 @@ def rerun(report: Report, check: CheckResult | None = None) -> str:
     return f"{command} --checks {check.name}" if check else command
 
 
-def traced(divergence: Divergence) -> Comparison:
-    """What a failure was traced to, as a comparison."""
-    return Comparison(
-        divergence.framework, divergence.where, divergence.error, divergence.bound, divergence.noise
-    )
+def first_divergence(report: Report) -> tuple[str, dict[str, str]] | None:
+    """What to look at first, in a line and in facts by name; None where nothing failed."""
+    if report.divergence:
+        return _traced(report.divergence)
+    if not report.first_divergence:
+        return None
+    check, item = report.first_divergence
+    facts = {
+        "Place": item.where,
+        "Compared": item.candidate or "nothing, the check broke off",
+        "Check": f"{check.name}: {check.title}",
+        "Kind": item.kind,
+        "Error": f"{distance(item)}, {check.unit}",
+        "Bound": bound(item),
+        "Would pass at": smallest_bound([item]),
+    }
+    return f"{place(item)}, check {check.name}", facts | ({"Note": item.note} if item.note else {})
 
 
-def address(divergence: Divergence) -> str:
-    """The source that answers for a failure."""
-    return ": ".join(filter(None, (divergence.file, divergence.definition))) or "not known"
-
-
-def computed(divergence: Divergence) -> str:
-    """What goes wrong there, and which way numbers flow."""
-    return ", ".join(filter(None, (divergence.operation, divergence.direction)))
+def _traced(found: Divergence) -> tuple[str, dict[str, str]]:
+    item = Comparison(found.framework, found.where, found.error, found.bound, found.noise)
+    computed = ", ".join(filter(None, (found.operation, found.direction)))
+    return f"{found.where}, {computed}", {
+        "Source": ": ".join(filter(None, (found.file, found.definition))) or "not known",
+        "Place": found.where,
+        "Computed there": computed,
+        "Off": found.framework or "not known which",
+        "Error": distance(item),
+        "Bound": bound(item),
+        "Would pass at": smallest_bound([item]),
+        "Found from": f"the check {found.check}",
+    }
 
 
 def status(check: CheckResult) -> str:

@@ -65,20 +65,16 @@ def failure_case(
         failures: what failed in it, none if nothing was compared.
         note: more to say, in lines of its own.
     """
-    if not failures:
-        message, lines = "nothing was compared", list[str]()
-    else:
+    message, lines = "nothing was compared", list[str]()
+    if failures:
         first = failures[0]
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
         message = f"{place(first)}: {distance(first)}, bound {bound(first)}{more}"
         lines = [f"{check.title}; in {check.unit}", *map(_failure_line, failures[:SHOWN_FAILURES])]
         if len(failures) > SHOWN_FAILURES:
             lines.append(f"and {len(failures) - SHOWN_FAILURES} more")
-    lines += [note] * bool(note)
-    return Case(
-        check.name, check.seconds, "failed", message,
-        "\n".join([*lines, f"again: {rerun(report, check)}"]),
-    )  # fmt: skip
+    text = "\n".join(filter(None, (*lines, note, f"again: {rerun(report, check)}")))
+    return Case(check.name, check.seconds, "failed", message, text)
 
 
 def write_junit(path: str | os.PathLike[str], suites: Sequence[Suite]) -> None:
@@ -89,10 +85,9 @@ def write_junit(path: str | os.PathLike[str], suites: Sequence[Suite]) -> None:
     """
     cases = [case for suite in suites for case in suite.cases]
     root = Element("testsuites", {"name": "parity", **_totals(cases)})
-    for suite in suites:
-        root.append(_suite_element(suite))
+    root.extend(_suite_element(suite) for suite in suites)
     ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="unicode")
+    text = _NOT_XML.sub("?", ElementTree.tostring(root, encoding="unicode"))
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
     write_atomically(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
 
@@ -112,21 +107,17 @@ def _failure_line(item: Comparison) -> str:
 
 
 def _suite_element(suite: Suite) -> Element:
-    made = Element("testsuite", {"name": _clean(suite.name), **_totals(suite.cases)})
+    made = Element("testsuite", {"name": suite.name, **_totals(suite.cases)})
     properties = SubElement(made, "properties")
     for name, value in suite.properties.items():
-        SubElement(properties, "property", name=_clean(name), value=_clean(value))
+        SubElement(properties, "property", name=name, value=value)
     for case in suite.cases:
-        test = SubElement(
-            made, "testcase",
-            classname=f"parity.{_clean(suite.name)}", name=_clean(case.name),
-            time=f"{case.seconds:.3f}",
-        )  # fmt: skip
+        what = {"classname": f"parity.{suite.name}", "name": case.name}
+        test = SubElement(made, "testcase", what, time=f"{case.seconds:.3f}")
         if case.outcome == "failed":
-            failure = SubElement(test, "failure", message=_clean(case.message), type="parity")
-            failure.text = _clean(case.text)
+            SubElement(test, "failure", message=case.message, type="parity").text = case.text
         elif case.outcome == "skipped":
-            SubElement(test, "skipped", message=_clean(case.message))
+            SubElement(test, "skipped", message=case.message)
     return made
 
 
@@ -139,7 +130,3 @@ def _totals(cases: Sequence[Case]) -> dict[str, str]:
         "skipped": str(outcomes.count("skipped")),
         "time": f"{sum(case.seconds for case in cases):.3f}",
     }
-
-
-def _clean(text: str) -> str:
-    return _NOT_XML.sub("?", text)

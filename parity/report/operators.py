@@ -15,8 +15,7 @@ from parity.audit.page import formula_table, operator_table
 from parity.audit.results import DIRECTORY, Audit, Row, load_audit
 from parity.report.drawing import readable, shade_key
 from parity.report.formatting import number
-from parity.report.markup import element
-from parity.report.parts import command, remark, section
+from parity.report.markup import command, element, remark, row_head, section
 
 # Units of rounding at which another shade begins, and its number in the page's palette.
 _SHADES = {0.0: 0, 1.0: 1, 4.0: 2, 16.0: 4, 64.0: 5}
@@ -84,7 +83,7 @@ def _overview(audits: Sequence[Audit]) -> Element:
     rows = [
         element(
             "tr",
-            element("th", operator, scope="row"),
+            row_head(operator),
             *(
                 _cell(found.get((operator, audit.title, direction)), audit, worst)
                 for audit, direction in columns

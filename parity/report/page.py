@@ -1,40 +1,46 @@
-"""The parity report as one HTML page that needs nothing beside it."""
+"""The parity report as one HTML page that needs nothing beside it, and the folder it lies in."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
+
+from tinynet.utils.atomic_files import write_atomically
 
 from parity.known_differences import KnownDifference
 from parity.report.answers import photographs, whole_net
-from parity.report.failures import failed_checks, failures
-from parity.report.formatting import rerun, share, status, summary
-from parity.report.heat import heat_map
-from parity.report.known import excuses_for_skipping, outlook
-from parity.report.markup import element, serialise
-from parity.report.noise import is_for_a_drawing, measured, noise_plot
-from parity.report.operators import operators
-from parity.report.parts import (
+from parity.report.check_plot import check_plot, is_for_a_drawing, measured, spread
+from parity.report.document import report_document
+from parity.report.failures import excuses, failed_checks, failures, outlook
+from parity.report.formatting import SCRIPT, rerun, share, status, summary
+from parity.report.heat_map import heat_map
+from parity.report.markup import (
     bound_cell,
     command,
+    element,
     error_cell,
     facts,
     number_cell,
     remark,
+    render,
+    row_head,
     section,
     status_cell,
     table,
 )
-from parity.report.series import series_plot
-from parity.report.spread import spread
+from parity.report.operators import operators
+from parity.report.run_plot import run_plot
 from parity.results import CheckResult, Comparison, Report
 
-# Checks of thousands of tensors in no order that tells anything: the suite shows their spread.
+if TYPE_CHECKING:
+    from parity.recordings.comparison import Difference
+
+# Checks of thousands of tensors in no order that tells anything: the table shows their spread.
 _NO_PLOT = ("schedule", "optimizer", "ema", "trajectory", "resume")
 _LOSS = re.compile(r"loss of step (\d+)")  # the places of a run's losses
 _POINT = "Point at a column or tap it for its numbers; arrow keys go from one to the next."
@@ -49,17 +55,39 @@ class Figure:
     drawing: Element
 
 
-def render_page(
-    report: Report, figures: Sequence[Figure] = (), known: Sequence[KnownDifference] = ()
-) -> str:
-    """The whole page.
+def write_html(
+    report: Report,
+    folder: Path,
+    figures: Sequence[Figure] = (),
+    known: Sequence[KnownDifference] = (),
+) -> Path:
+    """Writes ``parity.html``, ``parity.json``, and the script that shows a traced divergence.
 
     Args:
         report: what was found.
+        folder: where to; created if it does not exist.
         figures: of what else there is to know, to stand in front of what was found.
         known: failures that a gate lets pass.
+
+    Returns:
+        The path of the page.
     """
-    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    document = json.dumps(report_document(report), indent=2, ensure_ascii=False)
+    files = {"parity.json": f"{document}\n", "parity.html": render_page(report, figures, known)}
+    if report.divergence:
+        files[SCRIPT] = report.divergence.script
+    for name, text in files.items():
+        write_atomically(
+            folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8")
+        )
+    return folder / "parity.html"
+
+
+def render_page(
+    report: Report, figures: Sequence[Figure] = (), known: Sequence[KnownDifference] = ()
+) -> str:
+    """The whole page, from what :func:`write_html` takes."""
     sections = [
         _header(report, known),
         *(section(each.title, remark(each.caption), each.drawing) for each in figures),
@@ -74,16 +102,35 @@ def render_page(
         *operators(report.environment),
         _environment(report),
     ]
-    title = f"{report.spec}: parity {'passed' if report.passed else 'failed'}"
-    return template.substitute(title=escape(title), body=serialise(sections))
+    return render(f"{report.spec}: parity {'passed' if report.passed else 'failed'}", sections)
+
+
+def differences(found: Sequence[Difference], names: tuple[str, str]) -> list[Figure]:
+    """The figure of what differs between two recordings beside their numbers, if anything does.
+
+    Args:
+        found: what is not the same, what matters most first.
+        names: what to call the recordings.
+    """
+    rows = [
+        element(
+            "tr",
+            row_head(item.what),
+            element("td", item.first),
+            element("td", item.second),
+            element("td", item.meaning, _class="failed" if item.meaning != "expected" else ""),
+        )
+        for item in found
+    ]
+    caption = "Configuration and environment, the usual cause of all that differs below."
+    heads = ("What", *names, "Meaning")
+    return [Figure("What is not the same", caption, table(heads, rows))] if rows else []
 
 
 def _header(report: Report, known: Sequence[KnownDifference]) -> Element:
-    word, meaning = (
-        ("passed", "one net in two frameworks")
-        if report.passed
-        else ("failed", "the twins are not the same net")
-    )
+    word, meaning = "passed", "one net in two frameworks"
+    if not report.passed:
+        word, meaning = "failed", "the twins are not the same net"
     return element(
         "header",
         element("p", word.upper(), _class=f"badge {word}"),
@@ -100,9 +147,9 @@ def _checks(report: Report, known: Sequence[KnownDifference]) -> Element:
         element(
             "tr",
             status_cell(status(check)),
-            element("th", check.name, element("small", check.title), scope="row"),
+            row_head(check.name, element("small", check.title)),
             number_cell(f"{len(check.comparisons):,}", f"{check.seconds:.1f} s"),
-            *_worst_cells(check, excuses_for_skipping(report, check, known)),
+            *_worst_cells(check, excuses(report, check, None, known)),
         )
         for check in report.checks
     ]
@@ -117,10 +164,10 @@ def _checks(report: Report, known: Sequence[KnownDifference]) -> Element:
     return section("The checks", remark(intro), table(heads, rows, "checks"), why)
 
 
-def _worst_cells(check: CheckResult, excuses: Iterable[Element]) -> list[Element]:
+def _worst_cells(check: CheckResult, excused: Iterator[Element]) -> list[Element]:
     worst = check.worst
     if worst is None:
-        return [element("td", check.skipped or "nothing was compared", *excuses, colspan=4)]
+        return [element("td", check.skipped or "nothing was compared", *excused, colspan=4)]
     if worst.error == worst.bound == 0:
         none = element("td", "no difference", _class="muted", colspan=3)
         return [none, element("td", spread(check))]
@@ -139,7 +186,7 @@ def _layers(checks: Sequence[CheckResult]) -> Iterator[Element]:
                 f"{check.name}, {check.unit}, from left to right the way numbers flow. "
                 f"A mark above its bound fails. {_POINT}"
             )
-            yield section(check.title, remark(intro), noise_plot(check))
+            yield section(check.title, remark(intro), check_plot(check))
 
 
 def _of_gradients(check: CheckResult) -> bool:
@@ -170,8 +217,8 @@ def _trajectories(checks: Sequence[CheckResult]) -> Iterator[Element]:
             runs = [run for run in others if run.label in held]
             samples = [run for run in others if run.label not in held]
             intro = f"{check.name}, {check.unit}. {_POINT}"
-            drawing = series_plot(check.title, truth, runs, samples, limits)
-            yield section(check.title, remark(intro), drawing)
+            plot = run_plot(check.title, truth, runs, samples, limits)
+            yield section(check.title, remark(intro), plot)
 
 
 def _environment(report: Report) -> Element:

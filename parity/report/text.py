@@ -7,19 +7,20 @@ import textwrap
 from parity.report.formatting import (
     SCRIPT,
     SHOWN_FAILURES,
-    address,
     bound,
-    computed,
     distance,
+    first_divergence,
     multiple,
     place,
     rerun,
     smallest_bound,
     status,
     summary,
-    traced,
 )
-from parity.results import CheckResult, Comparison, Divergence, Report
+from parity.results import CheckResult, Report
+
+# The facts of the first divergence that its headline tells.
+_IN_HEADLINE = ("Place", "Computed there", "Compared", "Check")
 
 
 def format_check(check: CheckResult) -> str:
@@ -35,20 +36,20 @@ def format_check(check: CheckResult) -> str:
 def format_report(report: Report) -> str:
     """The result, and for a failure where to look first, what failed and by how much."""
     word = "PASSED" if report.passed else "FAILED"
-    lines = [
-        "",
-        f"{word}  {report.spec}, weights {report.weights}: {summary(report)}, "
-        f"{report.seconds:.0f} s",
-    ]
-    if report.divergence:
-        lines += ["", *_traced(report.divergence)]
-    elif report.first_divergence:
-        check, first = report.first_divergence
+    outcome = f"weights {report.weights}: {summary(report)}, {report.seconds:.0f} s"
+    lines = ["", f"{word}  {report.spec}, {outcome}"]
+    if first := first_divergence(report):
+        headline, facts = first
+        lines += ["", f"first divergence: {headline}"]
+        if report.divergence:
+            facts["Alone"] = f"{SCRIPT}, in the folder of --report"
         lines += [
-            "",
-            f"first divergence: {place(first)}, check {check.name}",
-            *_details(first),
+            f"  {name.lower():<16}{fact}"
+            for name, fact in facts.items()
+            if name not in _IN_HEADLINE
         ]
+        explanation = report.divergence.explanation if report.divergence else ""
+        lines += textwrap.wrap(explanation, 100, initial_indent="  ", subsequent_indent="  ")
     for check in report.checks:
         if not check.passed:
             lines += ["", *_failed_check(report, check)]
@@ -67,48 +68,22 @@ def _worst(check: CheckResult) -> str:
     return f"worst {error or distance(worst)}: {place(worst)}"
 
 
-def _traced(divergence: Divergence) -> list[str]:
-    item = traced(divergence)
-    return [
-        f"first divergence: {divergence.where}, {computed(divergence)}",
-        f"  found from      the check {divergence.check}",
-        f"  source          {address(divergence)}",
-        f"  off             {divergence.framework or 'not known which'}",
-        f"  error           {distance(item)}",
-        f"  bound           {bound(item)}",
-        f"  would pass at   {smallest_bound([item])}",
-        f"  alone           {SCRIPT}, in the folder of --report",
-        *textwrap.wrap(divergence.explanation, 100, initial_indent="  ", subsequent_indent="  "),
-    ]
-
-
-def _details(item: Comparison) -> list[str]:
-    lines = [
-        f"  kind            {item.kind}",
-        f"  error           {distance(item)}",
-        f"  bound           {bound(item)}",
-        f"  would pass at   {smallest_bound([item])}",
-    ]
-    return [*lines, f"  note            {item.note}"] if item.note else lines
-
-
 def _failed_check(report: Report, check: CheckResult) -> list[str]:
-    failures = check.failures
+    failures, shown = check.failures, check.failures[:SHOWN_FAILURES]
     lines = [
         f"{check.name}: {len(failures)} of {len(check.comparisons)} comparisons failed "
         f"({check.title}; {check.unit})"
     ]
-    shown = failures[:SHOWN_FAILURES]
-    rows = [("where", "candidate", "kind", "error = smallest bound that passes", "bound")]
-    rows += [(item.where, item.candidate, item.kind, distance(item), bound(item)) for item in shown]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    notes = ["", *(textwrap.shorten(item.note, 100, placeholder=" ...") for item in shown)]
     if shown:
+        rows = [("where", "candidate", "kind", "error = smallest bound that passes", "bound")]
+        rows += [(i.where, i.candidate, i.kind, distance(i), bound(i)) for i in shown]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        notes = ["", *(textwrap.shorten(item.note, 100, placeholder=" ...") for item in shown)]
         for row, note in zip(rows, notes, strict=True):
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             lines.append(f"  {'  '.join(cells)}  {note}".rstrip())
-    if len(failures) > len(shown):
-        lines.append(f"  and {len(failures) - len(shown)} more; --report or --json gives them all")
-    if failures:
+        if len(failures) > len(shown):
+            more = len(failures) - len(shown)
+            lines.append(f"  and {more} more; --report or --json gives them all")
         lines.append(f"  smallest bound that passes all: {smallest_bound(failures)}")
     return [*lines, f"  again: {rerun(report, check)}"]

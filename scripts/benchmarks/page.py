@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from tinynet.utils.atomic_files import write_atomically
 
-import parity.report
 from parity.report.drawing import canvas
-from parity.report.markup import element, serialise
-from parity.report.parts import command, facts, number_cell, remark, section, table
+from parity.report.markup import (
+    command,
+    element,
+    facts,
+    number_cell,
+    remark,
+    render,
+    section,
+    table,
+)
 
 _TITLE = "Benchmark of the TinyNet twins"
 _WIDTH, _HEIGHT = 300, 16
@@ -53,7 +58,6 @@ def write_page(report: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def _render(report: Mapping[str, Any]) -> str:
-    template = Path(parity.report.__path__[0], "page.html").read_text(encoding="utf-8")
     intro = (
         "A bar is the time of one job, so shorter is better: its median, with a line from the "
         "fastest to the slowest round. Times are in milliseconds; the ratio is how many times as "
@@ -68,7 +72,7 @@ def _render(report: Mapping[str, Any]) -> str:
             facts(report["environment"]),
         ),
     ]
-    return Template(template).substitute(title=escape(_TITLE), body=serialise(sections))
+    return render(_TITLE, sections)
 
 
 def _race(race: Mapping[str, Any]) -> Element:
@@ -110,7 +114,6 @@ def _row(side: Mapping[str, Any], ours: bool, longest: float) -> Element:
 def _bar(kind: str, low: float, median: float, high: float) -> Element:
     # All are shares of the longest median; what is longer runs out of the drawing.
     drawing = canvas(_WIDTH, _HEIGHT)
-    drawing.set("aria-hidden", "true")  # the numbers stand beside it
     full, middle = _WIDTH / 1.15, _HEIGHT / 2
     drawing.append(
         element("rect", _class=kind, x=0, y=2, width=max(1.0, median * full), height=_HEIGHT - 4)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from parity.report.curves import read_curve
+from parity.report.run_plot import read_curve
 from parity.results import Series
 
 

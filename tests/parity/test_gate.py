@@ -14,7 +14,8 @@ from tinynet.spec import format_spec
 
 from parity.faults.planting import SPECS
 from parity.known_differences import load_known_differences
-from parity.results import CheckResult, Comparison, Report, report_document
+from parity.report.document import report_document
+from parity.results import CheckResult, Comparison, Report
 from parity.suite import CHECKS
 
 ROOT = Path(__file__).parents[2]

@@ -14,12 +14,10 @@ from parity.audit.formulas import Pattern
 from parity.audit.results import Audit, Row, save_audit
 from parity.known_differences import NOT_RUN, KnownDifference
 from parity.recordings.comparison import Difference
-from parity.report.differences import differences
-from parity.report.folder import write_html
 from parity.report.markup import serialise
 from parity.report.operators import operators
-from parity.report.page import Figure
-from parity.report.series import series_plot
+from parity.report.page import Figure, differences, write_html
+from parity.report.run_plot import run_plot
 from parity.report.text import format_check, format_report
 from parity.results import CheckResult, Comparison, Divergence, Report, Series
 
@@ -387,7 +385,7 @@ def test_a_traced_divergence_comes_first_with_its_script(traced_report, tmp_path
 
 def test_a_figure_stands_in_front_of_the_checks(failing_report, tmp_path):
     truth = Series("one", (3.0, 2.0, 1.0))
-    drawing = series_plot("Runs", truth, [Series("other", (2.0, 1.5), first=2)])
+    drawing = run_plot("Runs", truth, [Series("other", (2.0, 1.5), first=2)])
     figure = Figure("Two runs", "One & the other.", drawing)
     page = Page(write_html(failing_report, tmp_path, [figure]).read_text(encoding="utf-8"))
     assert page.text.index("Two runs One & the other.") < page.text.index("The checks")
@@ -525,7 +523,7 @@ def test_a_loss_beyond_its_bound_is_marked_and_told_first(tmp_path):
 @pytest.mark.parametrize("loss", [math.nan, math.inf, 0.0, 1e30])
 def test_any_loss_can_be_drawn(loss):
     truth = Series("one", (3.0, loss, 1.0))
-    drawing = series_plot("Runs", truth, [Series("other", (3.0, 2.0, loss))])
+    drawing = run_plot("Runs", truth, [Series("other", (3.0, 2.0, loss))])
     numbers = [mark.get("transform") for mark in drawing.iter("path") if mark.get("transform")]
     assert numbers
     assert not any("nan" in text or "inf" in text for text in numbers)
@@ -658,7 +656,7 @@ def test_document_is_strict_json_in_which_no_size_is_null(failing_report, tmp_pa
 
 def test_importing_the_report_loads_no_framework():
     code = (
-        "import sys, parity.report.folder, parity.report.text; "
+        "import sys, parity.report.page, parity.report.text; "
         "print({'torch', 'mindspore', 'onnx'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

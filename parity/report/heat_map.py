@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
+from parity.report.check_plot import describe, first_to_show, measured
 from parity.report.drawing import readable, shade_key
 from parity.report.formatting import share
-from parity.report.markup import element
-from parity.report.noise import describe, first_to_show, measured
+from parity.report.markup import element, row_head
 from parity.results import CheckResult, Comparison
 
 # Shares of the bound at which another shade begins: even steps on a logarithmic scale.
@@ -24,14 +24,12 @@ def heat_map(checks: Sequence[CheckResult]) -> Element:
         checks: some in which something is held against rounding noise, by key of a tensor or by
             the name of a layer and "input".
     """
+    measures = {check.name: measured(check) for check in checks}
+    candidates = dict.fromkeys(item.candidate for items in measures.values() for item in items)
     panels = {
-        (candidate, check.name): _cells(
-            [item for item in measured(check) if item.candidate == candidate]
-        )
-        for candidate in dict.fromkeys(
-            item.candidate for check in checks for item in measured(check)
-        )
-        for check in checks
+        (candidate, name): _cells([item for item in items if item.candidate == candidate])
+        for candidate in candidates
+        for name, items in measures.items()
     }
     tensors: dict[str, dict[str, None]] = {}
     for cells in panels.values():
@@ -44,11 +42,10 @@ def heat_map(checks: Sequence[CheckResult]) -> Element:
 
     head = [element("th", "layer", scope="col", rowspan=2)]
     leaves: list[Element] = []
-    rows = {row: element("tr", element("th", row, scope="row")) for row in tensors}
+    rows = {row: element("tr", row_head(row)) for row in tensors}
     for (candidate, name), cells in panels.items():
-        title = element("th", candidate, element("small", name), scope="colgroup", _class="edge")
-        title.set("colspan", str(len(columns)))
-        head.append(title)
+        over, small = {"colspan": len(columns)}, element("small", name)
+        head.append(element("th", candidate, small, scope="colgroup", _class="edge", **over))
         for tensor in columns:
             edge = " edge" if tensor == columns[0] else ""
             leaves.append(element("th", element("span", tensor), scope="col", _class=edge))

@@ -1,0 +1,218 @@
+"""A report as a JSON document, ``parity.json``, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections import Counter
+from typing import Any, cast, get_args
+
+from tinynet.utils.strict_json import DocumentError, check_document, parse_document, read_text
+
+from parity.results import CheckResult, Comparison, Kind, Report
+
+# It changes when what reads one version would misread another.
+REPORT_VERSION = 2
+# What keys were called in version 1.
+_FORMER_KEYS = {"rungs": "checks", "rung": "check", "subject": "candidate"}
+_TEXTS, _NUMBERS = ("where", "candidate", "kind", "note"), ("error", "bound", "noise")
+
+
+class ReportError(DocumentError):
+    """A file that is not a report, one of another version, or one that contradicts itself.
+
+    The message is one line.
+    """
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """The report as a JSON document; the fields are promised in the command's help.
+
+    JSON has no infinity: an error that no number can say is null, and its kind says what it is.
+    """
+    first, traced = report.first_divergence, report.divergence
+    source = {"file": traced.file, "definition": traced.definition} if traced else {}
+    return _without_infinities(
+        {
+            "report_version": REPORT_VERSION,
+            "passed": report.passed,
+            "spec": report.spec,
+            "weights": report.weights,
+            "command": report.command,
+            "checks": [_check_document(check) for check in report.checks],
+            "first_divergence": first
+            and {"check": first[0].name, **_comparison_document(first[1], first[0].unit), **source},
+            "divergence": traced and dataclasses.asdict(traced),
+            "environment": report.environment,
+            "seconds": round(report.seconds, 3),
+        }
+    )
+
+
+def _check_document(check: CheckResult) -> dict[str, Any]:
+    series = [dataclasses.asdict(curve) for curve in check.series]
+    return {
+        "name": check.name,
+        "title": check.title,
+        "passed": check.passed,
+        "compared": len(check.comparisons),
+        "failed": len(check.failures),
+        "worst": check.worst and _comparison_document(check.worst, check.unit),
+        "failures": [_comparison_document(item, check.unit) for item in check.failures],
+        "seconds": round(check.seconds, 3),
+        **({"series": series} if series else {}),
+        **({"skipped": check.skipped} if check.skipped else {}),
+    }
+
+
+def _comparison_document(item: Comparison, unit: str) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in (*_TEXTS, *_NUMBERS)} | {"unit": unit}
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, dict):
+        parts = cast("dict[str, Any]", value)
+        return {key: _without_infinities(part) for key, part in parts.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(part) for part in cast("list[Any]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def load_report(path: str | os.PathLike[str]) -> Report:
+    """Reads a report as far as a document holds it.
+
+    A document has all failures of a check, but of what passed only the closest comparison. So a
+    check comes back with its failures or, if there are none, with that one.
+
+    Args:
+        path: a ``parity.json``, or what a command printed with ``--json``, of version 1 or 2.
+
+    Raises:
+        ReportError: naming the file, the place in it, what was found and what was expected.
+    """
+    source = os.fspath(path)
+    try:
+        document = _in_this_version(parse_document(read_text(path), source))
+        check_document(document, _SCHEMA, source)
+    except DocumentError as error:
+        raise ReportError(str(error)) from None
+    checks = tuple(_check(check) for check in document["checks"])
+    for index, (check, written) in enumerate(zip(checks, document["checks"], strict=True)):
+        place = f"{source}: checks[{index}]"
+        _check_outcome(f"{place}.failed", written["failed"], len(check.failures))
+        _check_outcome(f"{place}.passed", written["passed"], check.passed)
+        compared = bool(check.comparisons) and not check.skipped
+        _check_outcome(f"{place}.compared > 0", written["compared"] > 0, compared)
+    name, times = Counter(check.name for check in checks).most_common(1)[0]
+    if times > 1:
+        raise ReportError(f"{source}: checks has {name} {times} times, expected once")
+    names = ("spec", "weights", "command", "environment", "seconds")
+    report = Report(checks=checks, **{name: document[name] for name in names})
+    _check_outcome(f"{source}: passed", document["passed"], report.passed)
+    return report
+
+
+def _in_this_version(document: Any) -> Any:
+    if isinstance(document, dict):
+        parts = cast("dict[str, Any]", document)
+        if parts.get("report_version") == 1:
+            return {**with_present_keys(parts), "report_version": REPORT_VERSION}
+        return parts
+    return document
+
+
+def with_present_keys(value: Any) -> Any:
+    """A document of version 1, of a report or of known differences, under the keys of today.
+
+    A key stays as it is where the one of today stands beside it.
+    """
+    if isinstance(value, dict):
+        parts = cast("dict[str, Any]", value)
+        names = {key: _FORMER_KEYS.get(key, key) for key in parts}
+        return {
+            key if names[key] in parts else names[key]: with_present_keys(part)
+            for key, part in parts.items()
+        }
+    if isinstance(value, list):
+        return [with_present_keys(part) for part in cast("list[Any]", value)]
+    return value
+
+
+def _check(document: dict[str, Any]) -> CheckResult:
+    worst = document["worst"]
+    comparisons = document["failures"] or ([worst] if worst else [])
+    return CheckResult(
+        name=document["name"],
+        title=document["title"],
+        unit=worst["unit"] if worst else "",
+        reason="",
+        comparisons=tuple(_comparison(item) for item in comparisons),
+        seconds=document["seconds"],
+        skipped=document.get("skipped", ""),
+    )
+
+
+def _comparison(document: dict[str, Any]) -> Comparison:
+    fields = {name: document[name] for name in (*_TEXTS, *_NUMBERS)}
+    for name in _NUMBERS:
+        fields[name] = math.inf if fields[name] is None else fields[name]
+    return Comparison(**fields)
+
+
+def _check_outcome(place: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise ReportError(f"{place} is {found}, expected {expected}, as the numbers under it say")
+
+
+def _object(description: str, properties: dict[str, Any], optional: str = "") -> dict[str, Any]:
+    # Other fields may stand beside them, for those who read more of a report than its result.
+    required = [name for name in properties if name != optional]
+    found = {"type": "object", "description": description}
+    return {**found, "properties": properties, "required": required}
+
+
+def _type(name: str | list[str], description: str, **limits: Any) -> dict[str, Any]:
+    return {"type": name, "description": description, **limits}
+
+
+_TEXT = _type("string", "a text")
+_FLAG = _type("boolean", "true or false")
+_COUNT = _type("integer", "a whole number from 0", minimum=0)
+_SECONDS = _type("number", "a number from 0", minimum=0)
+_DISTANCE = _type(["number", "null"], "a number from 0, or null for infinity", minimum=0)
+_COMPARISON = _object(
+    "a comparison",
+    {
+        **dict.fromkeys((*_TEXTS, "unit"), _TEXT),
+        "kind": {"enum": list(get_args(Kind)), "description": f"one of {get_args(Kind)}"},
+        **dict.fromkeys(_NUMBERS, _DISTANCE),
+    },
+)
+_CHECK = _object(
+    "a check",
+    {
+        **dict.fromkeys(("name", "title"), _TEXT),
+        "passed": _FLAG,
+        **dict.fromkeys(("compared", "failed"), _COUNT),
+        "worst": {**_COMPARISON, "type": ["object", "null"], "description": "a comparison or null"},
+        "failures": _type("array", "a list of comparisons", items=_COMPARISON),
+        "seconds": _SECONDS,
+        "skipped": _type("string", "a reason", minLength=1),
+    },
+    optional="skipped",
+)
+_SCHEMA = _object(
+    "a parity report, a JSON object",
+    {
+        "report_version": {
+            "const": REPORT_VERSION,
+            "description": f"{REPORT_VERSION}, that of the reports this version writes, or 1",
+        },
+        "passed": _FLAG,
+        **dict.fromkeys(("spec", "weights", "command"), _TEXT),
+        "checks": _type("array", "at least one check", minItems=1, items=_CHECK),
+        "environment": _type("object", "name -> text", additionalProperties=_TEXT),
+        "seconds": _SECONDS,
+    },
+)
