@@ -1,7 +1,8 @@
 """Single operators of the MindSpore twin for an audit: NumPy in, NumPy out.
 
-Whatever the twin has a function or a class for is passed in; what it takes from the framework
-in the midst of a line has a function here that makes the same call.
+What the twin has a function or a class for is passed in; what it takes from the framework in the
+midst of a line has a function here that makes the same call. Parameters and results are documented
+by :class:`tinynet.backend.probing.Operators`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import mindspore as ms
-import numpy as np
 from mindspore import nn, ops
 
 from tinynet.backend.values import Array, Arrays
@@ -19,11 +19,9 @@ from tinynet.recipe import Optimizer
 from mindspore_impl.blocks import SqueezeExcite
 from mindspore_impl.optim import OPTIMIZERS, Average
 from mindspore_impl.predict import DEVICES, set_device
+from mindspore_impl.probe.running import to_array
 
 Gradients = Sequence[Sequence[Array]]
-
-# Every result is read back at once; PyNative's queue would only cost.
-ms.runtime.launch_blocking()
 
 
 def dense(in_features: int, out_features: int) -> nn.Cell:
@@ -62,21 +60,8 @@ def run_layer(
     training: bool = False,
     device: str = DEVICES[0],
 ) -> Arrays:
-    """Runs a layer forward and back.
-
-    Args:
-        layer: what to run; it is changed.
-        state: its parameters and statistics, by what canonical keys call them within the layer.
-        x: its input.
-        upstream: the gradient of its output.
-        training: run it in training mode.
-        device: one of the ``DEVICES`` of predict.
-
-    Returns:
-        "y", the gradients "dx" and "d" + key of every trained parameter, and in training every
-        statistic behind the run by its key.
-    """
-    set_device(device)
+    """Runs a layer forward and back."""
+    _compute_on(device)
     layer.set_train(training)
     tensors = {_canonical(name): tensor for name, tensor in layer.parameters_and_names()}
     for key, values in state.items():
@@ -96,18 +81,8 @@ def run_function(
     upstream: Array,
     device: str = DEVICES[0],
 ) -> Arrays:
-    """Runs a function of tensors forward and back.
-
-    Args:
-        function: what to run, on the arrays in their order.
-        arrays: name -> argument; integers are not differentiated.
-        upstream: the gradient of the result.
-        device: one of the ``DEVICES`` of predict.
-
-    Returns:
-        "y", and the gradients "d" + name.
-    """
-    set_device(device)
+    """Runs a function of tensors forward and back."""
+    _compute_on(device)
     tensors = [_tensor(values) for values in arrays.values()]
     variables = {name: i for i, name in enumerate(arrays) if tensors[i].dtype == ms.float32}
     y, found, _ = _differentiated(function, tensors, tuple(variables.values()), [], upstream)
@@ -122,20 +97,8 @@ def run_optimizer(
     learning_rate: float,
     device: str = DEVICES[0],
 ) -> dict[str, list[Array]]:
-    """Takes steps with the twin's own optimizer.
-
-    Args:
-        settings: the recipe's; weight decay applies to all parameters.
-        parameters: where to start.
-        slots: slot -> what is kept for each parameter; where it starts anew if not given.
-        gradients: of each step, for each parameter.
-        learning_rate: of all steps.
-        device: one of the ``DEVICES`` of predict.
-
-    Returns:
-        "parameter" and every slot -> arrays behind the last step, in the parameters' order.
-    """
-    set_device(device)
+    """Takes steps with the twin's own optimizer."""
+    _compute_on(device)
     trained = _parameters(parameters)
     optimizer = OPTIMIZERS[settings.kind](trained, [True] * len(trained), settings)
     for slot, arrays in slots.items():
@@ -145,7 +108,7 @@ def run_optimizer(
         tensors = tuple(_tensor(gradient) for gradient in step)
         optimizer(tensors, ms.Tensor(learning_rate, ms.float32))
     return {
-        name: [_array(tensor) for tensor in tensors]
+        name: [to_array(tensor) for tensor in tensors]
         for name, tensors in {"parameter": trained, **optimizer.slots}.items()
     }
 
@@ -157,19 +120,8 @@ def run_stock_optimizer(
     learning_rate: float,
     device: str = DEVICES[0],
 ) -> list[Array]:
-    """Takes steps with the optimizer of that kind that the framework brings along.
-
-    Args:
-        settings: the recipe's; there must be no weight decay.
-        parameters: where to start.
-        gradients: of each step, for each parameter.
-        learning_rate: of all steps.
-        device: one of the ``DEVICES`` of predict.
-
-    Returns:
-        The parameters behind the last step.
-    """
-    set_device(device)
+    """Takes steps with the framework's own optimizer of that kind, without weight decay."""
+    _compute_on(device)
     trained = _parameters(parameters)
     if settings.kind == "rmsprop":
         optimizer = nn.RMSProp(
@@ -179,19 +131,19 @@ def run_stock_optimizer(
         optimizer = nn.SGD(trained, learning_rate, settings.momentum)
     for step in gradients:
         optimizer(tuple(_tensor(gradient) for gradient in step))
-    return [_array(parameter) for parameter in trained]
+    return [to_array(parameter) for parameter in trained]
 
 
 def run_average(
     averages: Sequence[Array], tensors: Sequence[Array], share: float, device: str = DEVICES[0]
 ) -> list[Array]:
     """Moves averages a share of the way to tensors, with the twin's own average."""
-    set_device(device)
+    _compute_on(device)
     average = Average(_parameters(averages))
     for tensor, values in zip(average.tensors, tensors, strict=True):
         tensor.set_data(ms.Tensor(values))
     average(ms.Tensor(share, ms.float32))
-    return [_array(tensor) for tensor in average.averages]
+    return [to_array(tensor) for tensor in average.averages]
 
 
 def _differentiated(
@@ -218,6 +170,12 @@ def _differentiated(
     return y, of_inputs, of_parameters
 
 
+def _compute_on(device: str) -> None:
+    set_device(device)
+    # Every result is read back at once; PyNative's queue would only cost.
+    ms.runtime.launch_blocking()
+
+
 def _canonical(name: str) -> str:
     path, dot, leaf = name.rpartition(".")
     return f"{path}{dot}{CANONICAL_OF_MINDSPORE.get(leaf, leaf)}"
@@ -233,8 +191,4 @@ def _parameters(arrays: Sequence[Array]) -> list[ms.Parameter]:
 
 
 def _arrays(tensors: Mapping[str, ms.Tensor]) -> Arrays:
-    return {name: _array(tensor) for name, tensor in tensors.items()}
-
-
-def _array(tensor: ms.Tensor) -> Array:
-    return np.array(tensor.asnumpy())
+    return {name: to_array(tensor) for name, tensor in tensors.items()}

@@ -1,14 +1,14 @@
 """Single operators of the PyTorch twin for an audit: NumPy in, NumPy out.
 
-Whatever the twin has a function or a class for is passed in; what it takes from the framework
-in the midst of a line has a function here that makes the same call.
+What the twin has a function or a class for is passed in; what it takes from the framework in the
+midst of a line has a function here that makes the same call. Parameters and results are documented
+by :class:`tinynet.backend.probing.Operators`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -19,6 +19,7 @@ from tinynet.recipe import Optimizer
 from torch_impl.blocks import SqueezeExcite
 from torch_impl.optim import OPTIMIZERS, Average
 from torch_impl.predict import DEVICES, set_device
+from torch_impl.probe.running import to_array
 
 Gradients = Sequence[Sequence[Array]]
 
@@ -59,20 +60,7 @@ def run_layer(
     training: bool = False,
     device: str = DEVICES[0],
 ) -> Arrays:
-    """Runs a layer forward and back.
-
-    Args:
-        layer: what to run; it is changed.
-        state: its parameters and statistics, by what canonical keys call them within the layer.
-        x: its input.
-        upstream: the gradient of its output.
-        training: run it in training mode.
-        device: one of the ``DEVICES`` of predict.
-
-    Returns:
-        "y", the gradients "dx" and "d" + key of every trained parameter, and in training every
-        statistic behind the run by its key.
-    """
+    """Runs a layer forward and back."""
     set_device(device)
     layer.to(device).train(training)
     tensors = layer.state_dict(keep_vars=True)
@@ -94,17 +82,7 @@ def run_function(
     upstream: Array,
     device: str = DEVICES[0],
 ) -> Arrays:
-    """Runs a function of tensors forward and back.
-
-    Args:
-        function: what to run, on the arrays in their order.
-        arrays: name -> argument; integers are not differentiated.
-        upstream: the gradient of the result.
-        device: one of the ``DEVICES`` of predict.
-
-    Returns:
-        "y", and the gradients "d" + name.
-    """
+    """Runs a function of tensors forward and back."""
     set_device(device)
     tensors = {name: _tensor(values, device) for name, values in arrays.items()}
     variables = {name: t.requires_grad_() for name, t in tensors.items() if t.is_floating_point()}
@@ -121,19 +99,7 @@ def run_optimizer(
     learning_rate: float,
     device: str = DEVICES[0],
 ) -> dict[str, list[Array]]:
-    """Takes steps with the twin's own optimizer.
-
-    Args:
-        settings: the recipe's; weight decay applies to all parameters.
-        parameters: where to start.
-        slots: slot -> what is kept for each parameter; where it starts anew if not given.
-        gradients: of each step, for each parameter.
-        learning_rate: of all steps.
-        device: one of the ``DEVICES`` of predict.
-
-    Returns:
-        "parameter" and every slot -> arrays behind the last step, in the parameters' order.
-    """
+    """Takes steps with the twin's own optimizer."""
     set_device(device)
     trained = [_parameter(values, device) for values in parameters]
     optimizer = OPTIMIZERS[settings.kind](trained, [True] * len(trained), settings)
@@ -143,7 +109,7 @@ def run_optimizer(
     for step in gradients:
         optimizer([_tensor(gradient, device) for gradient in step], learning_rate)
     return {
-        name: [_array(tensor) for tensor in tensors]
+        name: [to_array(tensor) for tensor in tensors]
         for name, tensors in {"parameter": trained, **optimizer.slots}.items()
     }
 
@@ -155,18 +121,7 @@ def run_stock_optimizer(
     learning_rate: float,
     device: str = DEVICES[0],
 ) -> list[Array]:
-    """Takes steps with the optimizer of that kind that the framework brings along.
-
-    Args:
-        settings: the recipe's; there must be no weight decay.
-        parameters: where to start.
-        gradients: of each step, for each parameter.
-        learning_rate: of all steps.
-        device: one of the ``DEVICES`` of predict.
-
-    Returns:
-        The parameters behind the last step.
-    """
+    """Takes steps with the framework's own optimizer of that kind, without weight decay."""
     set_device(device)
     trained = [_parameter(values, device) for values in parameters]
     if settings.kind == "rmsprop":
@@ -179,7 +134,7 @@ def run_stock_optimizer(
         for parameter, gradient in zip(trained, step, strict=True):
             parameter.grad = _tensor(gradient, device)
         optimizer.step()
-    return [_array(parameter) for parameter in trained]
+    return [to_array(parameter) for parameter in trained]
 
 
 def run_average(
@@ -191,7 +146,7 @@ def run_average(
     for tensor, values in zip(average.tensors, tensors, strict=True):
         tensor.copy_(torch.from_numpy(values))
     average(share)
-    return [_array(tensor) for tensor in average.averages]
+    return [to_array(tensor) for tensor in average.averages]
 
 
 def _tensor(values: Array, device: str) -> torch.Tensor:
@@ -203,8 +158,4 @@ def _parameter(values: Array, device: str) -> torch.Tensor:
 
 
 def _arrays(tensors: Mapping[str, torch.Tensor]) -> Arrays:
-    return {name: _array(tensor) for name, tensor in tensors.items()}
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    return np.array(tensor.detach().cpu().numpy())
+    return {name: to_array(tensor) for name, tensor in tensors.items()}
