@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynet.data.preprocessing import ImageError, Pixels, preprocess
-from tinynet.data.sources import OnCorrupt, Source, read
+from tinynet.data.sources import OnCorrupt, Source, naming
 from tinynet.spec import Spec
 
 Item = tuple[Pixels, int]  # float32 (C, H, W), label
@@ -57,7 +57,9 @@ class Prepared:
 
     def __getitem__(self, index: int) -> Item:
         try:
-            return read(self._source, index, lambda image: preprocess(image, self.spec))
+            image, label = self._source.image(index), self._source.label(index)
+            with naming(self._source, index):
+                return preprocess(image, self.spec), label
         except ImageError as error:
             if self._on_corrupt == "stop":
                 raise

@@ -53,8 +53,8 @@ def check_engine() -> None:
     Raises:
         EngineError: saying what to install.
     """
-    _jpeg()
-    _resizer()
+    _installed("simplejpeg")
+    _installed("cykooz_resizer")
 
 
 def load_pixels(source: Source, index: int, channels: int) -> Bytes:
@@ -137,7 +137,7 @@ def jitter(pixels: Bytes, changes: Sequence[tuple[str, float]]) -> Bytes:
 
 def _decode(data: bytes) -> Bytes | None:
     """Returns the pixels of a JPEG; None for what is not a plain one, or is damaged."""
-    jpeg = _jpeg()
+    jpeg = _installed("simplejpeg")
     try:
         height, width, space, _ = jpeg.decode_jpeg_header(data)
         # Of larger images Pillow says that they may be a decompression bomb.
@@ -149,7 +149,7 @@ def _decode(data: bytes) -> Bytes | None:
 
 
 def _resized(pixels: Bytes, height: int, width: int, interpolation: str) -> Bytes:
-    resizer = _resizer()
+    resizer = _installed("cykooz_resizer")
     channels = pixels.shape[2]
     kind = {1: resizer.PixelType.U8, 3: resizer.PixelType.U8x3}[channels]
     # In one piece before it becomes bytes, which copies a view byte by byte.
@@ -165,7 +165,7 @@ def _resized(pixels: Bytes, height: int, width: int, interpolation: str) -> Byte
 
 @cache
 def _resize_options(interpolation: str) -> Any:
-    resizer = _resizer()
+    resizer = _installed("cykooz_resizer")
     filters = resizer.FilterType
     # Catmull and Rom's is the cubic of Pillow.
     kernel = {"bicubic": filters.catmull_rom, "bilinear": filters.bilinear}[interpolation]
@@ -209,15 +209,6 @@ def _pixels(image: Image.Image, channels: int) -> Bytes:
 
 
 @cache
-def _jpeg() -> Any:
-    return _installed("simplejpeg")
-
-
-@cache
-def _resizer() -> Any:
-    return _installed("cykooz_resizer")
-
-
 def _installed(module: str) -> Any:
     try:
         return importlib.import_module(module)

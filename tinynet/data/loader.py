@@ -1,6 +1,6 @@
 """Batches to train on, prepared ahead in worker processes.
 
-Workers import this module, NumPy and Pillow, and what the data set needs, but never the script
+Workers import this module, NumPy and Pillow, and what the data set needs, but neither the script
 that runs nor a framework that it has loaded, after whose operations a fork would hang. What a
 batch holds depends on seed, step and data alone, not on how many workers or ranks there are.
 """
@@ -32,15 +32,15 @@ from tinynet.data.augment import augment
 from tinynet.data.masks import draw_masks
 from tinynet.data.preprocessing import ImageError
 from tinynet.data.sampling import BatchingError, Sample, part_positions, samples_at
-from tinynet.data.sources import OnCorrupt, Source, naming, read
+from tinynet.data.sources import OnCorrupt, Source, naming
 from tinynet.recipe import Recipe
 from tinynet.spec import Spec
 from tinynet.utils.processes import end_with_parent
 
 # Without sigwaitinfo (macOS) a worker could not tell who sends it SIGTERM.
 _PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM)[: 1 + hasattr(signal, "sigwaitinfo")]
-# What a worker is sent for each batch that it may prepare, and how many batches it is ahead: it
-# prepares one while another waits to be taken.
+# The message that asks a worker for a batch, and how many batches a worker is ahead: it prepares
+# one while another waits to be taken.
 _NEXT, _AHEAD = b"next", 2
 
 
@@ -53,7 +53,7 @@ class TrainingBatch(NamedTuple):
 
     ``images`` is uint8 (N, H, W, C), ``labels`` int32 (N,). ``dropout`` is float32 (N, head
     channels), ``drop_path`` float32 (N, blocks), as in :class:`tinynet.data.masks.Masks`.
-    ``skipped`` has a message for each corrupt image in whose place another stands.
+    ``skipped`` has a message for each corrupt image that another replaces.
     """
 
     images: npt.NDArray[np.uint8]
@@ -77,7 +77,7 @@ def load_batches(
     workers: int = 0,
     on_corrupt: OnCorrupt = "stop",
 ) -> Generator[TrainingBatch, None, None]:
-    """One rank's batches, ``accumulation`` of them for each step, in order.
+    """Prepares one rank's batches, ``accumulation`` of them for each step, in order.
 
     Closing the generator ends the workers. A worker whose parent was killed ends by itself.
 
@@ -94,7 +94,7 @@ def load_batches(
         accumulation: parts of each rank in one step; ``ranks * accumulation`` divides the batch.
         workers: processes that prepare batches; 0 prepares them in the caller's thread.
         on_corrupt: "stop" raises the error of an image that cannot be read; with "skip" the next
-            image that can be read, by index, stands in for it, with its own label.
+            image that can be read, by index, replaces it, with its own label.
 
     Yields:
         ``(last_step - first_step) * accumulation`` batches.
@@ -102,7 +102,7 @@ def load_batches(
     Raises:
         BatchingError: the batch has no equal parts.
         EngineError: the recipe's engine is not installed.
-        ImageError: an image that cannot be read, or with "skip" none that can.
+        ImageError: an image cannot be read, or with "skip" all images.
         LoadingError: the source cannot be sent to worker processes, or one of them ended.
     """
     if recipe.augmentation.engine == "fast":
@@ -121,7 +121,7 @@ def load_batches(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Job:
-    """What is to be prepared: the arguments of :func:`load_batches`."""
+    """Arguments of :func:`load_batches`."""
 
     source: Source
     spec: Spec
@@ -136,11 +136,11 @@ class _Job:
 
     @property
     def count(self) -> int:
-        """How many batches there are."""
+        """Returns how many batches there are."""
         return (self.last_step - self.first_step) * self.accumulation
 
     def samples(self, number: int) -> list[Sample]:
-        """The samples of the batch with that number, from 0."""
+        """Returns the samples of the batch with that number, from 0."""
         step, turn = divmod(number, self.accumulation)
         part, parts = turn * self.ranks + self.rank, self.ranks * self.accumulation
         positions = part_positions(self.first_step + step, self.recipe.batch_size, parts, part)
@@ -159,12 +159,12 @@ def _prepare(job: _Job, samples: list[Sample]) -> TrainingBatch:
 
 
 def _readable(job: _Job, sample: Sample, skipped: list[str]) -> tuple[npt.NDArray[np.uint8], int]:
-    """An augmented image and its label: the sample's, or its stand-in's."""
+    """Returns an augmented image and its label: the sample's, or its stand-in's."""
     problem = ""
     for offset in range(len(job.source)):
         index = (sample.index + offset) % len(job.source)
         try:
-            # The stand-in takes the random numbers of the image for which it stands.
+            # The stand-in takes the random numbers of the image that it replaces.
             found = _augmented(job, index, sample)
         except ImageError as error:
             if job.on_corrupt == "stop":
@@ -178,15 +178,16 @@ def _readable(job: _Job, sample: Sample, skipped: list[str]) -> tuple[npt.NDArra
 
 
 def _augmented(job: _Job, index: int, sample: Sample) -> tuple[npt.NDArray[np.uint8], int]:
-    augmentation = job.recipe.augmentation
-    if augmentation.engine == "fast":
+    how = (job.spec, job.recipe.augmentation, job.seed, sample)
+    if job.recipe.augmentation.engine == "fast":
         pixels = fast_engine.load_pixels(job.source, index, job.spec.input_size[0])
         with naming(job.source, index):
-            made = fast_engine.augment_pixels(pixels, job.spec, augmentation, job.seed, sample)
-        return made, job.source.label(index)
-    return read(
-        job.source, index, lambda image: augment(image, job.spec, augmentation, job.seed, sample)
-    )
+            made = fast_engine.augment_pixels(pixels, *how)
+    else:
+        image = job.source.image(index)
+        with naming(job.source, index):
+            made = augment(image, *how)
+    return made, job.source.label(index)
 
 
 def _prepared_here(job: _Job) -> Generator[TrainingBatch, None, None]:
@@ -195,10 +196,10 @@ def _prepared_here(job: _Job) -> Generator[TrainingBatch, None, None]:
 
 
 class _Worker(NamedTuple):
-    """A process that prepares the batches whose turn it is, one for each message it is sent.
+    """A process that prepares a batch for each message it is sent.
 
-    Each has a pipe of its own. Whatever moment one of them is killed at, no lock stays locked that
-    others wait for, and its pipe ends: no wait for it is for ever.
+    Each has a pipe of its own. Whenever one is killed, no lock stays locked that others wait for,
+    and its pipe ends, so that nothing waits for it forever.
     """
 
     process: BaseProcess
@@ -230,7 +231,7 @@ def _prepared_ahead(job: _Job, workers: int) -> Generator[TrainingBatch, None, N
             if isinstance(found, Exception):
                 raise found
             if number + _AHEAD * workers < job.count:
-                with suppress(OSError):  # one that has ended is told of in its next turn
+                with suppress(OSError):  # that it has ended is found in its next turn
                     worker.pipe.send_bytes(_NEXT)
             yield found
     finally:
@@ -255,11 +256,11 @@ def _start(pickled: bytes, number: int, workers: int) -> _Worker:
 
 @contextmanager
 def _interrupts_held() -> Generator[None, None, None]:
-    """Ctrl-C in here is heard at the end.
+    """Delays Ctrl-C to the end of the block.
 
     Raised while processes start or end, KeyboardInterrupt could leave some of them. Blocking the
     signal is not enough: another thread of the process (NumPy's BLAS has some) would take it, and
-    Python raise it in the main one all the same.
+    Python would still raise it in the main one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # where Python raises nothing
@@ -280,15 +281,15 @@ def _interrupts_held() -> Generator[None, None, None]:
 
 @contextmanager
 def _isolated() -> Generator[None, None, None]:
-    """Processes that start here do not run the main script once more and do not see signals.
+    """Keeps processes that start in the block from running the main script and from signals.
 
-    The multiprocessing module would run the script in each of them, for what it may define. It may
-    load a framework, start a training, or not find what it imports. Ctrl-C reaches every process
-    of a terminal and a cluster's SIGTERM every process of a job, but the parent alone decides what
-    they mean, and it needs more batches until then. A signal that is blocked here is blocked in new
-    processes from their first instruction.
+    The multiprocessing module would run the script in each of them, which may load a framework,
+    start a training, or not find what it imports. Ctrl-C reaches every process of a terminal and a
+    cluster's SIGTERM every process of a job, but the parent alone decides what they mean, and it
+    needs more batches until then. A signal that is blocked here is blocked in new processes from
+    their first instruction.
     """
-    # It unblocks these signals when it starts, which the first process would make it do.
+    # The tracker unblocks these signals when it starts, which the first process would make it do.
     resource_tracker.ensure_running()
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -307,7 +308,7 @@ def _work(
     end_with_parent()
     if signal.SIGTERM in _PARENTS_SIGNALS:
         threading.Thread(target=_end_when_terminated, daemon=True).start()
-    with suppress(EOFError, OSError):  # nobody is there any more to take what this prepares
+    with suppress(EOFError, OSError):  # the parent has ended, or taken enough
         try:
             job: _Job = pickle.loads(pickled)
         except Exception as error:
@@ -327,7 +328,7 @@ def _prepared(job: _Job, number: int) -> TrainingBatch | Exception:
     try:
         return _prepare(job, job.samples(number))
     except Exception as error:
-        if not isinstance(error, ValueError):  # which says in one line what a user got wrong
+        if not isinstance(error, ValueError):  # a user's mistake, which needs one line
             error.add_note(traceback.format_exc())
         try:
             pickle.loads(pickle.dumps(error))
@@ -337,7 +338,7 @@ def _prepared(job: _Job, number: int) -> TrainingBatch | Exception:
 
 
 def _end_when_terminated() -> None:
-    # Ended by the parent alone, and at once.
+    # Only the parent's signal counts, and it ends this process at once.
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(1)

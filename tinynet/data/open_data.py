@@ -1,4 +1,4 @@
-"""What ``--data`` means: one text opens the images to train on and those to validate on."""
+"""What ``--data`` means: opens the images to train on and to validate on by one text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def open_data(text: str, spec: Spec, classes_from_data: bool = False) -> Data:
             - "digits", which are in scikit-learn;
             - a folder with ``train`` and ``val`` (or ``validation``), each in ImageNet's layout;
               labels as in :func:`tinynet.data.image_folder.find_images`, the same in both. In place
-              of a folder that is not there may be an archive, ``train.zip``, with the same images;
+              of a folder there may be an archive, ``train.zip``, with the same images;
             - a .json file that ``make_subset.py`` wrote, whose classes become the net's;
             - "package.module:function": called without arguments, it returns two Python data sets
               for :class:`tinynet.data.sources.PythonSource`, to train on and to validate on.
@@ -72,12 +72,12 @@ def open_data(text: str, spec: Spec, classes_from_data: bool = False) -> Data:
 
 
 def open_validation(text: str, spec: Spec) -> Source:
-    """Opens the images to evaluate a net on.
+    """Opens the images to evaluate a net on, whose classes the data must have.
 
     Args:
-        text: as for :func:`open_data`, whose images to validate on these are; or a folder that is
+        text: as for :func:`open_data`, whose images to validate on are taken; or a folder that is
             itself in ImageNet's layout, without ``train`` and ``val``, or a .zip file of such.
-        spec: the net, whose classes the data must have.
+        spec: the net.
 
     Raises:
         DatasetError: there is no such data, or it does not fit the net.
@@ -87,15 +87,9 @@ def open_validation(text: str, spec: Spec) -> Source:
 
 
 def open_calibration(text: str, spec: Spec) -> Source:
-    """Opens images to see on them how a net's numbers spread.
+    """Opens images to calibrate INT8 on as :func:`open_validation` does.
 
-    Args:
-        text: as for :func:`open_validation`; where it has images to train on, they are these.
-        spec: the net, whose classes the data must have.
-
-    Raises:
-        DatasetError: there is no such data, or it does not fit the net.
-        DocumentError: a .json file that cannot be read.
+    Where the data set has images to train on, they are these.
     """
     return _open_both(text, spec)[0]
 
@@ -114,7 +108,7 @@ def _open_both(text: str, spec: Spec) -> tuple[Source, Source]:
 
 
 def _find_split(root: Path, names: tuple[str, ...]) -> Path | None:
-    """The folder of a split, or where there is none its archive."""
+    """Returns the folder of a split, or where there is none its archive."""
     folders = [root / name for name in names]
     archives = [root / f"{name}.zip" for name in names]
     found = [*filter(Path.is_dir, folders), *filter(Path.is_file, archives)]
@@ -132,7 +126,7 @@ def _split(root: Path, names: tuple[str, ...]) -> Path:
 
 
 def _list_images(place: Path) -> tuple[list[str], Callable[[Spec], ImageFolder | ImageArchive]]:
-    """The class folders of a folder or an archive, and what labels its images for a net."""
+    """Returns the class folders of a folder or an archive, and what labels its images."""
     if place.suffix == ".zip" and not place.is_dir():
         archive = open_archive(place)
         return archive.folders, archive.labelled
@@ -155,7 +149,7 @@ def _open_folder(root: Path, spec: Spec, classes_from_data: bool) -> Data:
         train = label_train(spec)
     except ClassesError as error:
         raise DatasetError(f"{error}; {_CURE}") from None
-    # Under the names of the folders to train on: numbered by itself, a validation folder that
+    # Labelled by the names of the folders to train on: numbered by itself, a validation folder that
     # lacks a class would give the others wrong labels.
     validation = label_validation(dataclasses.replace(spec, labels=train.classes))
     return Data(train, dataclasses.replace(validation, spec=spec), spec)
@@ -163,7 +157,7 @@ def _open_folder(root: Path, spec: Spec, classes_from_data: bool) -> Data:
 
 def _open_function(text: str, spec: Spec, classes_from_data: bool) -> Data:
     module_name, _, name = text.partition(":")
-    # Scripts have their own folder first on the path, not the one they are called from.
+    # Scripts have their own folder on the path, not the one they are called from.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:

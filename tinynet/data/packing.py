@@ -1,4 +1,4 @@
-"""Writes images into ZIP files that :mod:`tinynet.data.archives` reads: all of them as they are."""
+"""Writes images, as they are, into ZIP files that :mod:`tinynet.data.archives` reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinynet.data.image_folder import DatasetError, class_folders, images_below
 from tinynet.data.subset import TRAIN_FOLDERS, VALIDATION_FOLDERS, read_subset, split_folder
 from tinynet.utils.atomic_files import write_atomically
 
-# The first moment that a ZIP file can tell; the same bytes whenever it is packed.
+# The first date that a ZIP file can have, so that the bytes do not depend on the time.
 _DATE = (1980, 1, 1, 0, 0, 0)
 _UNIX, _PLAIN_FILE = 3, 0o100644
 
@@ -26,18 +26,18 @@ class File(NamedTuple):
 
 
 def list_files(source: str | os.PathLike[str]) -> dict[str, list[File]]:
-    """The images of a data set, in its order: those to go into ``train.zip`` and ``val.zip``.
+    """Lists the images of a data set, in its order, that go into ``train.zip`` and ``val.zip``.
 
     Args:
         source: a folder with ``train`` and ``val`` (or ``validation``) in ImageNet's layout, or a
             .json file that ``make_subset.py`` wrote.
 
     Returns:
-        The images of "train" and of "val". Their names are "train/class/image" and so on, so that
-        unpacking gives the folder again.
+        The images of "train" and of "val", named "train/class/image" and so on, so that unpacking
+        gives the folder again.
 
     Raises:
-        DatasetError: the folder has another layout, or a name that is no text.
+        DatasetError: the folder has another layout, or a name that is not text.
         DocumentError: a .json file that cannot be read.
     """
     if os.fspath(source).endswith(".json"):
@@ -69,15 +69,10 @@ def list_files(source: str | os.PathLike[str]) -> dict[str, list[File]]:
 def is_packed(
     archive: Path, files: list[File], on_file: Callable[[], object] = lambda: None
 ) -> bool:
-    """Whether an archive is there and holds just these files, by name, order, size and CRC-32.
-
-    Args:
-        archive: the ZIP file.
-        files: what it should hold.
-        on_file: is called behind each of them.
+    """Returns whether an archive exists; ``on_file`` is called after each file compared.
 
     Raises:
-        DatasetError: it holds something else.
+        DatasetError: it does not hold just these files, by name, order, size and CRC-32.
         OSError: a file cannot be read.
     """
     if not archive.exists():
@@ -87,7 +82,7 @@ def is_packed(
             found = packed.infolist()
     except OSError:
         raise
-    except Exception:  # whatever the library stumbles over in something else than an archive
+    except Exception:  # the library raises many kinds of errors for what is not an archive
         raise _others(archive) from None
     if [info.filename for info in found] != [name for _, name in files]:
         raise _others(archive)
@@ -101,14 +96,9 @@ def is_packed(
 
 
 def pack(archive: Path, files: list[File], on_file: Callable[[], object] = lambda: None) -> None:
-    """Writes an archive: the same bytes for the same files.
+    """Writes or replaces an archive atomically: the same bytes for the same files.
 
-    It has its name when all of it is written, and not before.
-
-    Args:
-        archive: the ZIP file to write; one that is there is replaced.
-        files: what it is to hold.
-        on_file: is called behind each of them.
+    ``on_file`` is called after each file.
 
     Raises:
         OSError: a file cannot be read, or the archive not written.

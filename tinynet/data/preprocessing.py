@@ -1,6 +1,6 @@
 """The one pixel path: a photograph on disk becomes a net's input, the same bits for every consumer.
 
-Pillow decodes, resizes and crops, NumPy normalises; no framework has a say. The results equal
+Pillow decodes, resizes and crops, NumPy normalises, whichever framework follows. The results equal
 timm's evaluation transform bit for bit (``create_transform(..., is_training=False)``, whose
 resize and crop are torchvision's).
 """
@@ -20,8 +20,8 @@ from tinynet.spec import Spec, SpecError
 
 Pixels = npt.NDArray[np.float32]
 
-# Formats of photographs. Left to itself Pillow also opens EPS, for which it starts another
-# program, and dozens of formats no data set uses.
+# Formats of photographs. By default Pillow also opens EPS, for which it starts another program, and
+# dozens of formats that no data set uses.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 _MODES = {1: "L", 3: "RGB"}
@@ -43,9 +43,9 @@ def load_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
     """Decodes an image file completely and converts it to RGB or greyscale.
 
     Greyscale, palette, CMYK and alpha become what Pillow's ``convert`` makes of them, as in timm:
-    alpha is dropped, not blended. The EXIF orientation of photographs is ignored, as timm and
-    torchvision ignore it. Of an animation or a multi-page file it is the first frame. Colour PNGs
-    of 16 bits a channel keep their upper 8 bits.
+    alpha is dropped, not blended. The EXIF orientation is ignored, as in timm and torchvision. Of
+    an animation or a multi-page file the first frame is taken. Colour PNGs of 16 bits a channel
+    keep their upper 8 bits.
 
     Args:
         path: the file, in one of ``FORMATS``.
@@ -60,25 +60,12 @@ def load_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
 
 
 def decode_image(data: bytes, name: str, channels: int = 3) -> Image.Image:
-    """Decodes the bytes of an image file as :func:`load_image` decodes the file.
-
-    Args:
-        data: all of the file.
-        name: what to call it in messages.
-        channels: 3 for mode "RGB", 1 for mode "L".
-
-    Raises:
-        ImageError: as :func:`load_image` raises.
-    """
+    """Decodes the bytes of an image file as :func:`load_image` does, calling it ``name``."""
     return _decoded(io.BytesIO(data), name, channels)
 
 
 def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
-    """Converts an image that is already in memory as :func:`load_image` converts a file.
-
-    Args:
-        image: of any mode.
-        channels: 3 for mode "RGB", 1 for mode "L".
+    """Converts an image in memory, of any mode, as :func:`load_image` converts a file.
 
     Raises:
         ImageError: it has samples of more than 8 bits, or cannot be decoded.
@@ -135,13 +122,13 @@ def resized_part(
     box: tuple[int, int, int, int],
     interpolation: str,
 ) -> Image.Image:
-    """Part of an image that is resized as a whole: bit for bit ``image.resize(size).crop(box)``.
+    """Resizes part of an image, bit for bit as ``image.resize(size).crop(box)`` does.
 
     Pillow resizes rows, rounds, then resizes columns. Here each pass works on what the part needs.
 
     Args:
         image: mode "RGB" or "L".
-        size: width and height of the whole, resized, in the ratio that the image has.
+        size: width and height of the whole, resized, in the ratio of the image.
         box: left, top, right and bottom of the part, in the resized image.
         interpolation: "bicubic" or "bilinear", with antialiasing.
     """
@@ -156,8 +143,8 @@ def resized_part(
     first = max(0, math.floor((top + 0.5) * scale - reach))
     last = min(height, math.ceil((bottom - 0.5) * scale + reach))
     rows = image.crop((0, first, width, last)).resize((size[0], last - first), resampling)
-    # Back at their places: the weights of the second pass are those of the whole height. The rows
-    # that stay empty are not seen in the part.
+    # Rows back at their places: the weights of the second pass are those of the whole height. Rows
+    # that stay empty do not show in the part.
     columns = rows.crop((left, -first, right, height - first))
     resized = columns.resize((right - left, size[1]), resampling)
     return resized.crop((0, top, right - left, bottom))
@@ -182,7 +169,7 @@ def load_input(path: str | os.PathLike[str], spec: Spec) -> Pixels:
 
 
 def image_mode(spec: Spec) -> str:
-    """The Pillow mode of images for a net: "RGB" or "L".
+    """Returns the Pillow mode of images for a net: "RGB" or "L".
 
     Raises:
         SpecError: the spec has neither 1 nor 3 input channels.
@@ -208,12 +195,10 @@ def _decoded(file: str | os.PathLike[str] | io.BytesIO, name: str, channels: int
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too large: {_one_line(error)}") from None
     except Exception as error:
-        # Not only OSError: on a damaged file Pillow's decoders raise whatever they stumble over
-        # (SyntaxError, struct.error, IndexError, ...).
+        # Not only OSError: on damaged files Pillow's decoders raise SyntaxError, struct.error, ...
         strerror = getattr(error, "strerror", None)
-        if strerror:
-            raise ImageError(f"{name}: cannot be read: {strerror}") from None
-        raise ImageError(f"{name}: cannot be decoded: {_one_line(error)}") from None
+        problem = f"read: {strerror}" if strerror else f"decoded: {_one_line(error)}"
+        raise ImageError(f"{name}: cannot be {problem}") from None
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
@@ -232,7 +217,7 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _resized(size: tuple[int, int], spec: Spec) -> tuple[int, int]:
-    """The (width, height) to resize an image of (width, height) to."""
+    """Returns the (width, height) to resize an image of ``size`` to."""
     width, height = size
     if not (width and height):
         raise ImageError(f"the image is empty ({width} x {height} pixels)")
@@ -256,10 +241,9 @@ def _resized(size: tuple[int, int], spec: Spec) -> tuple[int, int]:
 
 @cache
 def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> Pixels:
-    """What each of the 256 brightnesses becomes, float32 (C, 256).
+    """Computes (x / 255 - mean) / std of the 256 brightnesses x, float32 (C, 256).
 
-    A table, because it is bit-equal to computing (x / 255 - mean) / std for every pixel in
-    float32 and takes a fifth of the time.
+    Looking a pixel up gives the same bits as computing in float32, in a fifth of the time.
     """
     brightness = np.arange(256, dtype=np.float32) / np.float32(255)
     centred = brightness - np.array(mean, np.float32)[:, None]

@@ -1,11 +1,11 @@
-"""Labelled images before any transform: what training draws from, whatever they are stored in."""
+"""Image sources: labelled images before any transform, however they are stored."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,9 @@ from tinynet.spec import Spec
 from tinynet.utils.random_numbers import uniform
 
 OnCorrupt = Literal["stop", "skip"]
-Transformed = TypeVar("Transformed")
 
-# Chosen so that each digit has the same number: a fifth of the 1,797 images, rounded.
-DIGITS_TEST_IMAGES = 36  # of each of the ten digits
+# Of each of the ten digits the same number: a fifth of the 1,797 images, rounded.
+DIGITS_TEST_IMAGES = 36
 
 
 class Source(Protocol):
@@ -36,15 +35,15 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def image(self, index: int, /) -> Image.Image:
-        """One image, decoded; mode "RGB" or "L", as the net's channels ask.
+        """Decodes one image to mode "RGB" or "L", as the net's channels ask.
 
         Raises:
-            ImageError: naming it.
+            ImageError: it cannot be decoded, naming it.
         """
         ...
 
     def encoded(self, index: int, /) -> bytes | None:
-        """The bytes of the file of one image; None where no image has one.
+        """Returns the bytes of the file of one image; None where images are not in files.
 
         Raises:
             ImageError: it cannot be read, naming it.
@@ -52,15 +51,15 @@ class Source(Protocol):
         ...
 
     def label(self, index: int, /) -> int:
-        """The class of one image."""
+        """Returns the class of one image."""
         ...
 
     def name(self, index: int, /) -> str:
-        """What to call one image in messages."""
+        """Returns what to call one image in messages."""
         ...
 
     def identity(self, index: int, /) -> str:
-        """What tells one image and its label from others, wherever the data lie."""
+        """Returns what tells one image and its label from others, wherever the data are."""
         ...
 
 
@@ -69,11 +68,7 @@ class Digits:
 
     The test images, 36 of each digit, are chosen by random numbers of
     :mod:`tinynet.utils.random_numbers`, so the split is the same everywhere and for every seed.
-    Brightness 16 of the original becomes 255.
-
-    Args:
-        split: "train" or "test".
-        spec: the net, for its channels.
+    Brightness 16 of the original becomes 255. The mode of the images is the one that ``spec`` asks.
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (UCI Machine Learning
     Repository, 1998), its test set, as ``sklearn.datasets.load_digits`` ships it.
@@ -82,7 +77,7 @@ class Digits:
     classes: tuple[str, ...] = tuple("0123456789")
 
     def __init__(self, split: Literal["train", "test"], spec: Spec):
-        # Takes a second to import, and worker processes are sent what was made of it.
+        # This takes a second to import; worker processes are sent what was made of it.
         from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs]
 
         bunch = cast(Any, load_digits())
@@ -121,7 +116,7 @@ class PythonSource:
     """Any Python data set: ``dataset[i]`` is an (image, label) pair.
 
     An image is one of Pillow's, or a uint8 array (H, W), (H, W, 1) or (H, W, 3). Two attributes
-    that torchvision's data sets have are used where they are there: ``classes``, the names of the
+    that torchvision's data sets have are used where they exist: ``classes``, the names of the
     classes, and ``targets``, all labels.
 
     Args:
@@ -130,7 +125,7 @@ class PythonSource:
         title: what to call the data set in messages.
 
     Raises:
-        DatasetError: it has not both methods, or has no images.
+        DatasetError: it lacks one of the methods, or has no images.
     """
 
     def __init__(self, dataset: Any, spec: Spec, title: str = "data set"):
@@ -156,11 +151,11 @@ class PythonSource:
         return len(self._dataset)
 
     def image(self, index: int) -> Image.Image:
-        """One image, converted to the mode of the net.
+        """Returns one image, converted to the mode of the net.
 
         Raises:
             ImageError: the data set raised an error for it, or it cannot be decoded.
-            DatasetError: the data set gave something else than an image.
+            DatasetError: the data set returned something other than an image.
         """
         image = _as_image(self._item(index)[0], self.name(index))
         try:
@@ -197,7 +192,7 @@ class PythonSource:
         return f"{self._title}[{index}]"
 
     def identity(self, index: int) -> str:
-        """The index, with the label where the data set tells labels without decoding."""
+        """Returns the index, with the label where the data set has ``targets``."""
         return str(index) if self._targets is None else f"{index} {self._targets[index]}"
 
     def _item(self, index: int) -> tuple[Any, Any]:
@@ -208,7 +203,7 @@ class PythonSource:
         try:
             item = self._dataset[index]
         except Exception as error:
-            # Whatever the user's code stumbles over, so that the image is named.
+            # Any error of the user's code, so that the image is named.
             text = " ".join(str(error).split())
             raise ImageError(f"{self.name(index)}: {type(error).__name__}: {text}") from error
         if not isinstance(item, tuple | list) or len(cast("tuple[Any, ...]", item)) != 2:
@@ -218,26 +213,9 @@ class PythonSource:
         return image, label
 
 
-def read(
-    source: Source, index: int, transform: Callable[[Image.Image], Transformed]
-) -> tuple[Transformed, int]:
-    """One image, transformed, and its label.
-
-    Raises:
-        ImageError: the image cannot be read or transformed, naming it.
-    """
-    image, label = source.image(index), source.label(index)
-    with naming(source, index):
-        return transform(image), label
-
-
 @contextmanager
 def naming(source: Source, index: int) -> Generator[None, None, None]:
-    """Puts the name of an image in front of what an error says of it.
-
-    Raises:
-        ImageError: the one that was raised, with the name.
-    """
+    """Puts the name of an image before the text of an ImageError."""
     try:
         yield
     except ImageError as error:
@@ -245,10 +223,10 @@ def naming(source: Source, index: int) -> Generator[None, None, None]:
 
 
 def fingerprint(source: Source) -> str:
-    """Hash of the names and labels of all images, as hexadecimal.
+    """Hashes the names and labels of all images, not their content, to hexadecimal.
 
-    It is the same on every machine and wherever the data lie, but tells another data set, another
-    order or another label. What is in the images is not read.
+    The hash is the same on every machine and wherever the data are, but changes with the data set,
+    the order or a label.
     """
     digest = hashlib.sha256()
     for index in range(len(source)):

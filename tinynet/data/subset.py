@@ -1,7 +1,7 @@
-"""A random part of ImageNet, written down once: which classes and which images of them.
+"""A random part of ImageNet: a file that lists some classes and some images of them.
 
-The file lists images, it does not hold them. Random numbers are keyed by seed and class, so that
-the same seed draws the same images on every machine.
+Random numbers are keyed by seed and class, so that the same seed draws the same images on every
+machine.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Subset:
 
 
 def split_folder(root: Path, names: tuple[str, ...]) -> Path:
-    """The folder of a split below ``root``, which may have any of these names.
+    """Returns the folder of a split below ``root``, which has one of these names.
 
     Raises:
-        DatasetError: there is none of them.
+        DatasetError: no folder has.
     """
     for name in names:
         if (root / name).is_dir():
@@ -54,12 +54,10 @@ def split_folder(root: Path, names: tuple[str, ...]) -> Path:
 
 
 def draw_subset(root: str | os.PathLike[str], classes: int, per_class: int, seed: int) -> Subset:
-    """Draws classes, and training images of each, from a folder in ImageNet's layout.
-
-    All validation images of the drawn classes are taken.
+    """Draws classes, training images of each, and all their validation images.
 
     Args:
-        root: the folder that has ``train`` and ``val`` (or ``validation``).
+        root: a folder that has ``train`` and ``val`` (or ``validation``) in ImageNet's layout.
         classes: how many to draw, at least 1.
         per_class: training images to draw of each, at least 1.
         seed: which draw.
@@ -96,20 +94,17 @@ def draw_subset(root: str | os.PathLike[str], classes: int, per_class: int, seed
 
 
 def format_subset(subset: Subset) -> str:
-    """The subset as JSON text, one image a line."""
+    """Formats the subset as JSON text, one image a line."""
     document = {"subset_version": 1} | dataclasses.asdict(subset)
     return json.dumps(document, indent=1) + "\n"
 
 
 def read_subset(path: str | os.PathLike[str]) -> Subset:
-    """Reads a subset file.
-
-    Args:
-        path: what :func:`format_subset` was written to.
+    """Reads a file of :func:`format_subset`.
 
     Raises:
-        DocumentError: the file cannot be read or is no JSON.
-        DatasetError: it is no subset file, or its images are not where it says.
+        DocumentError: the file cannot be read or is not JSON.
+        DatasetError: it is not a subset file, or its images are not where it says.
     """
     subset = _parse(parse_document(read_text(path), str(path)), str(path))
     if not Path(subset.root).is_dir():
@@ -127,18 +122,10 @@ def read_subset(path: str | os.PathLike[str]) -> Subset:
 
 
 def load_subset(path: str | os.PathLike[str], spec: Spec) -> tuple[ImageFolder, ImageFolder, Spec]:
-    """Opens a subset file.
-
-    Args:
-        path: what :func:`format_subset` was written to.
-        spec: the net to train; its classes are replaced.
+    """Opens a subset file as :func:`read_subset` does.
 
     Returns:
         The images to train on, those to validate on, and the net with the subset's classes.
-
-    Raises:
-        DocumentError: the file cannot be read or is no JSON.
-        DatasetError: it is no subset file, or its images are not where it says.
     """
     subset = read_subset(path)
     root = Path(subset.root)
@@ -177,5 +164,5 @@ def _parse(document: Any, source: str) -> Subset:
             raise DatasetError(f"{source}: {name} is not a list of names, or is empty")
         values[name] = tuple(items)
     if not isinstance(values["root"], str):
-        raise DatasetError(f"{source}: root is no text, expected the folder of the images")
+        raise DatasetError(f"{source}: root is not text, expected the folder of the images")
     return Subset(**values)

@@ -232,7 +232,7 @@ def test_the_images_have_moved(make, tmp_path):
         ({"train": []}, "train is not a list of names, or is empty"),
         ({"train": "x"}, "train is not a list of names"),
         ({"classes": [1]}, "classes is not a list of names"),
-        ({"root": 3}, "root is no text"),
+        ({"root": 3}, "root is not text"),
         ({"train": ["train/other/1.JPEG"]}, 'the image "train/other/1.JPEG" is in no folder of'),
         ({"train": ["1.JPEG"]}, 'the image "1.JPEG" is in no folder of its classes'),
     ],

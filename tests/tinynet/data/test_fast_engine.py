@@ -338,8 +338,7 @@ def test_images_that_are_in_no_file():
 @pytest.mark.parametrize("package", ["simplejpeg", "cykooz_resizer"])
 def test_an_engine_that_is_not_installed(folder, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    fast_engine._jpeg.cache_clear()
-    fast_engine._resizer.cache_clear()
+    fast_engine._installed.cache_clear()
     with pytest.raises(fast_engine.EngineError) as refusal:
         batches(folder(photograph(60, 50)), 0)
     assert "\n" not in str(refusal.value)
