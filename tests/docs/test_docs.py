@@ -39,12 +39,12 @@ def prose(page):
 
 
 def commands(page):
-    """Every command line of a page that runs a script, in fences and in running text."""
+    """Every command line of a page that runs the program or a script, fenced or in running text."""
     fenced = [line for _, block in FENCE.findall(page.read_text()) for line in block.splitlines()]
     return [
         shlex.split(text.split("&&")[-1], comments=True)
         for text in (*fenced, *INLINE.findall(prose(page)))
-        if re.match(r"(\.venv/bin/)?python scripts/", text)
+        if re.match(r"(\.venv/bin/)?(tinynet [a-z]|python scripts/)", text)
     ]
 
 
@@ -56,18 +56,18 @@ def launches(page):
 
 
 @cache
-def usage(script, verb=""):
-    """The help text of a script, or of one of its verbs, which lists its options."""
-    words = [sys.executable, ROOT / script, *([verb] if verb else []), "--help"]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+def usage(*words):
+    """The help text of a command, or of one of its verbs, which lists its options."""
+    start = [ROOT / words[0]] if words[0].startswith("scripts/") else ["-m", "tinynet", words[0]]
+    command = [sys.executable, *start, *words[1:], *(["--help"] * ("--help" not in words))]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def usage_of(words):
     """The help text that belongs to a command line."""
-    from parity.cli.run import VERBS
-
-    verb = words[2] if words[1] == "scripts/parity.py" and words[2:3] and words[2] in VERBS else ""
-    return usage(words[1], verb)
+    verbs = {path.stem for path in (ROOT / "parity" / "cli").glob("*.py")}
+    verb = words[2:3] if words[1] == "parity" and words[2:3] and words[2] in verbs else []
+    return usage(words[1], *verb)
 
 
 def table(text, heading):
@@ -123,7 +123,7 @@ def test_options_of_commands_exist(page):
 
 @EACH_PAGE
 def test_options_of_launched_commands_exist(page):
-    known = usage("scripts/train.py")
+    known = usage("train")
     for name, words in launches(page):
         assert (ROOT / "scripts/launch" / name).is_file()
         options = [word for word in words if word.startswith("-")]
@@ -132,11 +132,11 @@ def test_options_of_launched_commands_exist(page):
 
 
 @EACH_PAGE
-def test_rungs_that_commands_climb_exist(page):
-    known = re.findall(r"[\w-]+", usage("scripts/parity.py"))
+def test_checks_that_commands_run_exist(page):
+    known = re.findall(r"[\w-]+", usage("parity"))
     for words in commands(page):
-        if "--levels" in words:
-            assert set(words[words.index("--levels") + 1].split(",")) <= set(known)
+        if "--checks" in words:
+            assert set(words[words.index("--checks") + 1].split(",")) <= set(known)
 
 
 @EACH_PAGE
@@ -149,8 +149,9 @@ def test_shipped_specs_that_commands_name_exist(page):
 
 def test_the_readme_shows_every_job():
     shown = {words[1] for words in commands(ROOT / "README.md")}
-    jobs = {f"scripts/{path.name}" for path in (ROOT / "scripts").glob("[!_]*.py")}
-    assert jobs - shown == {"scripts/demo.py"}  # it has `make demo`
+    jobs = set(re.findall(r"^  ([a-z-]+)  ", usage("--help"), re.MULTILINE))
+    assert "train" in jobs
+    assert jobs - shown == {"demo"}  # it has `make demo`
 
 
 # Code
@@ -238,7 +239,7 @@ def test_every_recipe_has_a_section_with_its_commands(recipe):
         for name, words in shown
         if named(words, "--recipe") == recipe
     }
-    one_device = ("scripts/train.py", None if recipe == "digits" else "cuda")
+    one_device = ("train", None if recipe == "digits" else "cuda")
     assert {one_device, ("torchrun_node.sh", "cuda"), ("msrun_node.sh", "ascend")} <= places
 
 
@@ -265,9 +266,9 @@ def test_input_sides_in_the_rounding_table():
 # The suite
 
 
-def test_every_rung_is_explained_in_order():
-    explained = [row[0] for row in table((ROOT / "docs/parity.md").read_text(), "The rungs")]
-    help_text = " ".join(usage("scripts/parity.py").split())
+def test_every_check_is_explained_in_order():
+    explained = [row[0] for row in table((ROOT / "docs/parity.md").read_text(), "The checks")]
+    help_text = " ".join(usage("parity").split())
     assert f": {', '.join(explained)} " in help_text
 
 
@@ -291,7 +292,7 @@ def test_bounds_are_the_ones_in_force():
 
 
 def test_planted_faults_are_the_ones_that_are_planted():
-    words = [sys.executable, ROOT / "scripts/parity.py", "faults", "--list"]
+    words = [sys.executable, "-m", "tinynet", "parity", "faults", "--list"]
     listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert f"\n{listed}" in (ROOT / "docs/faults.md").read_text()
 

@@ -64,5 +64,5 @@ def test_what_the_search_found(run_script, tmp_path):
 def test_every_drawing_is_there_and_shown():
     shown = set(re.findall(r"\]\(figures/(\w+)\.svg\)", PAGE))
     assert shown == {path.stem for path in (ROOT / "docs/figures").iterdir()}
-    assert "python scripts/derive.py --figures docs/figures" in PAGE
-    assert "python scripts/search.py --output docs/search --collect --figures docs/figures" in PAGE
+    assert "tinynet derive --figures docs/figures" in PAGE
+    assert "tinynet search --output docs/search --collect --figures docs/figures" in PAGE
