@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +27,7 @@ from parity.distances import Array, compare_bits, compare_values, compare_within
 from parity.report import formatting
 from parity.results import CheckResult, Comparison, Report
 from parity.tolerances.bounds import BOUNDS, Bound
-from parity.tolerances.calibration import Setting, find_calibration, scaled
+from parity.tolerances.calibration import calibrated_bound
 from parity.tolerances.quantities import whole_quantity
 
 # Whatever answers with logits is imported where it does: to compare tensors takes none of it.
@@ -56,6 +56,10 @@ class _File(NamedTuple):
     run: State | None = None
     predict: Predict | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_folded(self) -> bool:
+        return self.spec.batch_norm is None
 
 
 def compare_files(
@@ -90,15 +94,12 @@ def compare_files(
     """
     start = time.perf_counter()
     one, other = _open((os.fspath(first), os.fspath(second)), spec, ema)
-    checks = [_specs(one, other)]
-    if not _different_fields(one, other):
-        whole = not (ema or weights_only)
-        checks += _checkpoints(one, other, whole) or _answers(one, other, calibrations)
+    checks = tuple(_checks(one, other, not (ema or weights_only), calibrations))
     report = Report(
         spec=one.spec.name,
         weights=f"{one.path} and {other.path}",
         command=command,
-        checks=tuple(checks),
+        checks=checks,
         environment=environment(),
         seconds=time.perf_counter() - start,
     )
@@ -125,27 +126,26 @@ def format_answer(answer: Answer) -> str:
     return "\n".join(lines)
 
 
-def _open(paths: tuple[str, str], spec: Spec | None, ema: bool) -> list[_File]:
+def _open(paths: tuple[str, str], spec: Spec | None, ema: bool) -> tuple[_File, _File]:
     raws = [None if path.endswith(".onnx") else read_raw(path, ema, spec) for path in paths]
-    files: list[_File | None] = [None, None]
-    known = spec
+    says = [raw is None or "spec" in raw.metadata for raw in raws]
+    known, files = spec, dict[int, _File]()
     # A checkpoint that does not say what it is goes last: the other file may.
-    for index in sorted((0, 1), key=lambda index: not _says(raws[index])):
-        raw, path = raws[index], paths[index]
-        file = _open_checkpoint(raw, spec, known) if raw else _open_onnx(path, spec, known)
-        files[index], known = file, file.spec
-    return [file for file in files if file is not None]
-
-
-def _says(raw: RawCheckpoint | None) -> bool:
-    return raw is None or "spec" in raw.metadata
+    for index in sorted((0, 1), key=lambda index: not says[index]):
+        raw = raws[index]
+        if raw is None:
+            files[index] = _open_onnx(paths[index], spec, known)
+        else:
+            files[index] = _open_checkpoint(raw, spec, spec if says[index] else known)
+        known = files[index].spec
+    return files[0], files[1]
 
 
 def _open_onnx(path: str, spec: Spec | None, known: Spec | None) -> _File:
     from tinynet.deploy.onnx_file import OnnxError, OnnxPredictor
-    from tinynet.deploy.runtimes import check_onnx
+    from tinynet.deploy.runtimes import load_onnx_file
 
-    check_onnx()
+    load_onnx_file()  # says what is missing
     try:
         predictor = OnnxPredictor(path, spec)
     except OnnxError:
@@ -155,9 +155,9 @@ def _open_onnx(path: str, spec: Spec | None, known: Spec | None) -> _File:
     return _File(path, predictor.spec, predict=predictor)
 
 
-def _open_checkpoint(raw: RawCheckpoint, spec: Spec | None, known: Spec | None) -> _File:
+def _open_checkpoint(raw: RawCheckpoint, spec: Spec | None, likely: Spec | None) -> _File:
     try:
-        checkpoint = resolve(raw, spec if _says(raw) else known)
+        checkpoint = resolve(raw, likely)
     except StateError:
         # Another net than the other file's, perhaps one that its shapes tell.
         checkpoint = resolve(raw, spec)
@@ -166,41 +166,60 @@ def _open_checkpoint(raw: RawCheckpoint, spec: Spec | None, known: Spec | None) 
     return _File(raw.path, checkpoint.spec, checkpoint.state, run, notes=notes)
 
 
-def _specs(one: _File, other: _File) -> CheckResult:
+def _checks(one: _File, other: _File, whole: bool, calibrations: Path) -> Iterator[CheckResult]:
+    # A batch norm that is folded changes the tensors, not the function.
+    fields = [name for name in different_fields(one.spec, other.spec) if name != "batch_norm"]
+    reason, unit = "a net is what its spec says", "relative difference"
+    yield _check("spec", "The same net", reason, lambda: _specs(one, other, fields), unit)
+    if fields:
+        return
+    checkpoints = one.state is not None and other.state is not None
+    if checkpoints and one.is_folded == other.is_folded:
+        runs = whole and one.run is not None and other.run is not None
+        pair = (one.run, other.run) if runs else (one.state, other.state)
+        reason = "a copy has no rounding: identical numbers"
+        yield _check("tensors", "The same tensors", reason, lambda: _tensors(*pair))
+        return
+    logits = _check(
+        "logits",
+        "The same logits",
+        BOUNDS["onnx"].reason,
+        lambda: _logits(one, other, calibrations),
+    )
+    yield logits
+    # Of checkpoints of which one is folded nearly all tensors differ.
+    if not logits.passed and not checkpoints:
+        reason = "constants of the same names, of files by the same exporter: identical numbers"
+        found = _check("tensors", "The same constants", reason, lambda: _constants(one, other))
+        # After the logits, which decide: another version of an exporter may round otherwise.
+        if found.comparisons:
+            yield found
+
+
+def _check(
+    name: str,
+    title: str,
+    reason: str,
+    compare: Callable[[], list[Comparison]],
+    unit: str = "relative rms error",
+) -> CheckResult:
     start = time.perf_counter()
-    fields = _different_fields(one, other)
+    comparisons = tuple(compare())
+    return CheckResult(name, title, unit, reason, comparisons, time.perf_counter() - start)
+
+
+def _specs(one: _File, other: _File, fields: list[str]) -> list[Comparison]:
     others = ("input_size", "num_classes", "preprocessing")
     fields += [name for name in others if getattr(one.spec, name) != getattr(other.spec, name)]
-    comparisons = [Comparison("", name, math.inf, 0.0, kind="bits") for name in fields]
-    comparisons = comparisons or [Comparison("", "every field", 0.0, 0.0, kind="bits")]
-    return _check("spec", "The same net", "relative difference", "a net is what its spec says",
-                 comparisons, start)  # fmt: skip
+    found = [Comparison("", name, math.inf, 0.0, kind="bits") for name in fields]
+    return found or [Comparison("", "every field", 0.0, 0.0, kind="bits")]
 
 
-def _different_fields(one: _File, other: _File) -> list[str]:
-    # A batch norm that is folded changes the tensors, not the function.
-    fields = different_fields(one.spec, other.spec)
-    return [name for name in fields if name != "batch_norm"]
-
-
-def _is_folded(file: _File) -> bool:
-    return file.spec.batch_norm is None
-
-
-def _checkpoints(one: _File, other: _File, whole: bool) -> list[CheckResult]:
-    start = time.perf_counter()
-    if one.state is None or other.state is None or _is_folded(one) != _is_folded(other):
-        return []
-    if whole and one.run is not None and other.run is not None:
-        comparison = _tensors(one.run, other.run)
-    else:
-        comparison = _tensors(one.state, other.state)
-    reason = "a copy has no rounding: identical numbers"
-    return [_check("tensors", "The same tensors", "relative rms error", reason, comparison, start)]
-
-
-def _tensors(ones: Mapping[str, Array], others: Mapping[str, Array]) -> list[Comparison]:
+def _tensors(
+    ones: Mapping[str, Array] | None, others: Mapping[str, Array] | None
+) -> list[Comparison]:
     # What differs most comes first.
+    ones, others = ones or {}, others or {}
     found = [_tensor(key, ones.get(key), others.get(key)) for key in {**ones, **others}]
     return sorted(found, key=lambda item: -item.error)
 
@@ -218,52 +237,31 @@ def _tensor(key: str, one: Array | None, other: Array | None) -> Comparison:
     return dataclasses.replace(found, error=relative_error(other, one), note=note)
 
 
-def _answers(one: _File, other: _File, calibrations: Path) -> list[CheckResult]:
-    start = time.perf_counter()
-    comparison = _logits(one, other, calibrations)
-    check = _check("logits", "The same logits", "relative rms error", BOUNDS["onnx"].reason,
-                 [comparison], start)  # fmt: skip
-    if comparison.passed:
-        return [check]
-    start = time.perf_counter()
-    if one.state is not None and other.state is not None:
-        return [check]  # one folded, one not: of their tensors nearly all differ
-    with tempfile.TemporaryDirectory() as folder:
-        constants = _constants(one, other, Path(folder))
-    reason = "constants of the same names, of files by the same exporter: identical numbers"
-    tensors = _check(
-        "tensors", "The same constants", "relative rms error", reason, constants, start
-    )
-    # Behind the logits, which decide: another version of an exporter may round otherwise.
-    return [check, tensors] if constants else [check]
-
-
-def _logits(one: _File, other: _File, calibrations: Path) -> Comparison:
+def _logits(one: _File, other: _File, calibrations: Path) -> list[Comparison]:
     from parity.context import BASELINE, Candidate, Context
 
+    def bound(quantity: str, candidate: Candidate) -> Bound:
+        return calibrated_bound(quantity, candidate.setting, one.spec, calibrations)
+
     if one.predict is not None and other.predict is not None:
-        bounds = [_bound("onnx", BASELINE.setting, one.spec, calibrations)] * 2
-        return _compare_predictors(one.predict, other.predict, one.spec, bounds)
+        bounds = [bound("onnx", BASELINE)] * 2
+        return [_compare_predictors(one.predict, other.predict, one.spec, bounds)]
     # A checkpoint is right rather than an ONNX file, and one with its batch norms rather than one
     # in which they are folded, as ONNX Runtime folds them.
-    right, tested = sorted((one, other), key=lambda file: (file.state is None, _is_folded(file)))
+    right, tested = sorted((one, other), key=lambda file: (file.state is None, file.is_folded))
     spec, state = right.spec, right.state or {}
     framework = _installed()[0]
     found = tested.predict or _predictor(framework, tested.spec, tested.state or {})
     if framework != REFERENCE:
-        candidate = Candidate(framework, load_backend(framework, tune=True).predict.MODES[0])
-        bounds = [
-            _bound(whole_quantity("logits", spec), candidate.setting, spec, calibrations),
-            _bound("onnx", candidate.setting, spec, calibrations),
-        ]
-        return _compare_predictors(_predictor(framework, spec, state), found, spec, bounds)
+        candidate = Candidate(framework, load_backend(framework).predict.MODES[0])
+        bounds = [bound(whole_quantity("logits", spec), candidate), bound("onnx", candidate)]
+        return [_compare_predictors(_predictor(framework, spec, state), found, spec, bounds)]
     with tempfile.TemporaryDirectory() as folder:
         context = Context(spec, state, _SEED, [BASELINE], Path(folder), calibrations)
-        return compare_values(
-            "ONNX Runtime" if tested.predict else f"{framework}, folded",
-            spec.names.classifier, found(context.pixels), context.reference_logits,
-            context.baseline_logits, context.bound("onnx"),
-        )  # fmt: skip
+        name = "ONNX Runtime" if tested.predict else f"{framework}, folded"
+        logits, truth = found(context.pixels), context.reference_logits
+        baselines, limit = context.baseline_logits, context.bound("onnx")
+        return [compare_values(name, spec.names.classifier, logits, truth, baselines, limit)]
 
 
 def _predictor(framework: str, spec: Spec, state: State) -> Predict:
@@ -292,28 +290,23 @@ def _compare_predictors(
     )
 
 
-def _constants(one: _File, other: _File, folder: Path) -> list[Comparison]:
+def _constants(one: _File, other: _File) -> list[Comparison]:
     from tinynet.deploy.onnx_file import export, initializers
 
     # Two ONNX files by their constants; for a checkpoint, of the files that the twins export from
     # it, the one whose names are the other file's.
-    files = [file.path for file in (one, other) if file.state is None]
-    theirs = [initializers(path) for path in files]
+    theirs = [initializers(file.path) for file in (one, other) if file.state is None]
     if len(theirs) == 1:
         checkpoint = one if one.state is not None else other
         exported: list[dict[str, Array]] = []
-        for framework in _installed():
-            path = folder / f"{framework}.onnx"
-            export(framework, checkpoint.spec, checkpoint.state or {}, path)
-            exported.append(initializers(path))
+        with tempfile.TemporaryDirectory() as folder:
+            for framework in _installed():
+                path = Path(folder) / f"{framework}.onnx"
+                export(framework, checkpoint.spec, checkpoint.state or {}, path)
+                exported.append(initializers(path))
         theirs.insert(0, max(exported, key=lambda own: len(own.keys() & theirs[0].keys())))
     # Another exporter may give one of its own constants the name of a weight.
     return _tensors(*theirs) if theirs[0].keys() == theirs[1].keys() else []
-
-
-def _bound(quantity: str, setting: Setting, spec: Spec, calibrations: Path) -> Bound:
-    found = find_calibration(setting, calibrations)
-    return found.bound(quantity, spec) if found else scaled(quantity, setting.precision)
 
 
 def _installed() -> list[str]:
@@ -331,36 +324,23 @@ def _installed() -> list[str]:
     return found
 
 
-def _check(
-    name: str, title: str, unit: str, reason: str, comparisons: list[Comparison], start: float
-) -> CheckResult:
-    return CheckResult(name, title, unit, reason, tuple(comparisons), time.perf_counter() - start)
-
-
 def _outcome(report: Report, one: _File, other: _File) -> str:
     checks = {check.name: check for check in report.checks}
     if not checks["spec"].passed:
         fields = ", ".join(item.where for item in checks["spec"].failures)
         return f"not the same model: {one.spec.name} and {other.spec.name} differ in {fields}"
-    tensors, logits = checks.get("tensors"), checks.get("logits")
-    worst = _most_different(tensors)
-    if logits is not None:
-        item = logits.comparisons[0]
-        said = (
-            f"logits differ by {formatting.distance(item)}, the bound is {formatting.bound(item)}"
-        )
-        if logits.passed:
-            return f"the same model: {said}"
-        return f"not the same model: {said}" + (f"; most different is {worst}" if worst else "")
-    assert tensors is not None
-    count = len(tensors.comparisons)
-    if tensors.passed:
-        return f"the same model: all {count} tensors are identical"
-    weights = [item for item in tensors.failures if item.where in (one.state or {})]
-    what = "model" if weights else "run, but the same model"
-    return f"not the same {what}: {len(tensors.failures)} of {count} tensors differ, most {worst}"
-
-
-def _most_different(tensors: CheckResult | None) -> str:
+    tensors = checks.get("tensors")
     failures = tensors.failures if tensors else []
-    return f"{failures[0].where} ({formatting.distance(failures[0])})" if failures else ""
+    worst = f"{failures[0].where} ({formatting.distance(failures[0])})" if failures else ""
+    if "logits" in checks:
+        item = checks["logits"].comparisons[0]
+        distance, bound = formatting.distance(item), formatting.bound(item)
+        said = f"the same model: logits differ by {distance}, the bound is {bound}"
+        most = f"; most different is {worst}" if worst else ""
+        return said if item.passed else f"not {said}{most}"
+    count = len(checks["tensors"].comparisons)
+    if not failures:
+        return f"the same model: all {count} tensors are identical"
+    weights = any(item.where in (one.state or {}) for item in failures)
+    what = "model" if weights else "run, but the same model"
+    return f"not the same {what}: {len(failures)} of {count} tensors differ, most {worst}"

@@ -179,6 +179,12 @@ def find_calibration(setting: Setting, folder: Path = DIRECTORY) -> Calibration 
     return load_calibration(path) if path.is_file() else None
 
 
+def calibrated_bound(quantity: str, setting: Setting, spec: Spec, folder: Path) -> Bound:
+    """Finds the bound of a quantity: the calibrated one, or the limit where there is none."""
+    found = find_calibration(setting, folder)
+    return found.bound(quantity, spec) if found else scaled(quantity, setting.precision)
+
+
 def find_noise(setting: Setting, folder: Path = DIRECTORY) -> Noise | None:
     """The noise of a baseline, None where nobody has measured it."""
     path = folder / setting.noise_name
