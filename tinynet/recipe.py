@@ -6,17 +6,20 @@ import dataclasses
 import json
 import os
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from tinynet.spec import Spec
+from tinynet.utils.dataclass_json import from_document, to_document
 from tinynet.utils.strict_json import (
     DocumentError,
     check_document,
+    format_document,
     format_path,
     list_documents,
+    load_schema,
     parse_document,
+    raised_as,
     read_document,
 )
 
@@ -61,7 +64,7 @@ class Optimizer:
 class Schedule:
     """The learning rate over time; :func:`tinynet.training.schedule.learning_rate` computes it.
 
-    A linear warm-up from ``warmup_start`` to ``learning_rate``; behind it a "staircase", times
+    A linear warm-up from ``warmup_start`` to ``learning_rate``; after it a "staircase", times
     ``decay_rate`` after every ``decay_epochs``, or a "cosine" down to zero.
     """
 
@@ -161,7 +164,7 @@ class Recipe:
 
 
 def training_spec(spec: Spec, recipe: Recipe) -> Spec:
-    """The spec of the net while it is trained: with the recipe's batch-norm momentum.
+    """Returns the spec of the net while it is trained: with the recipe's batch-norm momentum.
 
     Raises:
         RecipeError: batch norm is folded, so that there is none to train with.
@@ -176,7 +179,7 @@ def training_spec(spec: Spec, recipe: Recipe) -> Spec:
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes that are shipped, in alphabetical order."""
+    """Returns the names of the recipes that are shipped, in alphabetical order."""
     return list_documents(RECIPE_DIRECTORY)
 
 
@@ -189,15 +192,11 @@ def load_recipe(name_or_path: str | os.PathLike[str], changes: Sequence[str] = (
             ``"schedule.learning_rate=0.1"``; the value is JSON, and null takes the key away.
 
     Raises:
-        RecipeError: no such recipe, a file that is not a valid one, or a change that is none.
+        RecipeError: no such recipe, an invalid file or an invalid change.
     """
-    try:
+    with raised_as(RecipeError):
         text = read_document(name_or_path, RECIPE_DIRECTORY, "recipe")
-        return parse_recipe(text, os.fspath(name_or_path), changes)
-    except RecipeError:
-        raise
-    except DocumentError as error:
-        raise RecipeError(str(error)) from None
+    return parse_recipe(text, os.fspath(name_or_path), changes)
 
 
 def parse_recipe(text: str, source: str = "recipe", changes: Sequence[str] = ()) -> Recipe:
@@ -211,45 +210,40 @@ def parse_recipe(text: str, source: str = "recipe", changes: Sequence[str] = ())
     Raises:
         RecipeError: naming the source, the JSON path, what was found and what was expected.
     """
-    try:
+    with raised_as(RecipeError):
         document = parse_document(text, source)
         if changes:
             check_document(document, {"type": "object", "description": "a JSON object"}, source)
         for change in changes:
             _apply(document, change)
-        check_document(document, _schema(), source)
-    except DocumentError as error:
-        raise RecipeError(str(error)) from None
+        check_document(document, load_schema(RECIPE_DIRECTORY / "recipe.schema.json"), source)
+    # Every key of the document is a field of Recipe, but for these two.
+    fields = {k: v for k, v in document.items() if k not in ("$schema", "recipe_version")}
     try:
-        return _build(document)
+        return from_document(Recipe, fields | _used_settings(fields))
     except RecipeError as error:
         raise RecipeError(f"{source}: {error}") from None
 
 
 def recipe_document(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as a JSON document: the inverse of :func:`parse_recipe`."""
-    document: dict[str, Any] = {"$schema": "recipe.schema.json", "recipe_version": 1}
-    fields = _without_none(dataclasses.asdict(recipe))
+    """Returns the recipe as a JSON document: the inverse of :func:`parse_recipe`."""
+    fields = to_document(recipe)
+    fields |= _used_settings(fields)
     if not recipe.source:
         del fields["source"]
-    for part in _IDLE:
-        fields[part] = _without_idle(part, fields[part])
-    # Recipes of before there was a choice stay as they are written.
+    # Recipes from before there was a choice stay as they are written.
     if recipe.augmentation.engine == "pillow":
         del fields["augmentation"]["engine"]
-    for key in ("scale", "ratio"):
-        fields["augmentation"][key] = list(fields["augmentation"][key])
-    return document | fields
+    return {"$schema": "recipe.schema.json", "recipe_version": 1} | fields
 
 
 def format_recipe(recipe: Recipe) -> str:
-    """The recipe as JSON text for people: one line per key."""
-    rows = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in recipe_document(recipe).items()]
-    return "{\n" + ",\n".join(rows) + "\n}\n"
+    """Returns the recipe as JSON text for people: one line per key."""
+    return format_document(recipe_document(recipe))
 
 
 def describe_difference(one: Recipe, other: Recipe) -> str:
-    """What differs between two recipes, for an error: ``epochs (450, 90), ...``; else empty."""
+    """Returns how two recipes differ, for an error: ``epochs (450, 90), ...``; else empty."""
     ours, theirs = (_flat(recipe_document(recipe)) for recipe in (one, other))
     keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
     return ", ".join(
@@ -281,49 +275,12 @@ def _apply(document: dict[str, Any], change: str) -> None:
         target[steps[-1]] = value
 
 
-@cache
-def _schema() -> dict[str, Any]:
-    return json.loads((RECIPE_DIRECTORY / "recipe.schema.json").read_text(encoding="utf-8"))
-
-
-def _build(document: dict[str, Any]) -> Recipe:
-    # Every key of the document is a field of Recipe, but for these two.
-    fields = {k: v for k, v in document.items() if k not in ("$schema", "recipe_version")}
-    fields["optimizer"] = Optimizer(**_floats(_without_idle("optimizer", fields["optimizer"])))
-    fields["schedule"] = Schedule(**_floats(_without_idle("schedule", fields["schedule"])))
-    if "ema" in fields:
-        fields["ema"] = Ema(**_floats(fields["ema"]))
-    augmentation = _floats(fields["augmentation"])
-    for key in ("scale", "ratio"):
-        low, high = augmentation[key]
-        augmentation[key] = (float(low), float(high))
-    if "randaugment" in augmentation:
-        numbers = augmentation["randaugment"]
-        layers = int(numbers.pop("layers"))
-        augmentation["randaugment"] = RandAugment(layers=layers, **_floats(numbers))
-    fields["augmentation"] = Augmentation(**augmentation)
-    fields["batch_size"] = int(fields["batch_size"])
-    return Recipe(**_floats(fields, but="batch_size"))
-
-
-def _floats(values: dict[str, Any], but: str = "") -> dict[str, Any]:
-    # 1 and 1.0 are one number in JSON and must be one recipe; true is no number.
+def _used_settings(document: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: float(value) if type(value) is int and key != but else value
-        for key, value in values.items()
-    }
-
-
-def _without_idle(part: str, values: dict[str, Any]) -> dict[str, Any]:
-    idle = _IDLE[part].get(values["kind"], ())
-    return {key: value for key, value in values.items() if key not in idle}
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(cast(dict[str, Any], value)) if isinstance(value, dict) else value
-        for key, value in values.items()
-        if value is not None
+        part: {
+            k: v for k, v in document[part].items() if k not in idle.get(document[part]["kind"], ())
+        }
+        for part, idle in _IDLE.items()
     }
 
 

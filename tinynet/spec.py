@@ -11,27 +11,25 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from tinynet.block_kinds import BLOCK_KINDS, RESNET, Family, Kind, Names
+from tinynet.utils.dataclass_json import from_document, to_document
 from tinynet.utils.strict_json import (
     DocumentError,
     check_document,
+    format_document,
     list_documents,
+    load_schema,
     parse_document,
+    raised_as,
     read_document,
 )
 
 SPEC_DIRECTORY = Path(__file__).parent / "specs"
 
 Padding = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
-Kind = Literal["ds", "ir", "basic", "bottleneck"]
-
-RESNET_KINDS = ("basic", "bottleneck")
-# A bottleneck's 3x3 convolution is this many times narrower than what leaves the block.
-# Source: He et al., Deep Residual Learning (arXiv 1512.03385), table 1.
-BOTTLENECK_EXPANSION = 4
 
 
 class SpecError(DocumentError):
@@ -61,7 +59,7 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stem:
-    """The first convolution, and the max pool behind it that a ResNet may have."""
+    """The first convolution, and the max pool after it that a ResNet may have."""
 
     kernel_size: int
     stride: int
@@ -156,94 +154,68 @@ class Block:
     out_size: tuple[int, int]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Names:
-    """What a family calls its parts: how canonical keys begin.
-
-    Attributes:
-        stem: the first convolution.
-        stage: a stage, to be formatted with its number.
-        first_stage: the number of the first stage.
-        classifier: the linear layer at the end.
-    """
-
-    stem: str
-    stage: str
-    first_stage: int
-    classifier: str
-
-    def stage_key(self, index: int) -> str:
-        """The key of a stage, counted from 0; a block's is this, a dot and its own number."""
-        return self.stage.format(index + self.first_stage)
-
-
-# Source: timm's EfficientNet, torchvision's ResNet.
-TINYNET_NAMES = Names("conv_stem", "blocks.{}", 0, "classifier")
-RESNET_NAMES = Names("conv1", "layer{}", 1, "fc")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """What a net is: one member of the family, fully determined.
 
     ``input_size`` is (channels, height, width). ``batch_norm`` is None where every batch norm is
     folded into the convolution before it, which then has a bias. Two specs are equal when they
-    describe the same net with the same provenance; ``source``, a citation, does not count.
+    describe the same net with the same provenance; ``source``, a citation, does not count. The
+    fields stand in the order of the document's keys.
     """
 
     name: str
+    source: str = dataclasses.field(default="", compare=False)
     input_size: tuple[int, int, int]
     num_classes: int
+    labels: str | tuple[str, ...] | None = None
     activation: Literal["silu", "relu6", "relu"]
+    padding: Literal["symmetric", "same"] = "symmetric"
     batch_norm: BatchNorm | None
     stem: Stem
     stages: tuple[Stage, ...]
     head: Head | None = None
-    padding: Literal["symmetric", "same"] = "symmetric"
     preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
-    labels: str | tuple[str, ...] | None = None
     derivation: Derivation | None = None
     expected: Complexity | None = None
-    source: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        for problem in self._problems():
+            raise SpecError(problem)
+
+    def _problems(self) -> Iterator[str]:
         channels = self.input_size[0]
         for field in ("mean", "std"):
-            count = len(getattr(self.preprocessing, field))
-            if count != channels:
-                raise SpecError(
-                    f"preprocessing.{field} has {count} numbers, expected "
-                    f"{channels}, one per channel of input_size"
-                )
+            found = len(getattr(self.preprocessing, field))
+            if found != channels:
+                expected = f"expected {channels}, one per channel of input_size"
+                yield f"preprocessing.{field} has {found} numbers, {expected}"
         for index, stage in enumerate(self.stages):
-            _check_stage(f"stages[{index}]", stage, self.is_resnet)
-        self._check_family()
+            place, kind = f"stages[{index}]", BLOCK_KINDS[stage.kind]
+            if kind.family is not self.family:
+                kinds = [f'"{k.name}"' for k in BLOCK_KINDS.values() if k.family is self.family]
+                found, expected = f'{place}.kind is "{stage.kind}"', " or ".join(kinds)
+                yield f"{found}, expected {expected} (the first stage's family)"
+            yield from kind.problems(stage, place)
+        yield from self.family.problems(self)
         if isinstance(self.labels, tuple) and len(self.labels) != self.num_classes:
-            raise SpecError(
-                f"labels has {len(self.labels)} names, expected num_classes = {self.num_classes}"
-            )
+            found = len(self.labels)
+            yield f"labels has {found} names, expected num_classes = {self.num_classes}"
 
-    def _check_family(self) -> None:
-        if not self.is_resnet:
-            if self.head is None:
-                raise SpecError('the key "head" is missing, expected an object with out_channels')
-            if self.stem.pool is not None:
-                raise SpecError("stem.pool is there, expected none (only a ResNet has one)")
-            return
-        if self.head is not None:
-            raise SpecError("head is there, expected none (a ResNet has none)")
-        if self.padding != "symmetric":
-            raise SpecError(f'padding is "{self.padding}", expected "symmetric" in a ResNet')
+    @property
+    def family(self) -> Family:
+        """What the net shares with its family, which its first stage decides."""
+        return BLOCK_KINDS[self.stages[0].kind].family
 
     @property
     def is_resnet(self) -> bool:
-        """Whether the net is of the ResNet family; else it is of TinyNet's."""
-        return self.stages[0].kind in RESNET_KINDS
+        """Whether the net is a ResNet; else it is of TinyNet's family."""
+        return self.family is RESNET
 
     @property
     def names(self) -> Names:
         """What the net's family calls its parts."""
-        return RESNET_NAMES if self.is_resnet else TINYNET_NAMES
+        return self.family.names
 
     @property
     def feature_channels(self) -> int:
@@ -257,13 +229,13 @@ class Spec:
 
     @property
     def stem_out_size(self) -> tuple[int, int]:
-        """Height and width behind the stem's convolution."""
+        """Height and width after the stem's convolution, in pixels."""
         size = self.input_size[1:]
         return _convolved(size, self.stem.kernel_size, self.stem.stride, self.stem_padding)
 
     @property
     def pooled_size(self) -> tuple[int, int]:
-        """Height and width behind the stem's pool, where it has one: what the blocks are given."""
+        """Height and width that the blocks are given: after the stem's pool, if it has one."""
         size, pool = self.stem_out_size, self.stem.pool
         if pool is None:
             return size
@@ -286,7 +258,7 @@ class Spec:
         return tuple(stages)
 
     def with_classes(self, num_classes: int, labels: tuple[str, ...] | None = None) -> Spec:
-        """The same net with another classifier, for fine-tuning.
+        """Returns the same net with another classifier, for fine-tuning.
 
         Derivation and expected counts are dropped, since they describe the original classifier.
         """
@@ -297,14 +269,13 @@ class Spec:
     @property
     def sha256(self) -> str:
         """Hash of everything that says what the net is (all but ``source``), as hexadecimal."""
-        document = spec_document(self)
-        document.pop("source", None)
+        document = spec_document(dataclasses.replace(self, source=""))
         canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def list_specs() -> list[str]:
-    """Names of the specs that are shipped, in alphabetical order."""
+    """Returns the names of the specs that are shipped, in alphabetical order."""
     return list_documents(SPEC_DIRECTORY)
 
 
@@ -314,13 +285,9 @@ def load_spec(name_or_path: str | os.PathLike[str]) -> Spec:
     Raises:
         SpecError: no such spec, or a file that is not a valid one.
     """
-    try:
+    with raised_as(SpecError):
         text = read_document(name_or_path, SPEC_DIRECTORY, "spec")
-        return parse_spec(text, source=os.fspath(name_or_path))
-    except SpecError:
-        raise
-    except DocumentError as error:
-        raise SpecError(str(error)) from None
+    return parse_spec(text, source=os.fspath(name_or_path))
 
 
 def parse_spec(text: str, source: str = "spec") -> Spec:
@@ -333,90 +300,36 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
     Raises:
         SpecError: naming the source, the JSON path, what was found and what was expected.
     """
-    try:
+    with raised_as(SpecError):
         document = parse_document(text, source)
         if not _is_shipped(document):
-            check_document(document, _schema(), source)
-    except DocumentError as error:
-        raise SpecError(str(error)) from None
+            check_document(document, load_schema(SPEC_DIRECTORY / "spec.schema.json"), source)
+    # Every key of the document is a field of Spec, but for these two.
+    fields = {k: v for k, v in document.items() if k not in ("$schema", "spec_version")}
+    fields["stages"] = [{"expand_ratio": None} | stage for stage in fields["stages"]]
     try:
-        return _build(document)
+        return from_document(Spec, fields)
     except SpecError as error:
         raise SpecError(f"{source}: {error}") from None
 
 
 def spec_document(spec: Spec) -> dict[str, Any]:
-    """The spec as a JSON document: the inverse of :func:`parse_spec`."""
-    document: dict[str, Any] = {"$schema": "spec.schema.json", "spec_version": 1}
-    document["name"] = spec.name
-    if spec.source:
-        document["source"] = spec.source
-    document["input_size"] = list(spec.input_size)
-    document["num_classes"] = spec.num_classes
-    if spec.labels is not None:
-        document["labels"] = spec.labels if isinstance(spec.labels, str) else list(spec.labels)
-    document["activation"] = spec.activation
-    if spec.padding != "symmetric":
-        document["padding"] = spec.padding
-    document["batch_norm"] = spec.batch_norm and dataclasses.asdict(spec.batch_norm)
-    document["stem"] = _without_none(dataclasses.asdict(spec.stem))
-    document["stages"] = [_without_none(dataclasses.asdict(stage)) for stage in spec.stages]
-    if spec.head is not None:
-        document["head"] = dataclasses.asdict(spec.head)
-    if spec.preprocessing != Preprocessing():
-        document["preprocessing"] = dataclasses.asdict(spec.preprocessing) | {
-            key: list(getattr(spec.preprocessing, key)) for key in ("mean", "std")
-        }
-    if spec.derivation is not None:
-        document["derivation"] = dataclasses.asdict(spec.derivation)
-    if spec.expected is not None:
-        document["expected"] = dataclasses.asdict(spec.expected)
-    return document
+    """Returns the spec as a JSON document: the inverse of :func:`parse_spec`.
+
+    Keys whose values are the defaults are left out.
+    """
+    defaults = {"source": "", "padding": "symmetric", "preprocessing": to_document(Preprocessing())}
+    values = {"batch_norm": None} | to_document(spec)
+    document = {"$schema": "spec.schema.json", "spec_version": 1}
+    order = (field.name for field in dataclasses.fields(Spec))
+    return document | {
+        key: values[key] for key in order if key in values and values[key] != defaults.get(key, ...)
+    }
 
 
 def format_spec(spec: Spec) -> str:
-    """The spec as JSON text for people: one line per key and one per stage."""
-    lines: list[str] = []
-    for key, value in spec_document(spec).items():
-        if key == "stages":
-            rows = ",\n".join(f"    {json.dumps(stage)}" for stage in value)
-            lines.append(f'  "stages": [\n{rows}\n  ]')
-        else:
-            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _check_stage(place: str, stage: Stage, is_resnet: bool) -> None:
-    if (stage.kind in RESNET_KINDS) != is_resnet:
-        kinds = RESNET_KINDS if is_resnet else ("ds", "ir")
-        raise SpecError(
-            f'{place}.kind is "{stage.kind}", expected "{kinds[0]}" or "{kinds[1]}" '
-            "(the first stage's family)"
-        )
-    if not is_resnet:
-        if stage.expand_ratio is None:
-            raise SpecError(
-                f'the key "expand_ratio" is missing in {place}, expected a whole number from 1 to '
-                "64"
-            )
-        if stage.kind == "ds" and stage.expand_ratio != 1:
-            raise SpecError(
-                f"{place}.expand_ratio is {stage.expand_ratio}, expected "
-                'the number 1 (a "ds" block does not expand)'
-            )
-        return
-    for field in ("expand_ratio", "se_ratio"):
-        if getattr(stage, field) is not None:
-            raise SpecError(f'{place}.{field} is there, expected none (kind "{stage.kind}")')
-    if stage.kind == "bottleneck" and stage.out_channels % BOTTLENECK_EXPANSION:
-        raise SpecError(
-            f"{place}.out_channels is {stage.out_channels}, expected a multiple of "
-            f"{BOTTLENECK_EXPANSION} (a bottleneck's)"
-        )
+    """Returns the spec as JSON text for people: one line per key and one per stage."""
+    return format_document(spec_document(spec), rows="stages")
 
 
 def _is_shipped(document: Any) -> bool:
@@ -430,59 +343,10 @@ def _is_shipped(document: Any) -> bool:
     return json.dumps(document, sort_keys=True) == json.dumps(json.loads(shipped), sort_keys=True)
 
 
-@cache
-def _schema() -> dict[str, Any]:
-    return json.loads((SPEC_DIRECTORY / "spec.schema.json").read_text(encoding="utf-8"))
-
-
-def _build(document: dict[str, Any]) -> Spec:
-    # Every key of the document is a field of Spec, but for these two.
-    fields = {k: v for k, v in document.items() if k not in ("$schema", "spec_version")}
-    # JSON Schema counts 8.0 as an integer; a channel count must be an int all the same.
-    fields["input_size"] = tuple(int(n) for n in fields["input_size"])
-    fields["num_classes"] = int(fields["num_classes"])
-    if fields["batch_norm"] is not None:
-        fields["batch_norm"] = BatchNorm(**{k: float(v) for k, v in fields["batch_norm"].items()})
-    fields["stem"] = _build_stem(fields["stem"])
-    fields["stages"] = tuple(_build_stage(stage) for stage in fields["stages"])
-    if "head" in fields:
-        fields["head"] = Head(out_channels=int(fields["head"]["out_channels"]))
-    if "preprocessing" in fields:
-        values = fields["preprocessing"]
-        for key in ("mean", "std"):
-            values[key] = tuple(float(number) for number in values[key])
-        values["crop_fraction"] = float(values["crop_fraction"])
-        fields["preprocessing"] = Preprocessing(**values)
-    if isinstance(fields.get("labels"), list):
-        fields["labels"] = tuple(fields["labels"])
-    if "derivation" in fields:
-        twist = Twist(**{k: float(v) for k, v in fields["derivation"]["twist"].items()})
-        fields["derivation"] = Derivation(fields["derivation"]["base"], twist)
-    if "expected" in fields:
-        fields["expected"] = Complexity(**{k: int(v) for k, v in fields["expected"].items()})
-    return Spec(**fields)
-
-
-def _build_stem(stem: dict[str, Any]) -> Stem:
-    kernel_size, stride, out_channels = (
-        int(stem[key]) for key in ("kernel_size", "stride", "out_channels")
-    )
-    pool = None
-    if "pool" in stem:
-        pool = Pool(**{k: int(v) for k, v in stem["pool"].items()})
-    return Stem(kernel_size, stride, out_channels, pool)
-
-
-def _build_stage(stage: dict[str, Any]) -> Stage:
-    integers: dict[str, int | None] = {"expand_ratio": None}
-    integers |= {k: int(v) for k, v in stage.items() if k not in ("kind", "se_ratio")}
-    se_ratio = float(stage["se_ratio"]) if "se_ratio" in stage else None
-    return Stage(kind=stage["kind"], se_ratio=se_ratio, **cast("dict[str, Any]", integers))
-
-
 def _stage_blocks(
     stage_key: str, stage: Stage, in_channels: int, in_size: tuple[int, int], padding_mode: str
 ) -> Iterator[Block]:
+    kind = BLOCK_KINDS[stage.kind]
     for index in range(stage.repeats):
         stride = stage.stride if index == 0 else 1
         padding = _padding(padding_mode, stage.kernel_size, stride, in_size)
@@ -491,32 +355,24 @@ def _stage_blocks(
             key=f"{stage_key}.{index}",
             kind=stage.kind,
             in_channels=in_channels,
-            mid_channels=_mid_channels(stage, in_channels),
+            mid_channels=kind.mid_channels(stage, in_channels),
             out_channels=stage.out_channels,
             kernel_size=stage.kernel_size,
             stride=stride,
             padding=padding,
             se_channels=max(1, round(in_channels * stage.se_ratio)) if stage.se_ratio else 0,
-            has_skip=stride == 1 and in_channels == stage.out_channels,
+            has_skip=kind.has_skip(in_channels, stage.out_channels, stride),
             in_size=in_size,
             out_size=out_size,
         )
         in_channels, in_size = stage.out_channels, out_size
 
 
-def _mid_channels(stage: Stage, in_channels: int) -> int:
-    if stage.expand_ratio is not None:
-        return in_channels * stage.expand_ratio
-    if stage.kind == "basic":
-        return stage.out_channels
-    return stage.out_channels // BOTTLENECK_EXPANSION
-
-
 def _padding(mode: str, kernel_size: int, stride: int, size: tuple[int, int]) -> Padding:
     if mode == "symmetric":
         side = kernel_size // 2
         return (side, side, side, side)
-    # TensorFlow's SAME: ceil(n / stride) outputs, the odd pixel of padding behind.
+    # TensorFlow's SAME: ceil(n / stride) outputs, the odd pixel of padding at the end.
     sides: list[int] = []
     for pixels in size:
         total = max(0, (math.ceil(pixels / stride) - 1) * stride + kernel_size - pixels)

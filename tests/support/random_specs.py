@@ -7,8 +7,8 @@ import dataclasses
 
 from hypothesis import strategies as st
 
+from tinynet.block_kinds import BLOCK_KINDS
 from tinynet.spec import (
-    BOTTLENECK_EXPANSION,
     BatchNorm,
     Head,
     Pool,
@@ -92,7 +92,7 @@ def resnet_stages(draw, least_channels):
         kernel_size=draw(KERNEL_SIZES),
         stride=draw(STRIDES),
         expand_ratio=None,
-        out_channels=channels * (BOTTLENECK_EXPANSION if kind == "bottleneck" else 1),
+        out_channels=channels * BLOCK_KINDS[kind].expansion,
     )
 
 

@@ -35,6 +35,7 @@ def initial_state(spec: Spec, seed: int) -> State:
     fan-out), which leaves ``torch.nn.Linear`` as PyTorch draws it, bias included; timm's does too.
     """
     state: State = {}
+    family = spec.family
     for layer in layers(spec):
         weight, bias = f"{layer.key}.weight", f"{layer.key}.bias"
         shape, vector = layer.weight_shape, (layer.out_channels,)
@@ -48,11 +49,11 @@ def initial_state(spec: Spec, seed: int) -> State:
             fan_out = layer.kernel_size**2 * layer.out_channels // layer.groups
             values = normal(shape, seed, weight) * math.sqrt(2.0 / fan_out)
         else:
-            fan = layer.in_channels if spec.is_resnet else layer.out_channels
+            fan = layer.in_channels if family.classifier_fan == "in" else layer.out_channels
             values = _uniform(shape, fan, seed, weight)
         state[weight] = values.astype(np.float32)
         if layer.bias:
-            drawn = spec.is_resnet  # only its classifier has one
+            drawn = family.draws_bias
             values = _uniform(vector, layer.in_channels, seed, bias) if drawn else np.zeros(vector)
             state[bias] = values.astype(np.float32)
     return state

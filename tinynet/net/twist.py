@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from tinynet.block_kinds import BLOCK_KINDS
 from tinynet.net.complexity import count
 from tinynet.net.rounding import round_channels, round_repeats, round_resolution
-from tinynet.spec import BOTTLENECK_EXPANSION, Complexity, Derivation, Head, Spec, Stage, Twist
+from tinynet.spec import Complexity, Derivation, Head, Spec, Stage, Twist
 
 
 def derive(base: Spec, twist: Twist, name: str, source: str = "") -> Spec:
@@ -62,9 +63,8 @@ def _twisted(base: Spec, twist: Twist, name: str, source: str) -> Spec:
 
 
 def _scaled_channels(stage: Stage, width: float) -> int:
-    if stage.kind != "bottleneck":
-        return round_channels(stage.out_channels, width)
-    return BOTTLENECK_EXPANSION * round_channels(stage.out_channels // BOTTLENECK_EXPANSION, width)
+    expansion = BLOCK_KINDS[stage.kind].expansion
+    return expansion * round_channels(stage.out_channels // expansion, width)
 
 
 def _scaled_head(head: Head, width: float) -> Head:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 
 class DocumentError(ValueError):
     """A JSON document that is not what its schema asks for. The message is one line."""
+
+
+@contextmanager
+def raised_as(error: type[DocumentError]) -> Generator[None]:
+    """Raises what is wrong with a document as another error, with the same message."""
+    try:
+        yield
+    except DocumentError as found:
+        raise error(str(found)) from None
 
 
 def parse_document(text: str, source: str) -> Any:
@@ -67,6 +78,12 @@ def check_document(document: Any, schema: dict[str, Any], source: str) -> None:
         raise DocumentError(f"{source}: {_describe(errors[0])}{more}")
 
 
+@cache
+def load_schema(path: Path) -> dict[str, Any]:
+    """Returns the JSON Schema in a file that is shipped; not to be changed."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def object_schema(description: str, properties: dict[str, Any]) -> dict[str, Any]:
     """Returns the JSON Schema of an object that has all of these properties and no others."""
     return {
@@ -76,6 +93,22 @@ def object_schema(description: str, properties: dict[str, Any]) -> dict[str, Any
         "required": list(properties),
         "additionalProperties": False,
     }
+
+
+def format_document(document: dict[str, Any], rows: str = "") -> str:
+    """Returns a document as JSON text for people, with one line for each key.
+
+    Args:
+        document: plain Python values.
+        rows: the key of a list that is given one line for each item, if there is one.
+    """
+    lines: list[str] = []
+    for key, value in document.items():
+        text = json.dumps(value)
+        if key == rows:
+            text = "[\n" + ",\n".join(f"    {json.dumps(row)}" for row in value) + "\n  ]"
+        lines.append(f"  {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def format_path(steps: Iterable[str | int]) -> str:
