@@ -30,8 +30,7 @@ from tinynet.utils.strict_json import format_path
 
 from parity.context import Context
 from parity.distances import Array, compare_bits
-from parity.reference import net as definition
-from parity.reference import oracles
+from parity.reference import oracles, structure
 from parity.results import Comparison
 from parity.tolerances.bounds import ROUNDOFF
 
@@ -74,13 +73,13 @@ def spec(context: Context) -> Iterator[Comparison]:
 
 def _resolved(spec: Spec) -> Comparison:
     # What both twins are built from, so that no comparison of them would show it.
-    rows = definition.rows(spec)
+    rows = structure.rows(spec)
     for block in spec.blocks():
         stride = rows[block.key].stride
         expected = {
             "stride": stride,
             "has_skip": rows[block.key].has_skip,
-            "padding": definition.padding(spec.padding, block.kernel_size, stride, block.in_size),
+            "padding": structure.padding(spec.padding, block.kernel_size, stride, block.in_size),
         }
         for field, wanted in expected.items():
             found = getattr(block, field)

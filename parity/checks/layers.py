@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from parity.context import Context
 from parity.distances import compare_values, compare_within
-from parity.reference.net import NET, Definition
+from parity.reference.net import ReferenceNet
+from parity.reference.structure import NET
 from parity.results import Comparison
 from parity.tolerances.bounds import ROUNDOFF
 from parity.tolerances.quantities import layer_quantity, whole_quantity
@@ -39,7 +40,7 @@ def layers_isolated(context: Context) -> Iterator[Comparison]:
 
 def _judge(context: Context) -> Iterator[Comparison]:
     # Float64 twice: no rounding of it, through the whole net, comes near one of float32.
-    truths = Definition(context.spec, context.state).run(NET, context.pixels).layers
+    truths = ReferenceNet(context.spec, context.state).run(NET, context.pixels).layers
     for name, truth in truths.items():
         if name == NET:
             continue

@@ -1,1 +1,1 @@
-"""What is right, by its mathematical definition: operations, nets, training, schedules."""
+"""The reference, in float64 and without a framework: operations, nets, training, schedules."""

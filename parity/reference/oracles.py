@@ -1,8 +1,8 @@
-"""What training must be told from step to step, computed once more from the definitions.
+"""What changes from step to step in training, computed once more by other arithmetic.
 
 ``tinynet.training.schedule`` and its neighbours are shared by both twins: a mistake in them moves
-both alike, and comparing the twins would never show it. So here are the same quantities by other
-arithmetic, and marks of what is drawn at random, which must never change.
+both alike, and comparing the twins would never show it. Marks identify what is drawn at random,
+which must never change.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tinynet.spec import Spec
 
 
 def learning_rates(recipe: Recipe, images: int, steps: Sequence[int]) -> list[float]:
-    """The learning rates of some steps, in float64.
+    """Returns the learning rates of some steps, in float64.
 
     Args:
         recipe: its schedule, batch size and epochs.
-        images: how many training images there are.
+        images: the number of training images.
         steps: counted from 0.
 
     Source: the recipe's fields as docs/training.md defines them.
@@ -32,7 +32,7 @@ def learning_rates(recipe: Recipe, images: int, steps: Sequence[int]) -> list[fl
     schedule = recipe.schedule
     rates: list[float] = []
     for step in steps:
-        # In images, not epochs: integers, and so exact but for the recipe's own decimals.
+        # In images, not epochs: integers, which are exact except for the recipe's own decimals.
         seen = step * recipe.batch_size
         warmup = schedule.warmup_epochs * images
         if seen < warmup - 1e-9 * images:
@@ -40,7 +40,7 @@ def learning_rates(recipe: Recipe, images: int, steps: Sequence[int]) -> list[fl
             rates.append(schedule.warmup_start + rise * seen)
         elif schedule.kind == "staircase":
             stair = schedule.decay_epochs * images
-            # A step that stands on a stair's edge belongs to the next one.
+            # A step on the edge of a stair belongs to the next one.
             done = math.floor((seen - warmup) / stair + 1e-9)
             rates.append(schedule.learning_rate * math.pow(schedule.decay_rate, done))
         else:
@@ -50,14 +50,14 @@ def learning_rates(recipe: Recipe, images: int, steps: Sequence[int]) -> list[fl
 
 
 def ema_decays(ema: Ema, updates: Sequence[int]) -> list[float]:
-    """The weight of the old average behind so many updates, in float64."""
+    """Returns the weight of the old average after so many updates, in float64."""
     if not ema.warmup:
         return [ema.decay for _ in updates]
     return [min(ema.decay, 1.0 - 9.0 / (10.0 + done)) for done in updates]
 
 
 def drop_path_rates(spec: Spec, rate: float) -> list[float]:
-    """Each block's probability to be left out, growing with its place; 0 if nothing is added."""
+    """Returns each block's probability of being left out; 0 where nothing is added."""
     skips = [block.has_skip for stage in spec.blocks_by_stage() for block in stage]
     if spec.is_resnet:
         return [float(share) for share in np.linspace(0.0, rate, len(skips))]
@@ -66,7 +66,7 @@ def drop_path_rates(spec: Spec, rate: float) -> list[float]:
 
 
 def initial_deviations(spec: Spec) -> dict[str, float]:
-    """Canonical key -> the standard deviation that each initial weight is drawn with.
+    """Returns the standard deviation that each initial weight is drawn with, by canonical key.
 
     A convolution's is the root of 2 / fan-out. Fan-out counts the outputs that an input feeds: in
     a depthwise convolution those of its own channel only.
@@ -87,7 +87,7 @@ def initial_deviations(spec: Spec) -> dict[str, float]:
 
 
 def mark(*arrays: NDArray[np.generic]) -> str:
-    """A hash of arrays' bytes, to know them again by."""
+    """Returns a hash of the arrays' bytes, by which they are recognised."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -1,4 +1,4 @@
-"""A step of training by its mathematical definition, in float64 and without a framework."""
+"""The reference of a training step, in float64 and without a framework."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from tinynet.net.manifest import State, manifest
 from tinynet.recipe import training_spec
 
 from parity.reference import operations
-from parity.reference.net import NET, Array, Definition
+from parity.reference.net import Array, ReferenceNet
+from parity.reference.structure import NET
 
 # The kinds of tensors that weight decay is for.
 _DECAYED = ("conv_weight", "linear_weight")
 
 
 class Step(NamedTuple):
-    """The loss of a step, and all that it changes; ``state`` has the progress before it."""
+    """The loss of a step, and all that it changes; the progress in ``state`` is that before it."""
 
     loss: float
     state: TrainingState
@@ -33,8 +34,8 @@ def step(
     """Takes one step on a whole batch.
 
     Args:
-        state: where it starts.
-        batch: of one process, in one part.
+        state: the state it starts from.
+        batch: the batch of one process, in one part.
         learning_rate: of this step.
         ema_decay: the weight of the old average; None where nothing is averaged.
     """
@@ -46,7 +47,7 @@ def step(
         logits.append(found)
         return operations.cross_entropy_vjp(1.0, found, labels, smoothing)
 
-    run = Definition(training_spec(spec, recipe), state.weights).run(
+    run = ReferenceNet(training_spec(spec, recipe), state.weights).run(
         NET, normalised(batch, state), upstream, True, batch.dropout, batch.drop_path
     )
     moved = dataclasses.replace(state, weights={**state.weights, **run.statistics})
@@ -55,7 +56,7 @@ def step(
 
 
 def normalised(batch: TrainingBatch, state: TrainingState) -> Array:
-    """The pixels (N, C, H, W) that the net must see of a batch, which are float32's bit for bit."""
+    """Returns the pixels (N, C, H, W) that a net must see of a batch, to float32's last bit."""
     preprocessing = state.progress.spec.preprocessing
     brightness = batch.images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     values = (preprocessing.mean, preprocessing.std)
@@ -69,10 +70,10 @@ def update(
     learning_rates: Sequence[float],
     ema_decays: Sequence[float | None],
 ) -> TrainingState:
-    """Takes optimizer steps on gradients that are given, each followed by the average.
+    """Takes optimizer steps on given gradients, each followed by the average.
 
     Args:
-        state: where to start.
+        state: the state to start from.
         gradients: of each step, trained key -> gradient.
         learning_rates: of each step.
         ema_decays: of each step; None leaves the average as it is.
@@ -98,12 +99,9 @@ def _optimized(state: TrainingState, gradients: State, learning_rate: float) -> 
         momentum = slots["momentum"][key]
         if settings.kind == "rmsprop":
             before = operations.Slots(weights[key], slots["mean_square"][key], momentum)
-            weights[key], slots["mean_square"][key], slots["momentum"][key] = (
-                operations.rmsprop_step(
-                    before, gradient, learning_rate,
-                    settings.decay, settings.momentum, settings.eps, weight_decay,
-                )
-            )  # fmt: skip
+            how = settings.decay, settings.momentum, settings.eps, weight_decay
+            after = operations.rmsprop_step(before, gradient, learning_rate, *how)
+            weights[key], slots["mean_square"][key], slots["momentum"][key] = after
         else:
             weights[key], slots["momentum"][key] = operations.sgd_step(
                 weights[key], gradient, momentum, learning_rate, settings.momentum, weight_decay

@@ -10,7 +10,7 @@ import numpy as np
 from tinynet.spec import Spec
 
 from parity.distances import Array, norm
-from parity.reference.net import kind
+from parity.reference.structure import kind
 
 # A norm below this share of the whole gradient's is rounding of an analytically zero gradient,
 # such as a bias's whose output goes into a batch norm.

@@ -19,7 +19,8 @@ from tinynet.net.manifest import TRAINED_ROLES, manifest
 from parity.context import LABEL_SMOOTHING, Candidate, Context
 from parity.distances import Array, compare_within, norm, relative_error
 from parity.reference import operations
-from parity.reference.net import NET, Definition, Run
+from parity.reference.net import ReferenceNet, Run
+from parity.reference.structure import NET
 from parity.results import Comparison
 from parity.tolerances.bounds import ROUNDOFF
 from parity.tolerances.quantities import gradient_scale, layer_quantity, statistic_scale, whole_norm
@@ -53,7 +54,7 @@ class Suspect(NamedTuple):
 
 def forward(context: Context, candidate: Candidate) -> Suspect | None:
     """The first operation that is off in evaluation, in the way data flows."""
-    definition = Definition(context.spec, context.state)
+    definition = ReferenceNet(context.spec, context.state)
     baseline = _LayerTrace(context, context.baseline, definition, context.baseline_trace)
     layer_traces = (
         _LayerTrace(context, None, definition, context.reference_trace),
@@ -92,7 +93,7 @@ def backward(context: Context, candidate: Candidate) -> Suspect | None:
 
 
 def _in_training(context: Context, candidate: Candidate) -> tuple[_LayerTrace, _LayerTrace]:
-    definition = Definition(context.spec, context.state)
+    definition = ReferenceNet(context.spec, context.state)
 
     def flow(twin: Backend, net: Any, mode: str) -> Any:
         images, labels = context.training_pixels, context.labels
@@ -121,7 +122,7 @@ class _LayerTrace:
         self,
         context: Context,
         candidate: Candidate | None,
-        definition: Definition,
+        definition: ReferenceNet,
         layers: Mapping[str, Any],
         baseline: _LayerTrace | None = None,
         gradients: Any = None,
@@ -281,7 +282,7 @@ def _of_names(layer_trace: _LayerTrace, name: str) -> Source | None:
         if state[one].shape != state[other].shape or (state[one] == state[other]).all():
             continue
         with np.errstate(invalid="ignore"):
-            truth = Definition(definition.spec, state).run(
+            truth = ReferenceNet(definition.spec, state).run(
                 name, item.input, training=layer_trace.training
             )
         if layer_trace.compare(name, item.output, truth.output, 0.0, "layer").passed:

@@ -32,7 +32,8 @@ from parity import inputs
 from parity.checks import files
 from parity.context import NATIVE_SUFFIX, Candidate, Context
 from parity.reference import oracles
-from parity.reference.net import NET, Definition
+from parity.reference.net import ReferenceNet
+from parity.reference.structure import NET
 from parity.results import CheckResult, Comparison, Divergence
 from parity.tolerances.bounds import ROUNDOFF
 from parity.tracing import bisection, reproduction, sources, training_trace
@@ -182,7 +183,7 @@ def _parameters(context: Context, check: CheckResult) -> Suspect:
 
 
 def _computes_with(context: Context, framework: str, layer: str) -> bool:
-    definition = Definition(context.spec, context.state)
+    definition = ReferenceNet(context.spec, context.state)
     item = definition.run(NET, context.pixels).layers[layer]
     twin = load_backend(framework)
     net = twin.probe.build(context.spec, context.state)

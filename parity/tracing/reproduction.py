@@ -6,7 +6,7 @@ from tinynet.backend import REFERENCE
 from tinynet.spec import Spec, format_spec, list_specs, load_spec
 
 from parity.context import LABEL_SMOOTHING, Context
-from parity.reference.net import NET
+from parity.reference.structure import NET
 from parity.results import CheckResult
 from parity.tracing import sources, training_trace
 from parity.tracing.bisection import Suspect
@@ -79,11 +79,11 @@ from tinynet.spec import load_spec, parse_spec
 
 from parity import inputs
 from parity.distances import relative_error
-from parity.reference.net import Definition
+from parity.reference.net import ReferenceNet
 from tinynet.backend import load_backend
 
 {_net(context)}
-definition = Definition(spec, state)
+definition = ReferenceNet(spec, state)
 x = {given}.astype(np.float32)
 truth = definition.run({name!r}, x).output
 off = False
@@ -109,11 +109,11 @@ from tinynet.spec import load_spec, parse_spec
 from parity import inputs
 from parity.reference import operations
 from parity.distances import norm, relative_error
-from parity.reference.net import Definition
+from parity.reference.net import ReferenceNet
 from tinynet.backend import load_backend
 
 {_net(context)}
-definition = Definition(spec, state)
+definition = ReferenceNet(spec, state)
 pixels, labels = inputs.pixels(spec, 4, {context.seed + 1}), inputs.labels(spec, 4, {context.seed})
 
 

@@ -16,7 +16,7 @@ from tinynet.backend import FRAMEWORKS
 from tinynet.net.manifest import StateError, manifest
 from tinynet.spec import Spec
 
-from parity.reference.net import NET, kind, rows
+from parity.reference.structure import NET, kind, rows
 
 # The checkout, or where the packages are installed, beside others.
 ROOT = Path(__file__).parents[2]

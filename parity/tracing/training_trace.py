@@ -27,7 +27,8 @@ from parity.context import LABEL_SMOOTHING, Candidate, Context
 from parity.distances import Array, compare_bits, compare_within, relative_error
 from parity.reference import operations
 from parity.reference import training as defined_training
-from parity.reference.net import NET, Definition
+from parity.reference.net import ReferenceNet
+from parity.reference.structure import NET
 from parity.results import Comparison
 from parity.tolerances.bounds import ROUNDOFF
 from parity.tracing import sources
@@ -95,7 +96,7 @@ def given_gradients(context: Context) -> State:
     def upstream(logits: Array) -> Array:
         return operations.cross_entropy_vjp(1.0, logits, context.labels, LABEL_SMOOTHING)
 
-    net = Definition(context.spec, context.state)
+    net = ReferenceNet(context.spec, context.state)
     found = net.run(NET, context.training_pixels, upstream, training=True).parameters
     return {key: value.astype(np.float32) for key, value in found.items()}
 

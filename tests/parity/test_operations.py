@@ -1,4 +1,4 @@
-"""The definitions of the operations against PyTorch in float64, its autograd included."""
+"""The reference operations against PyTorch in float64, its autograd included."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,8 @@ from parity import inputs
 from parity.checks.kinks import KINK_BATCHES, past_kinks
 from parity.context import Context, candidates_of
 from parity.faults.planting import SPECS
-from parity.reference.net import NET, Definition
+from parity.reference.net import ReferenceNet
+from parity.reference.structure import NET
 from parity.results import Comparison, Series
 from parity.suite import CHECKS, run_checks
 from resnets import small_resnet
@@ -28,7 +29,7 @@ def test_the_definition_is_pytorchs_float64(kind):
     x, labels = inputs.pixels(spec, 4, 0), inputs.labels(spec, 4, 0)
     flow = twin.probe.flow(twin.probe.build(spec, state, precision="float64"), x, labels)
     upstream = flow["fc"].gradient
-    run = Definition(spec, state).run(NET, x, lambda output: upstream, training=True)
+    run = ReferenceNet(spec, state).run(NET, x, lambda output: upstream, training=True)
     assert list(run.layers)[:-1] == list(flow)
     for name, layer in flow.items():
         np.testing.assert_allclose(run.layers[name].output, layer.output, atol=1e-10)

@@ -17,7 +17,8 @@ from tinynet.net.manifest import StateError, manifest
 from tinynet.recipe import RecipeError, load_recipe, training_spec
 from tinynet.spec import SpecError, format_spec, list_specs, load_spec, parse_spec
 
-from parity.reference.net import NET, Definition
+from parity.reference.net import ReferenceNet
+from parity.reference.structure import NET
 from random_specs import nets
 from resnets import small_resnet
 from training_states import SMALL, run_state
@@ -43,8 +44,8 @@ def drawn_state(spec, seed=0):
 def distance(spec, state, folded):
     """Relative distance of the logits of a folded state, in float64, from those of its net."""
     pixels = np.random.default_rng(1).normal(size=(2, *spec.input_size))
-    truth = Definition(spec, state).run(NET, pixels).output
-    found = Definition(folded_spec(spec), folded).run(NET, pixels).output
+    truth = ReferenceNet(spec, state).run(NET, pixels).output
+    found = ReferenceNet(folded_spec(spec), folded).run(NET, pixels).output
     return np.linalg.norm(found - truth) / np.linalg.norm(truth)
 
 
