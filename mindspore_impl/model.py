@@ -186,6 +186,14 @@ def make_net(spec: Spec, state: State | None = None) -> Net:
     return ResNet(spec, state) if spec.is_resnet else TinyNet(spec, state)
 
 
+def canonical_tensors(net: Net) -> dict[str, ms.Parameter]:
+    """The tensors of a net by canonical key, in manifest order, as far as it has them."""
+    # By place in the net: Parameter.name changes when the net is wrapped in another Cell.
+    tensors = dict(net.parameters_and_names())
+    names = mindspore_keys(net.spec).items()
+    return {key: tensors[name] for key, name in names if name in tensors}
+
+
 def read_state(net: Net) -> State:
     """Copies the state out of a net.
 
@@ -193,12 +201,9 @@ def read_state(net: Net) -> State:
         Canonical key -> array, in manifest order and the net's own precision (float32, but for a
         judge in float64).
     """
-    parameters = _parameters(net)
+    tensors = canonical_tensors(net).items()
     # A copy: an array may share its memory with the parameter, and training goes on underneath.
-    return {
-        key: parameters[name].asnumpy().copy(order="C")
-        for key, name in mindspore_keys(net.spec).items()
-    }
+    return {key: tensor.asnumpy().copy(order="C") for key, tensor in tensors}
 
 
 def write_state(net: Net, state: Mapping[str, Any]) -> None:
@@ -208,12 +213,11 @@ def write_state(net: Net, state: Mapping[str, Any]) -> None:
         StateError: the state does not fit the net's spec exactly.
     """
     checked = check_state(state, net.spec, "state")
-    parameters = _parameters(net)
-    keys = mindspore_keys(net.spec).items()
-    check_shapes({k: tuple(parameters[n].shape) for k, n in keys if n in parameters}, net.spec)
+    tensors = canonical_tensors(net)
+    check_shapes({key: tuple(tensor.shape) for key, tensor in tensors.items()}, net.spec)
     # One by one: load_param_into_net guesses when a name is missing, and loads another's values.
-    for key, name in keys:
-        parameters[name].set_data(ms.Tensor(checked[key]))
+    for key, array in checked.items():
+        tensors[key].set_data(ms.Tensor(array))
 
 
 def in_precision(net: nn.Cell, precision: str) -> None:
@@ -229,8 +233,3 @@ def in_precision(net: nn.Cell, precision: str) -> None:
                 cell.to_float(getattr(ms, precision))
             elif isinstance(cell, nn.BatchNorm2d):
                 cell.to_float(ms.float32)
-
-
-def _parameters(net: Net) -> dict[str, ms.Parameter]:
-    # By place in the net: Parameter.name changes when somebody wraps the net in another Cell.
-    return dict(net.parameters_and_names())

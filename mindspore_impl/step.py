@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,18 +10,18 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from tinynet.backend.values import Group
-from tinynet.checkpoints.training_state import Progress, TrainingState
+from tinynet.backend.values import Array, Group
+from tinynet.checkpoints.training_state import TrainingState
 from tinynet.data.loader import TrainingBatch
-from tinynet.net.manifest import TRAINED_ROLES, State, manifest, mindspore_keys
 from tinynet.recipe import training_spec
 from tinynet.spec import Preprocessing
-from tinynet.training.schedule import first_loss_scale, next_loss_scale
+from tinynet.training.schedule import next_loss_scale
+from tinynet.training.step import StepBase
 
 from mindspore_impl.data import Normalise, to_device
 from mindspore_impl.distributed import Device, average, broadcast, total
 from mindspore_impl.loss import cross_entropy
-from mindspore_impl.model import Net, in_precision, make_net
+from mindspore_impl.model import Net, canonical_tensors, in_precision, make_net
 from mindspore_impl.optim import OPTIMIZERS, Average
 from mindspore_impl.predict import Predictor, running
 
@@ -33,20 +32,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 COMPILED = True
 
 
-class TrainStep:
-    """Net, optimizer and average of a run, on one device.
-
-    Args:
-        state: where the run is.
-        group: the processes that train together, and the device.
-        accumulation: parts of a batch that pass through the net one after the other.
-        precision: one of :data:`PRECISIONS`.
-        compiled: compile the step before it runs first (torch.compile, graph mode).
-
-    Raises:
-        StateError: the state does not fit its spec.
-        ValueError: a precision that is none, or that the device has not.
-    """
+class TrainStep(StepBase[ms.Parameter]):
+    """Net, optimizer and average of a run, on one device."""
 
     def __init__(
         self,
@@ -57,37 +44,21 @@ class TrainStep:
         compiled: bool = COMPILED,
     ):
         check_precision(precision, group.device)
+        spec, recipe = state.progress.spec, state.progress.recipe
+        self.mode = "graph" if compiled else "pynative"
         if compiled:
             _check_compiler_cache()
-        spec, recipe = state.progress.spec, state.progress.recipe
-        self.spec, self.recipe = spec, recipe
-        self.group = group
-        self.accumulation = accumulation
-        self.precision = precision
-        self.mode = "graph" if compiled else "pynative"
-        if not compiled:
+        else:
             # One by one operations take half the time that they take from PyNative's queue.
             ms.runtime.launch_blocking()
-        self.loss_scale = first_loss_scale(precision, state.progress.loss_scale)
-        self.good_steps = state.progress.good_steps
         self.net = make_net(training_spec(spec, recipe), state.weights)
         in_precision(self.net, precision)
-        entries, names = manifest(spec), mindspore_keys(spec)
-        tensors = dict(self.net.parameters_and_names())
-        self.keys = list(entries)
-        self.tensors = [tensors[names[key]] for key in entries]
-        self.trained_keys = [key for key, e in entries.items() if e.role in TRAINED_ROLES]
-        self.trained = [tensors[names[key]] for key in self.trained_keys]
-        self.statistics = [tensors[names[key]] for key in entries if key not in self.trained_keys]
-        decayed = [entries[key].decays for key in self.trained_keys]
-        self.optimizer = OPTIMIZERS[recipe.optimizer.kind](self.trained, decayed, recipe.optimizer)
-        for slot, arrays in state.slots.items():
-            _copy(arrays, self.trained_keys, self.optimizer.slots[slot])
-        self.average = None
-        if state.ema is not None:
-            self.average = Average(self.tensors)
-            _copy(state.ema, self.keys, self.average.averages)
-        broadcast(self._all(), group)
+        super().__init__(state, group, accumulation, precision, canonical_tensors(self.net))
+        optimizer = recipe.optimizer
+        self.optimizer = OPTIMIZERS[optimizer.kind](self.trained, self.decayed, optimizer)
+        self.average = None if state.ema is None else Average(self.tensors)
+        self.fill(state)
+        broadcast(self.everything(), group)
         gradients = _Gradients(self.net, self.trained, spec.preprocessing, recipe.label_smoothing)
         update = _Update(self.optimizer, self.average, self.trained, group)
         # One graph where a step needs no decision between its gradients and its update.
@@ -106,18 +77,7 @@ class TrainStep:
         ema_decay: float | None,
         stop: bool = False,
     ) -> ms.Tensor:
-        """Takes one step.
-
-        Args:
-            batches: this process's parts of the batch, ``accumulation`` of them.
-            learning_rate: from tinynet.training.schedule.
-            ema_decay: from tinynet.training.schedule; None where nothing is averaged.
-            stop: whether this process was asked to stop.
-
-        Returns:
-            (2,) on the device: the mean loss over all parts and processes, and the share of
-            processes that were asked to stop.
-        """
+        """Takes one step."""
         # In float32 1 - 0.9999 would be off by 1.7e-4 of itself.
         share = 1.0 - (ema_decay or 0.0)
         rate, share, asked = (_scalar(n) for n in (learning_rate, share, stop))
@@ -129,56 +89,28 @@ class TrainStep:
             return rest(loss, rate, share, asked, inverse)
 
     def predictor(self, ema: bool) -> Predictor:
-        """The net as it is now, ready to answer, in float32.
-
-        Args:
-            ema: with the averaged weights and statistics.
-        """
+        """The net as it is now, ready to answer, in float32."""
         averages = self.average.averages if self.average else self.tensors
         tensors = averages if ema else self.tensors
-        self._predictor.write(_arrays(self.keys, tensors))
+        self._predictor.write(self.arrays(self.keys, tensors))
         return self._predictor
 
-    def synchronise(self) -> None:
-        """Averages batch-norm statistics over the processes.
-
-        Each process moves its own towards what it sees. The update is linear, so averaging only
-        when somebody looks gives what averaging at every step would.
-        """
-        if self.group.size == 1:
-            return
-        seen = list(self.statistics)
-        if self.average is not None:
-            pairs = zip(self.keys, self.average.averages, strict=True)
-            seen += [tensor for key, tensor in pairs if key not in self.trained_keys]
-        average(seen, self.group)
+    def share(self, tensors: list[ms.Parameter]) -> None:
+        average(tensors, self.group)
         if self.part is not None:
             # The next step's parts start from here too.
             for before, tensor in zip(self.part.before, self.statistics, strict=True):
                 before.set_data(tensor.copy())
 
-    def read(self, progress: Progress) -> TrainingState:
-        """Copies everything out, in the precision it is kept in.
+    def to_array(self, tensor: ms.Parameter) -> Array:
+        return tensor.asnumpy().copy(order="C")  # may share its memory with the parameter
 
-        Args:
-            progress: where the run is; the loss scale in it is replaced.
-        """
-        self.synchronise()
-        return TrainingState(
-            weights=_arrays(self.keys, self.tensors),
-            ema=None if self.average is None else _arrays(self.keys, self.average.averages),
-            slots={
-                slot: _arrays(self.trained_keys, tensors)
-                for slot, tensors in self.optimizer.slots.items()
-            },
-            progress=dataclasses.replace(
-                progress, loss_scale=self.loss_scale, good_steps=self.good_steps
-            ),
-        )
+    def set_array(self, tensor: ms.Parameter, array: Array) -> None:
+        tensor.set_data(ms.Tensor(array))
 
     @cached_property
     def _predictor(self) -> Predictor:
-        state = _arrays(self.keys, self.tensors)
+        state = self.arrays(self.keys, self.tensors)
         return Predictor(self.spec, state, self.group.device, self.mode)
 
     def _backward(self, batches: Sequence[TrainingBatch]) -> ms.Tensor:
@@ -194,11 +126,6 @@ class TrainStep:
         finite = not total(overflows, self.group).any()
         self.loss_scale, self.good_steps = next_loss_scale(self.loss_scale, self.good_steps, finite)
         return (self.rest if finite else self.rest_without_update), inverse
-
-    def _all(self) -> list[ms.Tensor]:
-        averages = [] if self.average is None else list(self.average.averages)
-        slots = [tensor for tensors in self.optimizer.slots.values() for tensor in tensors]
-        return [*self.tensors, *averages, *slots]
 
 
 def check_precision(precision: str, device: Device) -> None:
@@ -256,16 +183,9 @@ class _Gradients(nn.Cell):
         self.loss = _Loss(net, preprocessing, label_smoothing)
         self.compute = ops.value_and_grad(self.loss, None, ms.ParameterTuple(trained))
 
-    def construct(
-        self,
-        images: ms.Tensor,
-        labels: ms.Tensor,
-        dropout: ms.Tensor | None,
-        drop_path: ms.Tensor | None,
-        scale: ms.Tensor,
-    ) -> tuple[ms.Tensor, tuple]:
-        loss, gradients = self.compute(images, labels, dropout, drop_path, scale)
-        return loss / scale, gradients
+    def construct(self, *batch_and_scale: ms.Tensor | None) -> tuple[ms.Tensor, tuple]:
+        loss, gradients = self.compute(*batch_and_scale)
+        return loss / batch_and_scale[-1], gradients
 
 
 class _Update(nn.Cell):
@@ -310,18 +230,9 @@ class _Whole(nn.Cell):
         self.update = update
         self.one = _scalar(1.0)
 
-    def construct(
-        self,
-        images: ms.Tensor,
-        labels: ms.Tensor,
-        dropout: ms.Tensor | None,
-        drop_path: ms.Tensor | None,
-        learning_rate: ms.Tensor,
-        share: ms.Tensor,
-        stop: ms.Tensor,
-    ) -> ms.Tensor:
-        loss, gradients = self.gradients(images, labels, dropout, drop_path, self.one)
-        return self.update(gradients, loss, learning_rate, share, stop)
+    def construct(self, *batch_and_rates: ms.Tensor | None) -> ms.Tensor:
+        loss, gradients = self.gradients(*batch_and_rates[:4], self.one)
+        return self.update(gradients, loss, *batch_and_rates[4:])
 
 
 class _Part(nn.Cell):
@@ -342,15 +253,8 @@ class _Part(nn.Cell):
         self.before = self.statistics.clone("before", "same")
         self.moved = self.statistics.clone("moved", "zeros")
 
-    def construct(
-        self,
-        images: ms.Tensor,
-        labels: ms.Tensor,
-        dropout: ms.Tensor | None,
-        drop_path: ms.Tensor | None,
-        scale: ms.Tensor,
-    ) -> ms.Tensor:
-        loss, gradients = self.gradients(images, labels, dropout, drop_path, scale)
+    def construct(self, *batch_and_scale: ms.Tensor | None) -> ms.Tensor:
+        loss, gradients = self.gradients(*batch_and_scale)
         for index in range(len(self.sums)):
             ops.assign_add(self.sums[index], gradients[index] / self.parts)
         for index in range(len(self.statistics)):
@@ -396,15 +300,3 @@ class _Rest(nn.Cell):
 
 def _scalar(number: float) -> ms.Tensor:
     return ms.Tensor(number, ms.float32)
-
-
-def _copy(arrays: State, keys: list[str], tensors: Sequence[ms.Parameter]) -> None:
-    for key, tensor in zip(keys, tensors, strict=True):
-        tensor.set_data(ms.Tensor(arrays[key]))
-
-
-def _arrays(keys: list[str], tensors: Sequence[ms.Parameter]) -> State:
-    # Copies: an array may share its memory with the parameter, and training goes on underneath.
-    return {
-        key: tensor.asnumpy().copy(order="C") for key, tensor in zip(keys, tensors, strict=True)
-    }

@@ -182,6 +182,12 @@ def make_net(spec: Spec, state: State | None = None) -> Net:
     return ResNet(spec, state) if spec.is_resnet else TinyNet(spec, state)
 
 
+def canonical_tensors(net: Net) -> dict[str, torch.Tensor]:
+    """The tensors of a net by canonical key, in manifest order, as far as it has them."""
+    tensors = net.state_dict(keep_vars=True)
+    return {key: tensors[key] for key in manifest(net.spec) if key in tensors}
+
+
 def read_state(net: Net) -> State:
     """Copies the state out of a net.
 
@@ -189,9 +195,9 @@ def read_state(net: Net) -> State:
         Canonical key -> array, in manifest order and the net's own precision (float32, but for a
         judge in float64).
     """
-    tensors = net.state_dict()
+    tensors = canonical_tensors(net).items()
     # A copy in C order: channels-last weights are strided, and training goes on underneath.
-    return {key: tensors[key].cpu().numpy().copy(order="C") for key in manifest(net.spec)}
+    return {key: tensor.detach().cpu().numpy().copy(order="C") for key, tensor in tensors}
 
 
 def write_state(net: Net, state: Mapping[str, Any]) -> None:
@@ -201,8 +207,8 @@ def write_state(net: Net, state: Mapping[str, Any]) -> None:
         StateError: the state does not fit the net's spec exactly.
     """
     checked = check_state(state, net.spec, "state")
-    tensors = net.state_dict()
-    check_shapes({key: tuple(tensors[key].shape) for key in checked if key in tensors}, net.spec)
+    tensors = canonical_tensors(net)
+    check_shapes({key: tuple(tensor.shape) for key, tensor in tensors.items()}, net.spec)
     with torch.no_grad():
         for key, array in checked.items():
             tensors[key].copy_(torch.tensor(array))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -12,24 +11,25 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tinynet.backend.values import Group
-from tinynet.checkpoints.training_state import Progress, TrainingState
+from tinynet.backend.values import Array, Group
+from tinynet.checkpoints.training_state import TrainingState
 from tinynet.data.loader import TrainingBatch
-from tinynet.net.manifest import TRAINED_ROLES, State, manifest
+from tinynet.net.manifest import State
 from tinynet.recipe import training_spec
-from tinynet.training.schedule import first_loss_scale, next_loss_scale
+from tinynet.training.schedule import next_loss_scale
+from tinynet.training.step import StepBase
 
 from torch_impl.data import Normalise, to_device
 from torch_impl.distributed import Device, average, broadcast
 from torch_impl.loss import cross_entropy
-from torch_impl.model import Net, make_net
+from torch_impl.model import Net, canonical_tensors, make_net
 from torch_impl.optim import OPTIMIZERS, Average
 from torch_impl.predict import Predictor
 
 # As in optim.py: functions for whole lists, which torch exports without types.
 _torch: Any = torch
 
-# float64 is for a judge. tf32 is what CUDA makes of float32 where it may, and there alone. The
+# float64 is for a reference. tf32 is what CUDA makes of float32 where it may, and there alone. The
 # others compute convolutions and the classifier in that precision and keep weights, statistics and
 # loss in float32.
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float64")
@@ -37,20 +37,8 @@ PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float64")
 COMPILED = False
 
 
-class TrainStep:
-    """Net, optimizer and average of a run, on one device.
-
-    Args:
-        state: where the run is.
-        group: the processes that train together, and the device.
-        accumulation: parts of a batch that pass through the net one after the other.
-        precision: one of :data:`PRECISIONS`.
-        compiled: compile the step before it runs first (torch.compile, graph mode).
-
-    Raises:
-        StateError: the state does not fit its spec.
-        ValueError: a precision that is none, or that the device has not.
-    """
+class TrainStep(StepBase[torch.Tensor]):
+    """Net, optimizer and average of a run, on one device."""
 
     def __init__(
         self,
@@ -62,37 +50,20 @@ class TrainStep:
     ):
         check_precision(precision, group.device)
         spec, recipe = state.progress.spec, state.progress.recipe
-        self.spec, self.recipe = spec, recipe
-        self.group = group
-        self.accumulation = accumulation
-        self.precision = precision
-        self.loss_scale = first_loss_scale(precision, state.progress.loss_scale)
-        self.good_steps = state.progress.good_steps
-        dtype = torch.float64 if precision == "float64" else torch.float32
-        self.net = make_net(training_spec(spec, recipe), state.weights)
-        self.net.to(group.device, dtype)
-        # Channels last is faster, but not in the kernels that a CPU has for float64.
         double = precision == "float64"
+        self.net = make_net(training_spec(spec, recipe), state.weights)
+        self.net.to(group.device, torch.float64 if double else torch.float32)
+        # Channels last is faster, but not in the kernels that a CPU has for float64.
         self.memory_format = torch.contiguous_format if double else torch.channels_last
         # Documented, but not in its types.
         self.net.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
-        entries = manifest(spec)
-        tensors = self.net.state_dict(keep_vars=True)
-        self.keys = list(entries)
-        self.tensors = [tensors[key] for key in entries]
-        self.trained_keys = [key for key, e in entries.items() if e.role in TRAINED_ROLES]
-        self.trained = [tensors[key] for key in self.trained_keys]
-        self.statistics = [tensors[key] for key in entries if key not in self.trained_keys]
-        decayed = [entries[key].decays for key in self.trained_keys]
-        self.optimizer = OPTIMIZERS[recipe.optimizer.kind](self.trained, decayed, recipe.optimizer)
-        for slot, arrays in state.slots.items():
-            _copy(arrays, self.trained_keys, self.optimizer.slots[slot])
-        self.average = None
-        if state.ema is not None:
-            self.average = Average(self.tensors)
-            _copy(state.ema, self.keys, self.average.averages)
+        super().__init__(state, group, accumulation, precision, canonical_tensors(self.net))
+        optimizer = recipe.optimizer
+        self.optimizer = OPTIMIZERS[optimizer.kind](self.trained, self.decayed, optimizer)
+        self.average = None if state.ema is None else Average(self.tensors)
+        self.fill(state)
         self.normalise = Normalise(spec.preprocessing)
-        broadcast([tensor.detach() for tensor in self._all()], group)
+        broadcast([tensor.detach() for tensor in self.everything()], group)
         self.shared = _shared(self.net, group)
         self.forward = _compiled(self.shared, group) if compiled else self.shared
 
@@ -103,18 +74,7 @@ class TrainStep:
         ema_decay: float | None,
         stop: bool = False,
     ) -> torch.Tensor:
-        """Takes one step.
-
-        Args:
-            batches: this process's parts of the batch, ``accumulation`` of them.
-            learning_rate: from tinynet.training.schedule.
-            ema_decay: from tinynet.training.schedule; None where nothing is averaged.
-            stop: whether this process was asked to stop.
-
-        Returns:
-            (2,) on the device: the mean loss over all parts and processes, and the share of
-            processes that were asked to stop.
-        """
+        """Takes one step."""
         # At each step, since whoever chose a device in between, as a predictor does, has them off.
         torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
@@ -124,7 +84,7 @@ class TrainStep:
         loss = self._backward(batches)
         report = torch.stack([loss, torch.full_like(loss, float(stop))])
         average([report], self.group)
-        gradients = [parameter.grad for parameter in self.trained]
+        gradients: list[Any] = [parameter.grad for parameter in self.trained]
         if self._unscale(gradients):
             self.optimizer(gradients, learning_rate)
         if self.average is not None and ema_decay is not None:
@@ -132,56 +92,28 @@ class TrainStep:
         return report
 
     def predictor(self, ema: bool) -> Predictor:
-        """The net as it is now, ready to answer, in float32.
-
-        Args:
-            ema: with the averaged weights and statistics.
-        """
+        """The net as it is now, ready to answer, in float32."""
         averages = self.average.averages if self.average else self.tensors
         tensors = averages if ema else self.tensors
         self._predictor.write(self._singles(tensors))
         return self._predictor
 
-    def synchronise(self) -> None:
-        """Averages batch-norm statistics over the processes.
+    def share(self, tensors: list[torch.Tensor]) -> None:
+        average(tensors, self.group)
 
-        Each process moves its own towards what it sees. The update is linear, so averaging only
-        when somebody looks gives what averaging at every step would.
-        """
-        if self.group.size == 1:
-            return
-        seen = list(self.statistics)
-        if self.average is not None:
-            pairs = zip(self.keys, self.average.averages, strict=True)
-            seen += [tensor for key, tensor in pairs if key not in self.trained_keys]
-        average(seen, self.group)
+    def to_array(self, tensor: torch.Tensor) -> Array:
+        return tensor.detach().cpu().numpy().copy(order="C")  # channels-last weights are strided
 
-    def read(self, progress: Progress) -> TrainingState:
-        """Copies everything out, in the precision it is kept in.
-
-        Args:
-            progress: where the run is; the loss scale in it is replaced.
-        """
-        self.synchronise()
-        return TrainingState(
-            weights=_arrays(self.keys, self.tensors),
-            ema=None if self.average is None else _arrays(self.keys, self.average.averages),
-            slots={
-                slot: _arrays(self.trained_keys, tensors)
-                for slot, tensors in self.optimizer.slots.items()
-            },
-            progress=dataclasses.replace(
-                progress, loss_scale=self.loss_scale, good_steps=self.good_steps
-            ),
-        )
+    def set_array(self, tensor: torch.Tensor, array: Array) -> None:
+        with torch.no_grad():
+            tensor.copy_(torch.from_numpy(array))
 
     @cached_property
     def _predictor(self) -> Predictor:
-        state = self._singles(self.tensors)
-        return Predictor(self.spec, state, self.group.device.type)
+        return Predictor(self.spec, self._singles(self.tensors), self.group.device.type)
 
     def _singles(self, tensors: Sequence[torch.Tensor]) -> State:
-        return _arrays(self.keys, [tensor.float() for tensor in tensors])
+        return self.arrays(self.keys, [tensor.float() for tensor in tensors])
 
     def _backward(self, batches: Sequence[TrainingBatch]) -> torch.Tensor:
         losses = []
@@ -220,11 +152,6 @@ class TrainStep:
         if self.precision not in ("bfloat16", "float16"):
             return contextlib.nullcontext()
         return torch.autocast(self.group.device.type, getattr(torch, self.precision))
-
-    def _all(self) -> list[torch.Tensor]:
-        averages = [] if self.average is None else self.average.averages
-        slots = [tensor for tensors in self.optimizer.slots.values() for tensor in tensors]
-        return [*self.tensors, *averages, *slots]
 
 
 def check_precision(precision: str, device: Device) -> None:
@@ -270,17 +197,3 @@ def _compiled(net: nn.Module, group: Group[Device]) -> Any:
     # are launched as one CUDA graph. Not with an exchange of gradients within it.
     graphs = group.device.type == "cuda" and group.size == 1
     return torch.compile(net, mode="reduce-overhead" if graphs else "default")
-
-
-@torch.no_grad()
-def _copy(arrays: State, keys: list[str], tensors: list[torch.Tensor]) -> None:
-    for key, tensor in zip(keys, tensors, strict=True):
-        tensor.copy_(torch.from_numpy(arrays[key]))
-
-
-def _arrays(keys: list[str], tensors: Sequence[torch.Tensor]) -> State:
-    # Copies in C order: channels-last weights are strided, and training goes on underneath.
-    return {
-        key: tensor.detach().cpu().numpy().copy(order="C")
-        for key, tensor in zip(keys, tensors, strict=True)
-    }

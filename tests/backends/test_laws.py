@@ -19,7 +19,7 @@ FRAMEWORKS = {"torch", "torchvision", "timm", "mindspore"}
 # MindSpore's word for a thing -> PyTorch's. All by which the signatures of a pair may differ.
 VOCABULARY = {
     r"\b(learning_rate|share): ms\.Tensor\b": r"\1: float",  # or a graph would have it built in
-    r"\bms\.Tensor\b": "torch.Tensor",
+    r"\bms\.(Tensor|Parameter)\b": "torch.Tensor",
     r"\bnn\.Cell\b": "nn.Module",
     r"\bnn\.SequentialCell\b": "nn.Sequential",
     r"\bconstruct\b": "forward",
