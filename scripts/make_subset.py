@@ -1,9 +1,6 @@
 """The same as ``tinynet make-subset``."""
 
-import sys
+from tinynet.cli import run_script
 
 if __name__ == "__main__":
-    del sys.path[0]  # this folder, where parity.py would hide the package parity
-    from tinynet.cli import main
-
-    main(["make_subset", *sys.argv[1:]])
+    run_script(__file__)

@@ -13,9 +13,8 @@ import argparse
 from pathlib import Path
 
 from tinynet.cli.command import Parser, UsageError, command_line, remark, report
-from tinynet.cli.options import add_json
 
-from parity.cli.options import add_device
+from parity.cli.options import add_shared
 
 EXAMPLES = """\
 examples:
@@ -31,23 +30,17 @@ exit status: 0 when audited or compared, 2 for a wrong argument or file.
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds what is audited, or which audits are compared."""
-    audited = "what is audited; must be installed"
-    parser.add_argument("--framework", choices=("mindspore", "torch"), help=audited)
-    add_device(parser)
-    parser.add_argument("--operators", help="comma-separated (default: all)")
-    parser.add_argument("--sizes", help="such as 1-9,16,17 (default: 1-33)")
-    output = "write the audit there, named after framework, version and device"
-    parser.add_argument("--output", metavar="DIR", help=output)
-    two = "two audits that were written"
-    parser.add_argument("--compare", nargs=2, metavar=("FIRST", "SECOND"), help=two)
-    page = "with --compare: write operators.html there"
-    parser.add_argument("--report", metavar="DIR", help=page)
-    add_json(parser)
+    add = parser.add_argument
+    add("--framework", choices=("mindspore", "torch"), help="what is audited; must be installed")
+    add("--operators", help="comma-separated (default: all)")
+    add("--sizes", help="such as 1-9,16,17 (default: 1-33)")
+    add("--output", metavar="DIR", help="write a file named after framework, version and device")
+    add("--compare", nargs=2, metavar=("FIRST", "SECOND"), help="two audits that were written")
+    add("--report", metavar="DIR", help="with --compare: write operators.html there")
+    add_shared(parser, "--device", "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Audits or compares."""
     if bool(options.framework) == bool(options.compare):
         raise UsageError("either --framework or --compare is needed, and not both")
     if options.compare:

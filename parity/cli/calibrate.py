@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinynet.cli.command import Parser, command_line
-from tinynet.cli.options import add_json
 
 from parity.cli import options as shared
 
@@ -64,29 +63,24 @@ class _Job:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds what is run, and what becomes of it."""
+    add = parser.add_argument
     specs = "specs, and how many seeds for each (default: %(default)s)"
-    parser.add_argument("--specs", default=DEFAULT_SPECS, metavar="SPEC:SEEDS,...", help=specs)
-    parser.add_argument("--first-seed", type=int, default=0, help="(default: 0)")
-    shared.add_setting(parser, "whose errors")
-    shared.add_modes(parser)
-    shared.add_jobs(parser, "runs")
-    keep = "keep a file for each run there, and take those that are there already"
-    parser.add_argument("--keep", metavar="DIR", help=keep)
-    noise = "measure the baseline's noise again as well"
-    parser.add_argument("--noise", action="store_true", help=noise)
-    extend = "add to the calibration that is there, see above"
-    parser.add_argument("--extend", action="store_true", help=extend)
-    check = "count false alarms, write nothing"
-    parser.add_argument("--check", action="store_true", help=check)
-    shared.add_checks(parser, "with --check: comma-separated checks that are calibrated")
-    output = "of the calibrations (default: the shipped ones)"
-    parser.add_argument("--output", metavar="DIR", help=output)
-    add_json(parser, "array")
+    add("--specs", default=DEFAULT_SPECS, metavar="SPEC:SEEDS,...", help=specs)
+    add("--first-seed", type=int, default=0, metavar="N", help="(default: 0)")
+    shared.add_shared(parser, "--framework", help="whose errors (default: mindspore)")
+    shared.add_shared(parser, "--modes", "--device", "--precision", "--jobs")
+    add("--keep", metavar="DIR", help="keep a file for each run, and take those that are there")
+    add("--noise", action="store_true", help="measure the baseline's noise again as well")
+    add("--extend", action="store_true", help="add to the calibration that is there, see above")
+    add("--check", action="store_true", help="count false alarms, write nothing")
+    shared.add_shared(
+        parser, "--checks", help="with --check: comma-separated checks (default: all)"
+    )
+    add("--output", metavar="DIR", help="of the calibrations (default: the shipped ones)")
+    shared.add_shared(parser, "--json", help="report as one JSON array")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the checks, and writes the calibrations or counts the false alarms."""
     from parity.tolerances.calibration import DIRECTORY
 
     if options.extend and (options.check or options.noise):
@@ -158,24 +152,17 @@ def _noise(job: _Job, made: list[Trial]) -> tuple[Noise, list[str]]:
 
 def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
     made = _run_all(job, job.folder)
+    compared = [(item, trial) for trial in made for item in trial.comparisons]
+    fields = ("where", "quantity", "error", "bound")
     alarms = [
-        {
-            "spec": trial.spec.name,
-            "seed": trial.seed,
-            "subject": item.candidate,
-            "where": item.where,
-            "quantity": item.quantity,
-            "error": item.error,
-            "bound": item.bound,
-        }
-        for trial in made
-        for item in trial.comparisons
+        {"spec": trial.spec.name, "seed": trial.seed, "subject": item.candidate}
+        | {name: getattr(item, name) for name in fields}
+        for item, trial in compared
         if not item.passed
     ]
-    compared = sum(len(trial.comparisons) for trial in made)
-    bounded = [(item, trial) for trial in made for item in trial.comparisons if item.quantity]
+    bounded = [(item, trial) for item, trial in compared if item.quantity]
     worst, of = max(bounded, key=lambda pair: pair[0].severity)
-    counts = f"{len(made)} runs, {compared:,} comparisons, {len(alarms)} alarms"
+    counts = f"{len(made)} runs, {len(compared):,} comparisons, {len(alarms)} alarms"
     lines = [
         f"{job.candidate}: {counts}",
         f"  nearest: {worst.severity:.0%} of its bound, {worst.where} ({worst.quantity}), "
@@ -185,7 +172,7 @@ def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
     result = {
         "subject": str(job.candidate),
         "climbs": len(made),
-        "compared": compared,
+        "compared": len(compared),
         "worst_share_of_bound": worst.severity,
         "false_alarms": alarms,
     }

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from tinynet.cli.command import Parser, command_line, remark, report
-from tinynet.cli.options import add_json, named_spec
+from tinynet.cli.options import named_spec
 
 from parity.cli import options as shared
 
@@ -37,23 +37,18 @@ argument or file, or recordings of different things.
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the two that are compared, and how."""
-    parser.add_argument("first", metavar="A", help="a recording, a checkpoint or an ONNX file")
-    parser.add_argument("second", metavar="B", help="another one")
-    shared.add_checks(parser, "of recordings: comma-separated checks")
-    page = "of recordings: write parity.html and parity.json there"
-    parser.add_argument("--report", metavar="DIR", help=page)
-    parser.add_argument("--spec", help="of files: the net, where neither names it")
-    ema = "of training checkpoints: the averaged weights"
-    parser.add_argument("--ema", action="store_true", help=ema)
-    raw = "of training checkpoints: the weights only"
-    parser.add_argument("--weights-only", action="store_true", help=raw)
-    shared.add_calibrations(parser)
-    add_json(parser)
+    add = parser.add_argument
+    add("first", metavar="A", help="a recording, a checkpoint or an ONNX file")
+    add("second", metavar="B", help="another one")
+    shared.add_shared(parser, "--checks", help="of recordings: comma-separated (default: all)")
+    add("--report", metavar="DIR", help="of recordings: write parity.html and parity.json there")
+    add("--spec", help="of files: the net, where neither names it")
+    add("--ema", action="store_true", help="of training checkpoints: the averaged weights")
+    add("--weights-only", action="store_true", help="of training checkpoints: the weights only")
+    shared.add_shared(parser, "--calibrations", "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compares two folders or two files."""
     paths = Path(options.first), Path(options.second)
     for path in paths:
         if not path.exists():

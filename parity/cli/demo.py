@@ -47,13 +47,11 @@ STEPS, CLOSE, LEARNT = 10, 1e-3, 90.0
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the folder for what the demo writes."""
     folder = "folder for the files it writes (default: %(default)s)"
     parser.add_argument("--output", metavar="DIR", default="reports/demo", help=folder)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the demo; the exit status is 0 when everything agreed."""
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     agreed = _photographs(output)

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinynet.cli.command import Parser, command_line, report
-from tinynet.cli.options import add_json
 
-from parity.cli.options import add_jobs
+from parity.cli.options import add_shared
 
 if TYPE_CHECKING:
     from parity.faults.score import Score
@@ -40,19 +39,17 @@ for a wrong argument.
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds which faults are planted, and where the score is kept."""
-    parser.add_argument("--only", metavar="NAME,...", help="these faults only")
-    parser.add_argument("--group", help="the faults of one group only")
-    seeds = "runs without a fault of each of two nets, to count false alarms (default: 3)"
-    parser.add_argument("--seeds", type=int, default=3, help=seeds)
-    add_jobs(parser, "faults")
-    parser.add_argument("--output", metavar="FILE", help="keep the score there")
-    parser.add_argument("--list", action="store_true", help="show the catalogue, plant nothing")
-    add_json(parser)
+    add = parser.add_argument
+    add("--only", metavar="NAME,...", help="these faults only")
+    add("--group", help="the faults of one group only")
+    seeds = "runs of each of two nets without a fault, for false alarms (default: 3)"
+    add("--seeds", type=int, default=3, metavar="N", help=seeds)
+    add("--output", metavar="FILE", help="keep the score there")
+    add("--list", action="store_true", help="show the catalogue, plant nothing")
+    add_shared(parser, "--jobs", "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plants the faults one by one and reports the score."""
     from parity.faults import FAULTS, GROUPS
 
     if options.group and options.group not in GROUPS:

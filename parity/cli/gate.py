@@ -12,11 +12,9 @@ import gc
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from tinynet.cli.command import Parser, command_line, remark, report
-from tinynet.cli.options import add_json
 
 from parity.cli import options as shared
 
@@ -46,25 +44,18 @@ exit status: 0 when the gate passed, 1 when it failed, 2 for a wrong argument or
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the specs, or the reports about them, and what is let pass."""
-    specs = "comma-separated names or paths (default: all but ResNets)"
-    parser.add_argument("--specs", metavar="A,B", help=specs)
+    add = parser.add_argument
+    add("--specs", metavar="A,B", help="comma-separated names or paths (default: all but ResNets)")
     written = "reports (parity.json) to decide about, instead of running checks"
-    parser.add_argument("--from", dest="reports", nargs="+", metavar="FILE", help=written)
+    add("--from", dest="reports", nargs="+", metavar="FILE", help=written)
     known = "a TOML file of known differences (default: the one that is shipped)"
-    parser.add_argument("--known", metavar="FILE", default=KNOWN, help=known)
-    shared.add_setting(parser, "what is compared with PyTorch in float64")
-    shared.add_modes(parser)
-    shared.add_calibrations(parser)
-    shared.add_jobs(parser, "specs")
-    parser.add_argument("--report", metavar="DIR", help="write DIR/SPEC/parity.html and .json")
-    shared.add_junit(parser)
-    add_json(parser)
+    add("--known", metavar="FILE", default=KNOWN, help=known)
+    shared.add_shared(parser, "--framework", "--modes", "--device", "--precision", "--calibrations")
+    add("--report", metavar="DIR", help="write DIR/SPEC/parity.html and .json")
+    shared.add_shared(parser, "--jobs", "--junit", "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the checks or reads reports, and decides."""
-    # Imported here, so that --help answers at once.
     from tinynet.spec import list_specs, load_spec
 
     from parity.gate import decide, format_gate, gate_document, gate_suites
@@ -95,41 +86,25 @@ def _run_all(
     specs: dict[str, Spec], options: argparse.Namespace, known: Sequence[KnownDifference]
 ) -> list[Report]:
     from tinynet.net.complexity import count
-    from tinynet.utils.process_pool import processor_shares
+    from tinynet.utils.process_pool import process_pool, processor_shares
 
     if options.jobs < 1:
         raise ValueError(f"--jobs is {options.jobs}, expected a number from 1")
     if options.jobs == 1:
         return [_run(name, spec, options, known) for name, spec in specs.items()]
     # The largest first, so that the last to finish is a small one.
-    largest_first = sorted(specs.items(), key=lambda item: count(item[1]).macs, reverse=True)
-    idle: SimpleQueue[Processors] = SimpleQueue()
-    for share in processor_shares(options.jobs):
-        idle.put(share)
+    names = iter(sorted(specs, key=lambda name: count(specs[name]).macs, reverse=True))
+    found: dict[str, Report] = {}
+
+    def work(share: Processors) -> None:
+        for name in names:
+            # A process for each spec: MindSpore keeps the memory of every net that it compiled.
+            with process_pool([share]) as process:
+                found[name] = process.submit(_run, name, specs[name], options, known).result()
+
     with ThreadPoolExecutor(options.jobs) as pool:
-        pending = {
-            name: pool.submit(_run_apart, idle, name, spec, options, known)
-            for name, spec in largest_first
-        }
-        return [pending[name].result() for name in specs]
-
-
-def _run_apart(
-    idle: SimpleQueue[Processors],
-    name: str,
-    spec: Spec,
-    options: argparse.Namespace,
-    known: Sequence[KnownDifference],
-) -> Report:
-    # A process for each spec: MindSpore keeps the memory of every net that it has compiled.
-    from tinynet.utils.process_pool import process_pool
-
-    share = idle.get()
-    try:
-        with process_pool([share]) as process:
-            return process.submit(_run, name, spec, options, known).result()
-    finally:
-        idle.put(share)
+        list(pool.map(work, processor_shares(options.jobs)))
+    return [found[name] for name in specs]
 
 
 def _run(

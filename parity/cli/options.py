@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tinynet.cli.options import Adder, named_spec
+from tinynet.cli.options import OPTIONS, Adder, named_spec
 
 if TYPE_CHECKING:
     from tinynet.checkpoints.files import Checkpoint
@@ -15,15 +15,46 @@ if TYPE_CHECKING:
 
     from parity.context import Candidate
 
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "--spec": {"help": "name of a shipped spec, or path of a JSON file"},
+    "--weights": {"metavar": "FILE", "help": "a checkpoint that `convert` reads"},
+    "--framework": {
+        "choices": ("mindspore", "torch"),
+        "default": "mindspore",
+        "help": "what is compared with PyTorch in float64 (default: mindspore)",
+    },
+    "--modes": {
+        "metavar": "A,B",
+        "help": "of the framework; MindSpore's are pynative, graph (default: all)",
+    },
+    "--device": OPTIONS["--device"],
+    "--precision": {
+        "default": "float32",
+        "metavar": "NAME",
+        "help": "float32 (the default), tf32, bfloat16, float16, as far as the framework has it",
+    },
+    "--calibrations": {
+        "metavar": "DIR",
+        "help": "where bounds are taken from (default: the shipped ones)",
+    },
+    "--checks": {"metavar": "A,B", "help": "comma-separated checks (default: all)"},
+    "--jobs": {"type": int, "default": 1, "metavar": "N", "help": "at a time (default: 1)"},
+    "--junit": {"metavar": "FILE", "help": "write JUnit XML, each check a test"},
+    "--json": OPTIONS["--json"],
+}
+# Names of release 0.1.
+_ALIASES = {"--checks": "--levels"}
 
-def add_net(parser: Adder) -> None:
-    """Adds --spec and --weights, which :func:`named_net` loads."""
-    parser.add_argument("--spec", help="name of a shipped spec, or path of a JSON file")
-    parser.add_argument("--weights", metavar="FILE", help="a checkpoint that `convert` reads")
+
+def add_shared(parser: Adder, *names: str, **changes: Any) -> None:
+    """Adds options that several verbs have, with some settings changed."""
+    for name in names:
+        alias = [_ALIASES[name]] if name in _ALIASES else []
+        parser.add_argument(name, *alias, **{**_OPTIONS[name], **changes})
 
 
 def named_net(options: argparse.Namespace, missing: str) -> tuple[Spec, Checkpoint | None]:
-    """Loads the net that the options name, and its weights where they name some.
+    """Loads the net that --spec and --weights name, and the weights where there are some.
 
     Raises:
         ValueError: ``missing``, if they name neither; or the file is not a checkpoint.
@@ -39,62 +70,8 @@ def named_net(options: argparse.Namespace, missing: str) -> tuple[Spec, Checkpoi
     return spec, None
 
 
-def add_setting(parser: Adder, what: str, usual: str | None = "mindspore") -> None:
-    """Adds --framework, --device and --precision.
-
-    Args:
-        parser: of the verb.
-        what: what the framework is named for.
-        usual: the default; without one, --framework is required.
-    """
-    default = f" (default: {usual})" if usual else ""
-    frameworks = ("mindspore", "torch")
-    parser.add_argument(
-        "--framework",
-        choices=frameworks,
-        required=usual is None,
-        default=usual,
-        help=what + default,
-    )
-    add_device(parser)
-    precision = "float32, tf32, bfloat16, float16, as far as the framework has it"
-    parser.add_argument("--precision", default="float32", help=f"{precision} (default: float32)")
-
-
-def add_device(parser: Adder) -> None:
-    """Adds --device."""
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, gpu, ascend (default: cpu)")
-
-
-def add_modes(parser: Adder) -> None:
-    """Adds --modes."""
-    modes = "of the framework; MindSpore's are pynative, graph (default: all)"
-    parser.add_argument("--modes", metavar="A,B", help=modes)
-
-
-def add_calibrations(parser: Adder) -> None:
-    """Adds --calibrations."""
-    shipped = "where bounds are taken from (default: the shipped ones)"
-    parser.add_argument("--calibrations", metavar="DIR", help=shipped)
-
-
-def add_checks(parser: Adder, what: str) -> None:
-    """Adds --checks, which was --levels in earlier releases."""
-    parser.add_argument("--checks", "--levels", metavar="A,B", help=f"{what} (default: all)")
-
-
-def add_jobs(parser: Adder, what: str) -> None:
-    """Adds --jobs."""
-    parser.add_argument("--jobs", type=int, default=1, help=f"{what} at a time (default: 1)")
-
-
-def add_junit(parser: Adder) -> None:
-    """Adds --junit."""
-    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, each check a test")
-
-
 def candidates(options: argparse.Namespace) -> list[Candidate]:
-    """Returns the candidates that the options name.
+    """Returns the candidates that --framework, --modes, --device and --precision name.
 
     Raises:
         ValueError: what :func:`parity.context.candidates_of` raises.

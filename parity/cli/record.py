@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 
 from tinynet.cli.command import Parser, UsageError, report
-from tinynet.cli.options import add_json
 
 from parity.cli import options as shared
 
@@ -30,26 +29,20 @@ exit status: 0 when the recording is written, 2 for a wrong argument or file.
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds what is recorded, and where."""
-    shared.add_setting(parser, "what is recorded", usual=None)
-    parser.add_argument("--out", metavar="DIR", required=True, help="a new or an empty folder")
-    shared.add_net(parser)
-    given = "record from what this recording was given"
-    parser.add_argument("--from", dest="recording", metavar="RECORDING", help=given)
-    mode = "of the framework; MindSpore's are pynative (default), graph"
-    parser.add_argument("--mode", help=mode)
-    parser.add_argument("--seed", type=int, help="of pixels, labels, weights (default: 0)")
-    recipe = "what the stretch of training is shortened from (default: imagenet_drop_path)"
-    parser.add_argument("--recipe", metavar="RECIPE", help=recipe)
-    add_json(parser)
+    add = parser.add_argument
+    shared.add_shared(parser, "--framework", required=True, default=None, help="what is recorded")
+    shared.add_shared(parser, "--spec", "--weights", "--device", "--precision", "--json")
+    add("--out", metavar="DIR", required=True, help="a new or an empty folder")
+    add("--from", dest="recording", metavar="DIR", help="record from what that recording was given")
+    add("--mode", help="of the framework; MindSpore's are pynative (default), graph")
+    add("--seed", type=int, metavar="N", help="of pixels, labels, weights (default: 0)")
+    add("--recipe", help="what the stretch of training is cut from (default: imagenet_drop_path)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Records and writes the recording."""
     for name in ("spec", "weights", "seed", "recipe"):
         if options.recording and getattr(options, name) is not None:
             raise UsageError(f"--from brings its own {name}, so --{name} is too much")
-    # Imported here, so that --help answers at once.
     from tqdm import tqdm
 
     from parity.context import candidates_of, stretch_recipe

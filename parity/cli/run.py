@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinynet.cli.command import Parser, command_line, remark, report
-from tinynet.cli.options import add_json
 
 from parity.cli import options as shared
 
@@ -49,28 +48,20 @@ exit status: 0 when every check passed, 1 when one failed, 2 for a wrong argumen
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the net, what is compared, and a parser for each verb."""
-    shared.add_net(parser)
-    shared.add_checks(parser, "comma-separated checks to run")
-    seed = "of pixels, labels, weights (default: 0)"
-    parser.add_argument("--seed", type=int, default=0, help=seed)
-    shared.add_setting(parser, "what is compared with PyTorch in float64")
-    shared.add_modes(parser)
-    shared.add_calibrations(parser)
-    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failing check")
-    parser.add_argument("--report", metavar="DIR", help="write parity.html and parity.json there")
-    shared.add_junit(parser)
-    add_json(parser)
-    verbs = parser.add_subparsers(
-        title="other jobs, each with a --help of its own", dest="verb", metavar="VERB"
-    )
+    shared.add_shared(parser, "--spec", "--weights", "--checks")
+    add = parser.add_argument
+    add("--seed", type=int, default=0, metavar="N", help="of pixels, labels, weights (default: 0)")
+    shared.add_shared(parser, "--framework", "--modes", "--device", "--precision", "--calibrations")
+    add("--fail-fast", action="store_true", help="stop at the first failing check")
+    add("--report", metavar="DIR", help="write parity.html and parity.json there")
+    shared.add_shared(parser, "--junit", "--json")
+    title = "other jobs, each with a --help of its own"
+    verbs = parser.add_subparsers(title=title, dest="verb", metavar="VERB")
     for verb, does in VERBS.items():
         verbs.add_parser(verb, module=f"parity.cli.{verb}", help=does)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the checks and reports them."""
-    # Imported here, so that --help answers at once.
     from parity.report.document import report_document
     from parity.report.junit import report_suite, write_junit
     from parity.report.page import write_html

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from tinynet import __version__
@@ -49,6 +50,18 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         words: the command and its arguments; by default those of this process.
     """
     run_and_exit(lambda: _run(sys.argv[1:] if words is None else list(words)))
+
+
+def run_script(file: str) -> NoReturn:
+    """Runs the command that a script is named after, and exits with its status.
+
+    Args:
+        file: the script's path. Its folder, where Python looks first, is taken from the path of
+            modules: the script parity.py would hide the package.
+    """
+    script = Path(file).resolve()
+    sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != script.parent]
+    main([script.stem, *sys.argv[1:]])
 
 
 def _run(words: list[str]) -> int:

@@ -10,7 +10,7 @@ import argparse
 from typing import Any
 
 from tinynet.cli.command import Parser, report
-from tinynet.cli.options import add_device, add_json, add_weights, named_spec
+from tinynet.cli.options import add_shared, named_spec
 
 EXAMPLES = """\
 examples:
@@ -21,18 +21,13 @@ examples:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the images, the weights and where they run."""
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image file, or a folder")
-    add_weights(parser, "the file of weights")
+    add_shared(parser, "--weights", "--ema", "--spec", "--device", "--json")
     usual = "(default: by the suffix of FILE, torch where any would do)"
-    parser.add_argument("--framework", choices=("torch", "mindspore", "onnx"), help=usual)
-    add_device(parser)
-    add_json(parser)
+    add_shared(parser, "--framework", choices=("torch", "mindspore", "onnx"), help=usual)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Classifies one image after the other and prints the answers."""
-    # Imported here, so that --help answers at once.
     from tinynet.data.image_folder import list_images
     from tinynet.data.labels import class_names
     from tinynet.data.preprocessing import load_input

@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
@@ -24,12 +25,15 @@ class UsageError(ValueError):
 
 
 class Command(Protocol):
-    """The module of a command. Its docstring is the description that ``--help`` prints."""
+    """The module of a command. Its docstring is the description that ``--help`` prints.
+
+    What is slow to import is imported in ``run`` and below, so that ``--help`` answers at once.
+    """
 
     EXAMPLES: str
 
     def add_arguments(self, parser: Parser) -> None:
-        """Adds the command's arguments, and imports nothing that is slow to import."""
+        """Adds the command's arguments."""
         ...
 
     def run(self, options: argparse.Namespace) -> int:
@@ -87,20 +91,29 @@ def expect_suffix(argument: str, found: str, suffix: str) -> None:
         raise UsageError(f"{argument} is {found}, expected a name that ends in {suffix}")
 
 
-def positive(text: str) -> int:
-    """A whole number from 1, for ``type`` of an argument."""
-    return _whole_number(text, 1)
-
-
-def natural(text: str) -> int:
-    """A whole number from 0, for ``type`` of an argument."""
-    return _whole_number(text, 0)
-
-
-def _whole_number(text: str, smallest: int) -> int:
+def _whole_number(smallest: int, text: str) -> int:
     if not text.isdecimal() or int(text) < smallest:
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {smallest}')
     return int(text)
+
+
+# For ``type`` of an argument.
+natural, positive = partial(_whole_number, 0), partial(_whole_number, 1)
+
+
+def limited(text: str, what: str = "a multiplier, expected 0 to 64, above 0") -> float:
+    """A number above 0, at most 64, for ``type`` of an argument.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not ``what``.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 64:
+        raise argparse.ArgumentTypeError(f"{text} is not {what}")
+    return value
 
 
 def without_matrix_threads() -> None:

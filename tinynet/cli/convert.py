@@ -19,7 +19,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tinynet.cli.command import Parser, UsageError, report, without_matrix_threads
-from tinynet.cli.options import add_json, add_spec, named_spec
+from tinynet.cli.options import add_shared, named_spec
 
 if TYPE_CHECKING:
     from tinynet.checkpoints.conversion import Inspection
@@ -42,29 +42,25 @@ examples:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the two files and what is taken from the first."""
-    parser.add_argument("source", metavar="SRC", help="the file to read")
-    target = "the file to write; its suffix is its format"
-    parser.add_argument("destination", metavar="DST", nargs="?", help=target)
-    add_spec(parser, " of the net SRC is for")
-    names = "names in a .safetensors DST (default: canonical)"
-    parser.add_argument("--names", choices=("canonical", "mindspore"), help=names)
+    add = parser.add_argument
+    add("source", metavar="SRC", help="the file to read")
+    add("destination", metavar="DST", nargs="?", help="the file to write; its suffix is its format")
+    add_shared(parser, "--spec", help="name (tinynet_c) or .json file of the net SRC is for")
+    add("--names", choices=("canonical", "mindspore"), help="in a .safetensors DST (canonical)")
     only = parser.add_mutually_exclusive_group()
-    only.add_argument("--ema", action="store_true", help="take only the averaged weights of SRC")
+    add_shared(only, "--ema", help="take only the averaged weights of SRC")
     raw = "take only the raw weights of a training checkpoint"
     only.add_argument("--weights-only", action="store_true", help=raw)
     new = "drop the classifier of SRC and draw one for the classes of --spec"
-    parser.add_argument("--new-classifier", metavar="SEED", type=int, help=new)
-    add_json(parser)
+    add("--new-classifier", metavar="SEED", type=int, help=new)
+    add_shared(parser, "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Converts a file, or says what it is."""
     for_writing = options.names or options.weights_only or options.new_classifier is not None
     if options.destination is None and for_writing:
         raise UsageError("--names, --weights-only and --new-classifier need a DST")
     without_matrix_threads()
-    # Imported here, so that --help answers at once.
     from tinynet.checkpoints.conversion import convert, inspect
     from tinynet.checkpoints.files import TRAINING_LAYOUT
     from tinynet.checkpoints.training_state import TrainingState, progress_document
@@ -99,19 +95,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _document(found: Inspection) -> dict[str, Any]:
+    counts = ("tensors", "numbers", "dtypes", "layout", "notes", "problem", "sha256")
+    name = found.spec.name if found.spec else None
     return {
-        "source": found.path,
-        "destination": None,
-        "spec": found.spec.name if found.spec else None,
-        "tensors": found.tensors,
-        "numbers": found.numbers,
-        "dtypes": found.dtypes,
-        "layout": found.layout,
-        "notes": found.notes,
-        "problem": found.problem,
-        "sha256": found.sha256,
-        "metadata": found.metadata,
-        "training": found.training,
+        **{"source": found.path, "destination": None, "spec": name},
+        **{field: getattr(found, field) for field in (*counts, "metadata", "training")},
     }
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 
 from tinynet.cli.command import Parser, report
-from tinynet.cli.options import add_json, add_spec, named_spec
+from tinynet.cli.options import add_shared, named_spec
 
 EXAMPLES = """\
 examples:
@@ -28,19 +28,15 @@ examples:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the two files and the choice of weights."""
-    parser.add_argument("source", metavar="SRC", help="the file to read")
-    target = "the file to write; its suffix is its format"
-    parser.add_argument("destination", metavar="DST", help=target)
-    raw = "the weights as trained, where SRC has averaged ones too"
-    parser.add_argument("--raw", action="store_true", help=raw)
-    add_spec(parser, " of the net SRC is for")
-    add_json(parser)
+    add = parser.add_argument
+    add("source", metavar="SRC", help="the file to read")
+    add("destination", metavar="DST", help="the file to write; its suffix is its format")
+    add("--raw", action="store_true", help="weights as trained, where SRC has averaged ones too")
+    add_shared(parser, "--spec", help="name (tinynet_c) or .json file of the net SRC is for")
+    add_shared(parser, "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Folds and reports."""
-    # Imported here, so that --help answers at once.
     from tinynet.deploy.fold import deploy
     from tinynet.net.complexity import count
 

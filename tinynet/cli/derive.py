@@ -18,8 +18,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinynet.cli.command import Parser, UsageError, report, without_matrix_threads
-from tinynet.cli.options import add_json
+from tinynet.cli.command import Parser, UsageError, limited, report, without_matrix_threads
+from tinynet.cli.options import add_shared
 
 if TYPE_CHECKING:
     from tinynet.formula.frontier import Frontier, Point
@@ -50,46 +50,39 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the budget, and one group for each way to make a net."""
-    parser.add_argument("--macs", type=_macs, help="budget: 100M, 1.5G or 99536432")
-    parser.add_argument("--base", metavar="SPEC", help="what to twist: name or .json file")
-    parser.add_argument("--name", help="of the new spec (default: says how it was made)")
-    parser.add_argument("--output", metavar="FILE", help="write the spec there, a .json file")
-    add_json(parser)
+    add = parser.add_argument
+    add("--macs", type=_macs, help="budget: 100M, 1.5G or 99536432")
+    add("--base", metavar="SPEC", help="what to twist: name or .json file")
+    add("--name", help="of the new spec (default: says how it was made)")
+    add("--output", metavar="FILE", help="write the spec there, a .json file")
+    add_shared(parser, "--json")
 
-    twist = parser.add_argument_group("a twist of your own")
-    for name in ("resolution", "depth", "width"):
-        twist.add_argument(
-            f"--{name}", type=_multiplier, metavar="X", help="multiplier of the base"
-        )
+    add = parser.add_argument_group("a twist of your own").add_argument
+    for name in ("--resolution", "--depth", "--width"):
+        add(name, type=limited, metavar="X", help="multiplier of the base")
 
-    giant = parser.add_argument_group("the giant formula")
-    giant.add_argument("--giant", action="store_true", help="solve its exponent for --macs")
-    giant.add_argument("--phi", type=float, metavar="X", help="exponent: 0 is the base, -1 smaller")
+    add = parser.add_argument_group("the giant formula").add_argument
+    add("--giant", action="store_true", help="solve its exponent for --macs")
+    add("--phi", type=float, metavar="X", help="exponent: 0 is the base, -1 smaller")
 
-    tiny = parser.add_argument_group("the tiny formula")
-    measured = "measured nets, whose first front is fitted (default: the released TinyNets)"
-    tiny.add_argument("--frontier", metavar="FILE", help=measured)
-    kernel = "covariance of the curves: matern32, matern52 or rbf (default: matern32)"
-    tiny.add_argument("--kernel", metavar="NAME", help=kernel)
+    add = parser.add_argument_group("the tiny formula").add_argument
+    add("--frontier", metavar="FILE", help="nets whose first front is fitted (default: TinyNets)")
+    add("--kernel", metavar="NAME", help="of the curves: matern32 (default), matern52 or rbf")
     scale = "of the kernel, in ln(cost ratio) (default: fitted)"
-    tiny.add_argument("--length-scale", type=float, metavar="X", help=scale)
+    add("--length-scale", type=float, metavar="X", help=scale)
     noise = "of the points, as a share of their variance (default: fitted)"
-    tiny.add_argument("--noise", type=float, metavar="X", help=noise)
+    add("--noise", type=float, metavar="X", help=noise)
 
-    reports = parser.add_argument_group("reports on the formula, in place of a spec")
-    reports.add_argument("--fit", action="store_true", help="what the curves' points determine")
-    left_out = "predict each point from the others"
-    reports.add_argument("--leave-one-out", action="store_true", help=left_out)
-    reports.add_argument("--law", action="store_true", help="d w^2 r^2 against the exact count")
-    reports.add_argument("--figures", metavar="DIR", help="draw what docs/formula.md shows")
+    add = parser.add_argument_group("reports on the formula, in place of a spec").add_argument
+    add("--fit", action="store_true", help="what the curves' points determine")
+    add("--leave-one-out", action="store_true", help="predict each point from the others")
+    add("--law", action="store_true", help="d w^2 r^2 against the exact count")
+    add("--figures", metavar="DIR", help="draw what docs/formula.md shows")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Makes a spec, or a report on the formula."""
     _check(options)
     without_matrix_threads()
-    # Imported here, so that --help answers at once.
     from tinynet.spec import load_spec
     from tinynet.utils.atomic_files import check_destination
 
@@ -147,16 +140,6 @@ def _macs(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text} is not a number of macs, expected 100M or 1.5G")
     return round(float(match[1]) * _UNITS[match[2]])
-
-
-def _multiplier(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 64:
-        raise argparse.ArgumentTypeError(f"{text} is not a multiplier, expected 0 to 64, above 0")
-    return value
 
 
 def _short(macs: int) -> str:

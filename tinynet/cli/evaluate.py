@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinynet.cli.command import Parser, report
-from tinynet.cli.options import add_device, add_json, add_weights, named_spec
+from tinynet.cli.options import add_shared, named_spec
 from tinynet.utils.processes import processors
 
 if TYPE_CHECKING:
@@ -49,23 +49,18 @@ answer.
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the weights, the images, and where they are evaluated."""
-    parser.add_argument("--framework", required=True, choices=("torch", "mindspore", "onnx"))
-    add_weights(parser, "the file of weights")
-    parser.add_argument("--data", required=True, metavar="DATA", help="the images")
-    add_device(parser)
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
-    usual = min(8, processors())
-    threads = "threads that decode images (default: one a core, at most 8)"
-    parser.add_argument("--workers", type=int, default=usual, metavar="N", help=threads)
-    parser.add_argument("--against", metavar="FILE", help="another file to evaluate and compare")
-    parser.add_argument("--predictions", metavar="FILE", help="write the answer for each image")
-    add_json(parser)
+    add_shared(parser, "--framework", required=True, choices=("torch", "mindspore", "onnx"))
+    add_shared(parser, "--weights", "--ema", "--spec", "--device", "--json")
+    add = parser.add_argument
+    add("--data", required=True, metavar="DATA", help="the images")
+    add("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
+    usual, threads = min(8, processors()), "that decode images (default: one a core, at most 8)"
+    add("--workers", type=int, default=usual, metavar="N", help=f"threads {threads}")
+    add("--against", metavar="FILE", help="another file to evaluate and compare")
+    add("--predictions", metavar="FILE", help="write the answer for each image")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluates one file or two, and reports."""
-    # Imported here, so that --help answers at once.
     from tinynet.data.open_data import open_validation
     from tinynet.deploy.runtimes import RUNTIMES, open_runtime, usual_runtime
     from tinynet.utils.atomic_files import check_destination, write_atomically
@@ -126,15 +121,9 @@ def _evaluate(runtime: Runtime, source: Source, options: argparse.Namespace) -> 
 
 
 def _document(runtime: Runtime, result: Evaluation) -> dict[str, Any]:
-    return {
-        "framework": runtime.name,
-        "spec": runtime.spec.name,
-        "images": result.images,
-        "top1": result.top1,
-        "top5": result.top5,
-        "loss": result.loss,
-        "images_per_second": result.images_per_second,
-    }
+    measured = ("images", "top1", "top5", "loss", "images_per_second")
+    names = {"framework": runtime.name, "spec": runtime.spec.name}
+    return {**names, **{name: getattr(result, name) for name in measured}}
 
 
 def _title(runtime: Runtime, result: Evaluation) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 
 from tinynet.cli.command import Parser, expect_suffix, report
-from tinynet.cli.options import add_json, add_weights, named_spec
+from tinynet.cli.options import add_shared, named_spec
 
 EXAMPLES = """\
 examples:
@@ -25,17 +25,13 @@ examples:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the weights, the exporter and the file to write."""
     parser.add_argument("destination", metavar="OUT.onnx", help="the file to write")
-    parser.add_argument("--framework", required=True, choices=("torch", "mindspore"))
-    add_weights(parser, "a file that `convert` reads")
-    add_json(parser)
+    add_shared(parser, "--framework", required=True)
+    add_shared(parser, "--weights", "--ema", "--spec", "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exports, checks and reports."""
     expect_suffix("OUT.onnx", options.destination, ".onnx")
-    # Imported here, so that --help answers at once.
     from tinynet.checkpoints.files import load_checkpoint
     from tinynet.deploy.runtimes import load_onnx_file
     from tinynet.utils.atomic_files import check_destination

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from tinynet.cli.command import Parser, UsageError, report
-from tinynet.cli.options import add_json
+from tinynet.cli.options import add_shared
 
 EXAMPLES = """\
 examples:
@@ -22,21 +22,18 @@ examples:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the folder of all images, the file to write and what is drawn."""
-    parser.add_argument("--data", required=True, metavar="ROOT", help="the folder of all images")
-    parser.add_argument("--output", required=True, metavar="FILE", help="the .json file to write")
-    parser.add_argument("--classes", type=int, default=100, metavar="N", help="(default: 100)")
-    of_each = "images of each class to train on (default: 500)"
-    parser.add_argument("--per-class", type=int, default=500, metavar="N", help=of_each)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
-    add_json(parser)
+    add = parser.add_argument
+    add("--data", required=True, metavar="ROOT", help="the folder of all images")
+    add("--output", required=True, metavar="FILE", help="the .json file to write")
+    add("--classes", type=int, default=100, metavar="N", help="(default: 100)")
+    add("--per-class", type=int, default=500, metavar="N", help="images to train on (default: 500)")
+    add("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+    add_shared(parser, "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draws, writes and reports."""
     if not options.output.endswith(".json"):
         raise UsageError(f"--output is {options.output}, expected the name of a .json file")
-    # Imported here, so that --help answers at once.
     from tinynet.data.subset import draw_subset, format_subset
     from tinynet.utils.atomic_files import check_destination, write_atomically
 

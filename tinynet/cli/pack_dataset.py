@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tinynet.cli.command import Parser, report
-from tinynet.cli.options import add_json
+from tinynet.cli.options import add_shared
 
 EXAMPLES = """\
 examples:
@@ -34,16 +34,14 @@ of each.
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the images and the folder to pack them into."""
-    parser.add_argument("source", metavar="SRC", help="a folder with train/ and val/, or a .json")
-    parser.add_argument("destination", metavar="DST", help="the folder for train.zip and val.zip")
-    parser.add_argument("--force", action="store_true", help="pack again what is already there")
-    add_json(parser)
+    add = parser.add_argument
+    add("source", metavar="SRC", help="a folder with train/ and val/, or a .json")
+    add("destination", metavar="DST", help="the folder for train.zip and val.zip")
+    add("--force", action="store_true", help="pack again what is already there")
+    add_shared(parser, "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Packs what is not packed yet, and reports."""
-    # Imported here, so that --help answers at once.
     from tqdm import tqdm
 
     from tinynet.data.packing import is_packed, list_files, pack

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 
 from tinynet.cli.command import Parser, expect_suffix, positive, report
-from tinynet.cli.options import add_json
+from tinynet.cli.options import add_shared
 
 EXAMPLES = """\
 examples:
@@ -30,19 +30,16 @@ _BATCH = 32
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the two files and the images to calibrate on."""
-    parser.add_argument("source", metavar="MODEL.onnx", help="the file to quantise")
-    parser.add_argument("destination", metavar="OUT.onnx", help="the file to write")
-    parser.add_argument("--data", required=True, metavar="DATA", help="the images to calibrate on")
-    most = "use at most N of them (default: 256)"
-    parser.add_argument("--images", type=positive, default=256, metavar="N", help=most)
-    add_json(parser)
+    add = parser.add_argument
+    add("source", metavar="MODEL.onnx", help="the file to quantise")
+    add("destination", metavar="OUT.onnx", help="the file to write")
+    add("--data", required=True, metavar="DATA", help="the images to calibrate on")
+    add("--images", type=positive, default=256, metavar="N", help="use at most N (default: 256)")
+    add_shared(parser, "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Quantises and reports."""
     expect_suffix("OUT.onnx", options.destination, ".onnx")
-    # Imported here, so that --help answers at once.
     from pathlib import Path
 
     import numpy as np

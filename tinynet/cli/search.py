@@ -22,8 +22,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinynet.cli.command import Parser, UsageError, natural, positive, report
-from tinynet.cli.options import add_json, add_recipe_changes, add_spec, add_training
+from tinynet.cli.command import Parser, UsageError, limited, natural, positive, report
+from tinynet.cli.options import add_shared
 from tinynet.utils.processes import processors
 
 if TYPE_CHECKING:
@@ -54,52 +54,47 @@ _BASE, _RECIPE = "search/efficientnet_b0_digits.json", "search/digits_search.jso
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the search's folder, which nets are sampled, and how each is trained."""
-    parser.add_argument("--output", required=True, metavar="DIR", help="the folder of the search")
-    collect = "train nothing, collect what is there"
-    parser.add_argument("--collect", action="store_true", help=collect)
-    parser.add_argument("--figures", metavar="DIR", help="draw what was found (matplotlib)")
-    add_json(parser)
+    add = parser.add_argument
+    add("--output", required=True, metavar="DIR", help="the folder of the search")
+    add("--collect", action="store_true", help="train nothing, collect what is there")
+    add("--figures", metavar="DIR", help="draw what was found (matplotlib)")
+    add_shared(parser, "--json")
 
     nets = parser.add_argument_group("which nets")
-    add_spec(nets, ": the base (default: EfficientNet-B0 for digits)")
-    usual = "(default: %(default)s)"
+    add, usual = nets.add_argument, "(default: %(default)s)"
+    add_shared(nets, "--spec", help="the base: name or .json file (default: EfficientNet-B0)")
     costs = f"budgets, as shares of the base's macs {usual}"
-    nets.add_argument("--costs", type=_costs, default="0.05,0.1,0.2", metavar="X,...", help=costs)
-    nets.add_argument("--models", type=positive, default=36, help=f"how many nets in all {usual}")
-    allowed = f"multipliers that are allowed {usual}"
-    for name, limits in (("resolution", "0.5,1.5"), ("depth", "0.25,1"), ("width", "0.1,2")):
-        nets.add_argument(
-            f"--{name}", type=_range, default=limits, metavar="LOW,HIGH", help=allowed
-        )
+    add("--costs", type=_costs, default="0.05,0.1,0.2", metavar="X,...", help=costs)
+    add("--models", type=positive, default=36, metavar="N", help=f"how many nets in all {usual}")
+    limits = f"allowed multipliers {usual}"
+    for name, both in (("--resolution", "0.5,1.5"), ("--depth", "0.25,1"), ("--width", "0.1,2")):
+        add(name, type=_range, default=both, metavar="LOW,HIGH", help=limits)
     near = f"how far from its budget a net may be, as a share {usual}"
-    nets.add_argument("--tolerance", type=_share, default=0.03, metavar="X", help=near)
-    nets.add_argument("--seed", type=natural, default=0, help="of nets and training (default: 0)")
+    add("--tolerance", type=_share, default=0.03, metavar="X", help=near)
+    add("--seed", type=natural, default=0, metavar="N", help=f"of nets and training {usual}")
 
     what = parser.add_argument_group("how each is trained")
-    what.add_argument("--framework", choices=("torch", "mindspore"))
-    recipe = "name or .json file (default: that of digits, with four epochs)"
-    what.add_argument("--recipe", help=recipe)
-    what.add_argument("--data", help="as `train` takes it (default: the recipe's)")
+    add_shared(what, "--framework")
+    add = what.add_argument
+    add("--recipe", help="name or .json file (default: that of digits, with four epochs)")
+    add("--data", help="as `train` takes it (default: the recipe's)")
     seeds = f"trainings of each net, with seeds from --seed on; they show the noise {usual}"
-    what.add_argument("--seeds", type=positive, default=2, metavar="N", help=seeds)
-    add_recipe_changes(what)
+    add("--seeds", type=positive, default=2, metavar="N", help=seeds)
+    add_shared(what, "--set", "--classes-from-data")
 
     how = parser.add_argument_group("how it is carried out")
-    add_training(how, ("float32", "bfloat16", "float16"))
-    jobs = (
-        "nets to train at a time in this process (default: one for each processor, 1 off the CPU)"
-    )
-    how.add_argument("--jobs", type=positive, metavar="N", help=jobs)
+    add_shared(how, "--device", "--compile", "--micro-batch", "--save-every")
+    add_shared(how, "--precision", choices=("float32", "bfloat16", "float16"))
+    add = how.add_argument
+    jobs = "nets to train at a time (default: one for each processor, 1 off the CPU)"
+    add("--jobs", type=positive, metavar="N", help=jobs)
     workers = "processes that prepare the images of one net (default: none)"
-    how.add_argument("--workers", type=natural, default=0, metavar="N", help=workers)
+    add("--workers", type=natural, default=0, metavar="N", help=workers)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains what is left, collects and reports."""
     if options.framework is None and not options.collect:
         raise UsageError("--framework is missing, expected torch or mindspore")
-    # Imported here, so that --help answers at once.
     from tinynet.formula.frontier import format_frontier
     from tinynet.search.plan import load_plan, load_results
     from tinynet.search.reports import format_found, found_document
@@ -250,10 +245,4 @@ def _share(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 64:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 64, above 0")
-    return value
+    return limited(text, "a number from 0 to 64, above 0")

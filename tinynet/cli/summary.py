@@ -11,7 +11,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tinynet.cli.command import Parser, report
-from tinynet.cli.options import add_json
+from tinynet.cli.options import add_shared
 from tinynet.utils.tables import table
 
 if TYPE_CHECKING:
@@ -26,16 +26,15 @@ examples:
   tinynet summary my_net.json --json   a spec of your own, for a machine
 """
 
+_COLUMNS = ("key", "op", "kernel_size", "groups", "macs", "params", "output_shape")
+
 
 def add_arguments(parser: Parser) -> None:
-    """Adds the net."""
     parser.add_argument("spec", metavar="SPEC", nargs="?", help="name (tinynet_c) or .json file")
-    add_json(parser)
+    add_shared(parser, "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Counts and prints."""
-    # Imported here, so that --help answers at once.
     from tinynet.spec import list_specs, load_spec
 
     if options.spec is None:
@@ -69,18 +68,7 @@ def _document(spec: Spec, source: str) -> dict[str, Any]:
         "derivation": spec_document(spec).get("derivation"),
         "source": spec.source,
         "sha256": spec.sha256,
-        "layers": [
-            {
-                "key": layer.key,
-                "op": layer.op,
-                "kernel_size": layer.kernel_size,
-                "groups": layer.groups,
-                "macs": layer.macs,
-                "params": layer.params,
-                "output_shape": layer.output_shape,
-            }
-            for layer in layers(spec)
-        ],
+        "layers": [{name: getattr(layer, name) for name in _COLUMNS} for layer in layers(spec)],
     }
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinynet.cli.command import Parser, UsageError, command_line, natural, positive, report
-from tinynet.cli.options import add_json, add_recipe_changes, add_spec, add_training
+from tinynet.cli.options import add_shared
 from tinynet.utils.processes import processors
 
 if TYPE_CHECKING:
@@ -53,48 +53,45 @@ finite.
 
 
 def add_arguments(parser: Parser) -> None:
-    """Adds what is trained, where it starts, how it is carried out, and what is recorded."""
     what = parser.add_argument_group("what is trained")
-    what.add_argument("--framework", required=True, choices=("torch", "mindspore"))
-    what.add_argument("--recipe", required=True, help="name (imagenet) or .json file")
-    add_spec(what, " (default: the recipe's)")
-    what.add_argument("--data", help="what to train on (default: the recipe's)")
-    what.add_argument("--output", required=True, metavar="DIR", help="the folder of the run")
-    what.add_argument("--seed", type=int, help="of weights, order, crops, masks (default: 0)")
-    add_recipe_changes(what)
+    add = what.add_argument
+    add_shared(what, "--framework", required=True)
+    add("--recipe", required=True, help="name (imagenet) or .json file")
+    add_shared(what, "--spec", help="name (tinynet_c) or .json file (default: the recipe's)")
+    add("--data", help="what to train on (default: the recipe's)")
+    add("--output", required=True, metavar="DIR", help="the folder of the run")
+    add("--seed", type=int, metavar="N", help="of weights, order, crops, masks (default: 0)")
+    add_shared(what, "--set", "--classes-from-data")
 
     start = parser.add_argument_group("where it starts")
-    resume = "a training checkpoint, whichever framework wrote it and in any of its formats; "
-    resume += "auto: DIR's last one, if there is one"
+    resume = "a training checkpoint of either framework, in any format; auto: DIR's last, if any"
     start.add_argument("--resume", metavar="CKPT", help=resume)
-    weights = "weights to start from, to fine-tune; any file that `convert` reads"
-    start.add_argument("--weights", metavar="FILE", help=weights)
-    start.add_argument("--ema", action="store_true", help="take the averaged weights of FILE")
+    weights = "weights to start from, to fine-tune; a file that `convert` reads"
+    add_shared(start, "--weights", required=False, help=weights)
+    add_shared(start, "--ema")
 
     how = parser.add_argument_group("how it is carried out")
-    add_training(how)
-    workers = "processes that prepare images, 0 for none "
-    workers += "(default: this one's share of the cores, but one)"
-    how.add_argument("--workers", type=natural, default=_usual_workers(), metavar="N", help=workers)
+    add_shared(how, "--device", "--precision", "--compile", "--micro-batch")
+    add = how.add_argument
+    workers = "processes that prepare images, 0 for none (default: its share of the cores, but one)"
+    add("--workers", type=natural, default=_usual_workers(), metavar="N", help=workers)
     corrupt = "at an image that cannot be read: stop, or take another and count (default: stop)"
-    how.add_argument("--corrupt", choices=("stop", "skip"), default="stop", help=corrupt)
-    how.add_argument("--stop-after", type=positive, metavar="STEPS", help="end there, resumably")
+    add("--corrupt", choices=("stop", "skip"), default="stop", help=corrupt)
+    add("--stop-after", type=positive, metavar="STEPS", help="end there, resumably")
 
     records = parser.add_argument_group("records")
-    records.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="(50)")
-    records.add_argument("--evaluate-every", type=positive, default=1, metavar="EPOCHS", help="(1)")
-    keep = "keep the checkpoint of every so many epochs"
-    records.add_argument("--keep-every", type=positive, metavar="EPOCHS", help=keep)
-    add_json(records)
+    add = records.add_argument
+    add("--log-every", type=positive, default=50, metavar="STEPS", help="(default: 50)")
+    add("--evaluate-every", type=positive, default=1, metavar="EPOCHS", help="(default: 1)")
+    add("--keep-every", type=positive, metavar="EPOCHS", help="keep a checkpoint so often")
+    add_shared(records, "--save-every", "--json")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains and reports."""
     if options.ema and not options.weights:
         raise UsageError("--ema needs --weights")
     if options.weights and options.resume not in (None, "auto"):
         raise UsageError("--weights starts a run, and --resume goes on with one")
-    # Imported here, so that --help answers at once.
     from tinynet.backend import load_backend
 
     twin = load_backend(options.framework, tune=True)
