@@ -25,7 +25,7 @@ from tinynet.data.open_data import Data
 from tinynet.data.sources import Source
 from tinynet.net.manifest import TRAINED_ROLES, State, manifest
 from tinynet.training import loop
-from tinynet.training.run import Options, Scores, after_step
+from tinynet.training.options import Options, Scores, after_step
 from tinynet.training.schedule import ema_decay, learning_rate
 
 from parity.distances import Array, compare_values

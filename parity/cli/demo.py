@@ -133,7 +133,7 @@ def _training(output: Path, command: str) -> tuple[Figure, bool]:
     from tinynet.recipe import load_recipe
     from tinynet.spec import load_spec
     from tinynet.training import loop
-    from tinynet.training.run import Options
+    from tinynet.training.options import Options
     from tinynet.training.schedule import total_steps
 
     from parity.report.page import Figure

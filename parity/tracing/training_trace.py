@@ -19,7 +19,7 @@ from tinynet.data.loader import TrainingBatch, load_batches
 from tinynet.net.folding import deployed
 from tinynet.net.manifest import TRAINED_ROLES, State, manifest
 from tinynet.recipe import load_recipe
-from tinynet.training.run import after_step
+from tinynet.training.options import after_step
 from tinynet.training.schedule import ema_decay, learning_rate
 
 from parity import inputs

@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     from tinynet.search.plan import load_plan, load_results
     from tinynet.search.reports import format_found, found_document
     from tinynet.search.results import collect, format_table
-    from tinynet.training.run import check_output
+    from tinynet.training.checks import check_output
     from tinynet.utils.atomic_files import write_atomically
 
     folder = Path(options.output)
@@ -139,7 +139,7 @@ def _job(folder: Path, options: argparse.Namespace) -> Work:
     from tinynet.search.plan import Plan, SearchError, open_search, trainings
     from tinynet.search.worker import Work
     from tinynet.spec import SPEC_DIRECTORY, load_spec
-    from tinynet.training.run import Options
+    from tinynet.training.options import Options
 
     twin = load_backend(options.framework, tune=True)
     recipe = load_recipe(options.recipe or RECIPE_DIRECTORY / _RECIPE, options.set)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tinynet.checkpoints.training_state import TrainingState
     from tinynet.data.open_data import Data
     from tinynet.recipe import Recipe
-    from tinynet.training.run import Outcome
+    from tinynet.training.options import Outcome
 
 EXAMPLES = """\
 examples:
@@ -98,8 +98,9 @@ def run(options: argparse.Namespace) -> int:
     from tinynet.data.open_data import open_data
     from tinynet.recipe import load_recipe
     from tinynet.spec import load_spec
+    from tinynet.training.checks import check_output
     from tinynet.training.loop import train
-    from tinynet.training.run import Options, Outcome, check_output, last_step
+    from tinynet.training.options import Options, Outcome, last_step
 
     check_output(Path(options.output))
     recipe = load_recipe(options.recipe, options.set)
@@ -138,7 +139,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _resumed(options: argparse.Namespace) -> Path | None:
-    from tinynet.training.run import LAST, TrainingError
+    from tinynet.training.checks import TrainingError
+    from tinynet.training.run import LAST
 
     last = Path(options.output) / LAST
     if options.resume == "auto":
@@ -157,7 +159,7 @@ def _start(
     from tinynet.checkpoints.files import load_checkpoint, load_training
     from tinynet.checkpoints.training_state import Progress, initial_training_state
     from tinynet.data.sources import fingerprint
-    from tinynet.training.run import TrainingError, check_resumed
+    from tinynet.training.checks import TrainingError, check_resumed
 
     seed = 0 if options.seed is None else options.seed
     images, sha256 = len(data.train), fingerprint(data.train)

@@ -24,7 +24,9 @@ from tinynet.net.complexity import count
 from tinynet.search.leases import claim, kept
 from tinynet.search.plan import Plan, Result, Training, result_path, save_result
 from tinynet.training import loop
-from tinynet.training.run import LAST, DivergedError, Options, last_step
+from tinynet.training.checks import DivergedError
+from tinynet.training.options import Options, last_step
+from tinynet.training.run import LAST
 
 POLL_SECONDS = 1.0
 

@@ -16,16 +16,10 @@ from tinynet.data.evaluation_batches import Prepared, RankShard
 from tinynet.data.loader import load_batches
 from tinynet.data.open_data import Data
 from tinynet.data.sampling import accumulation, epoch_ends
+from tinynet.training.checks import check_same_start
 from tinynet.training.evaluation import MetricSums, sum_metrics
-from tinynet.training.run import (
-    Options,
-    Outcome,
-    Run,
-    Scores,
-    after_step,
-    check_same_start,
-    last_step,
-)
+from tinynet.training.options import Options, Outcome, Scores, after_step, last_step
+from tinynet.training.run import Run
 from tinynet.training.schedule import ema_decay, learning_rate
 
 

@@ -6,33 +6,26 @@ Everything about a run that is not the training itself, and so the same for both
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
-import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
+from tinynet.backend.protocols import Report
 from tinynet.checkpoints.training_state import Best, Progress, TrainingState, save_training_state
 from tinynet.data.sampling import epoch_ends
-from tinynet.data.sources import OnCorrupt
 from tinynet.net.manifest import StateError
-from tinynet.recipe import describe_difference, recipe_document
-from tinynet.spec import spec_document
+from tinynet.training.checks import DivergedError
 from tinynet.training.evaluation import MetricSums, NotFiniteError
-from tinynet.training.run_log import Journal
+from tinynet.training.options import Options, Outcome, Scores, last_step
+from tinynet.training.run_log import RunLog
 from tinynet.training.schedule import total_steps
 from tinynet.utils.atomic_files import write_atomically
 
@@ -40,180 +33,6 @@ LAST, BEST = "last.safetensors", "best.safetensors"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The terminal sends Ctrl-C to every process, and a launcher sends it on: the same one once more.
 _ECHO_SECONDS = 1.0
-
-
-class TrainingError(ValueError):
-    """A run that cannot start or go on. The message is one line."""
-
-
-class DivergedError(TrainingError):
-    """A run whose loss or net is not finite any more.
-
-    Attributes:
-        epoch: how far it was when that was seen.
-    """
-
-    def __init__(self, message: str, epoch: float):
-        super().__init__(message, epoch)
-        self.epoch = epoch
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class Report(Protocol):
-    """What a step gives back, on the device still: the loss, and the share that wants to stop."""
-
-    def tolist(self) -> list[float]: ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Options:
-    """How a run is carried out. None of it changes what is computed, but for rounding.
-
-    Attributes:
-        output: folder for everything that is written.
-        device: what the framework calls it.
-        precision: of convolutions and classifier.
-        compiled: whether the step is compiled first.
-        micro_batch: most images that pass through the net at once, None for no limit. It changes
-            over how many images batch norm averages.
-        workers: processes that prepare images.
-        on_corrupt: what happens to images that cannot be read.
-        log_every: steps from one line of the log to the next.
-        save_every: steps from one checkpoint to the next, besides one each epoch.
-        evaluate_every: epochs from one evaluation to the next.
-        keep_every: epochs from one checkpoint that is kept to the next.
-        stop_after: steps after which to stop, resumably, None for the whole recipe.
-        command: the command line, for the record.
-    """
-
-    output: Path
-    device: str
-    precision: str
-    compiled: bool
-    micro_batch: int | None = None
-    workers: int = 0
-    on_corrupt: OnCorrupt = "stop"
-    log_every: int = 50
-    save_every: int | None = None
-    evaluate_every: int = 1
-    keep_every: int | None = None
-    stop_after: int | None = None
-    command: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Scores:
-    """An evaluation: with the weights as they are, and with the averaged ones where there are.
-
-    ``skipped`` has a message for each corrupt image that this process could not evaluate on.
-    """
-
-    raw: MetricSums
-    ema: MetricSums | None
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def best(self) -> MetricSums:
-        """With the averaged weights, where there are any."""
-        return self.ema or self.raw
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended. ``loss`` is that of the last step, NaN without one; ``stopped_by`` is a
-    signal's number, 0 where it was none.
-    """
-
-    progress: Progress
-    scores: Scores | None
-    loss: float
-    checkpoint: Path
-    stopped_by: int
-
-
-def check_resumed(found: Progress, asked: Progress, source: str) -> None:
-    """Refuses to go on with another run than the one that was interrupted.
-
-    Args:
-        found: of the checkpoint.
-        asked: what the command line and the data say.
-        source: what to call the checkpoint in errors.
-
-    Raises:
-        TrainingError: naming what differs.
-    """
-    if found.spec != asked.spec:
-        raise TrainingError(
-            f"{source}: trains {found.spec.name}, expected {asked.spec.name} as named and with "
-            "the classes of the data"
-        )
-    difference = describe_difference(found.recipe, asked.recipe)
-    if difference:
-        raise TrainingError(f"{source}: was made with another recipe: {difference}")
-    if found.images != asked.images or found.data_sha256 != asked.data_sha256:
-        raise TrainingError(
-            f"{source}: was made on {found.images} other images than the {asked.images} of the "
-            "data named (their names or labels differ)"
-        )
-
-
-def check_same_start(
-    progress: Progress,
-    processes: int,
-    total: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
-) -> None:
-    """Refuses to train with processes that would go on from different places.
-
-    Args:
-        progress: where this process starts.
-        processes: how many there are.
-        total: sums numbers over all of them.
-
-    Raises:
-        TrainingError: in at least one of the processes, where they differ.
-    """
-    text = json.dumps([
-        spec_document(progress.spec), recipe_document(progress.recipe), progress.seed,
-        progress.data_sha256, progress.step,
-    ])  # fmt: skip
-    # Three bytes: a sum of them is exact even in the float32 of some devices.
-    mark = int.from_bytes(hashlib.sha256(text.encode()).digest()[:3], "big")
-    if total(np.array([mark], np.float64))[0] != processes * mark:
-        raise TrainingError(
-            "the processes that train together have different checkpoints, data or settings: give "
-            "all of them the same command, and an --output and data that all of them share"
-        )
-
-
-def check_output(folder: Path) -> None:
-    """Refuses a place where no folder can be written to, before anything is computed.
-
-    Raises:
-        TrainingError: naming what is in the way.
-    """
-    place = folder.absolute()
-    while not place.exists() and not place.is_symlink():
-        place = place.parent
-    if not place.is_dir():
-        raise TrainingError(f"--output is {folder}, but {place} is no folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise TrainingError(f"--output is {folder}, but nothing can be written to {place}")
-
-
-def after_step(progress: Progress) -> Progress:
-    """The progress after one more step."""
-    averaged = progress.recipe.ema is not None
-    return dataclasses.replace(
-        progress, step=progress.step + 1, ema_updates=progress.ema_updates + averaged
-    )
-
-
-def last_step(progress: Progress, options: Options) -> int:
-    """The step behind which a run ends: that of the recipe, or before."""
-    total = total_steps(progress.recipe, progress.images)
-    return total if options.stop_after is None else min(total, options.stop_after)
 
 
 class Run:
@@ -248,7 +67,7 @@ class Run:
         self._rate = 0.0
         self._since = (time.perf_counter(), progress.step)
         self._stack = ExitStack()
-        self._journal: Journal | None = None
+        self._log: RunLog | None = None
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Run:
@@ -263,7 +82,7 @@ class Run:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._stack.close()
         if isinstance(error, StateError | NotFiniteError):
-            # Whoever reads the net checks all of it; all but the numbers was right at the start.
+            # A reader of the net checks all of it; all but the numbers was right at the start.
             what = f"the net is not finite ({str(error).partition(';')[0]})"
             raise self._diverged(what) from None
 
@@ -274,7 +93,7 @@ class Run:
 
     @property
     def evaluation_is_due(self) -> bool:
-        """Whether the recipe or ``evaluate_every`` asks for one behind the last step."""
+        """Whether the recipe or ``evaluate_every`` asks for one after the last step."""
         progress = self.progress
         recipe, images = progress.recipe, progress.images
         return progress.step == total_steps(recipe, images) or (
@@ -295,7 +114,7 @@ class Run:
             skipped: messages about corrupt images in its batch.
 
         Returns:
-            Whether some process was asked to stop.
+            Whether any process was asked to stop.
 
         Raises:
             DivergedError: the loss is not finite.
@@ -305,7 +124,7 @@ class Run:
         self._pending = (progress, learning_rate, report, time.perf_counter())
         self.skipped += len(skipped)
         self._tell_skipped(skipped)
-        # All processes stop behind the same step: one alone need not ask the others.
+        # All processes stop after the same step: a single one need not ask the others.
         return self._stops or (self.ranks == 1 and self.asked_to_stop)
 
     def settle(self) -> None:
@@ -346,17 +165,10 @@ class Run:
         if self.evaluation_is_due and (best is None or value > best.value):
             best = Best(metric, value, progress.step)
             self.progress = dataclasses.replace(progress, best=best)
-        record: dict[str, Any] = {
-            "kind": "evaluation", "step": progress.step, "epoch": progress.epoch,
-            "images": scores.raw.images, "top1": scores.raw.top1, "top5": scores.raw.top5,
-            "loss": scores.raw.mean_loss, "skipped": len(scores.skipped),
-        }  # fmt: skip
+        record = _metrics(scores.raw) | {"skipped": len(scores.skipped)}
         if scores.ema:
-            record |= {
-                "ema_top1": scores.ema.top1, "ema_top5": scores.ema.top5,
-                "ema_loss": scores.ema.mean_loss,
-            }  # fmt: skip
-        self._write(record)
+            record |= {f"ema_{name}": value for name, value in _metrics(scores.ema).items()}
+        self._write("evaluation", images=scores.raw.images, **record)
         self._tell_skipped(scores.skipped)
         averaged = f", averaged {scores.ema.top1:.2f} %" if scores.ema else ""
         self._tell(
@@ -391,7 +203,7 @@ class Run:
         """How it ended."""
         stopped_by = 0
         if self.progress.step < last_step(self.progress, self.options):
-            # Without a signal of its own: some other process got one.
+            # Without a signal of its own: another process got one.
             stopped_by = self.signal or signal.SIGTERM
         return Outcome(
             self.progress, self.scores, self.loss, self.options.output / LAST, stopped_by
@@ -408,34 +220,37 @@ class Run:
         options, progress = self.options, self.progress
         how = dataclasses.asdict(options)
         del how["output"], how["command"]
-        self._journal = self._stack.enter_context(
-            Journal(options.output, progress, options.command, {"processes": self.ranks, **how})
+        self._log = self._stack.enter_context(
+            RunLog(options.output, progress, options.command, {"processes": self.ranks, **how})
         )
         batch, last = progress.recipe.batch_size, last_step(progress, options)
-        # disable=None: no bar where nobody looks, in a file or a pipe.
-        self._bar = self._stack.enter_context(
-            tqdm(
-                total=last * batch, initial=progress.step * batch, unit=" images",
-                disable=None, smoothing=0.05, dynamic_ncols=True,
-            )
-        )  # fmt: skip
+        bar: tqdm[Any] = tqdm(
+            total=last * batch,
+            initial=progress.step * batch,
+            unit=" images",
+            disable=None,  # in a file or a pipe
+            smoothing=0.05,
+            dynamic_ncols=True,
+        )
+        self._bar = self._stack.enter_context(bar)
 
     def _log_training(self, progress: Progress, now: float) -> None:
         since, step = self._since
         self._since = (now, progress.step)
         seen = (progress.step - step) * progress.recipe.batch_size
         self._write(
-            {
-                "kind": "train", "step": progress.step, "epoch": progress.epoch,
-                "loss": sum(self._losses) / len(self._losses), "learning_rate": self._rate,
-                "images_per_second": seen / (now - since), "skipped": self.skipped,
-            }
-        )  # fmt: skip
+            "train",
+            loss=sum(self._losses) / len(self._losses),
+            learning_rate=self._rate,
+            images_per_second=seen / (now - since),
+            skipped=self.skipped,
+        )
         self._losses.clear()
 
-    def _write(self, record: dict[str, Any]) -> None:
-        if self._journal is not None:
-            self._journal.write(record)
+    def _write(self, kind: str, **record: float) -> None:
+        if self._log is not None:
+            at = {"kind": kind, "step": self.progress.step, "epoch": self.progress.epoch}
+            self._log.write(at | record)
 
     def _tell_skipped(self, messages: tuple[str, ...]) -> None:
         # Each process of its own images, and once of each.
@@ -446,7 +261,7 @@ class Run:
 
     def _tell(self, message: str, everyone: bool = False) -> None:
         if self.writes or everyone:
-            # A run goes on when nobody reads its messages any more.
+            # A run goes on when its messages are no longer read.
             with suppress(OSError):
                 tqdm.write(message, file=sys.stderr)
 
@@ -459,3 +274,7 @@ class Run:
             f"{path if path.exists() else 'none'}",
             self.progress.epoch,
         )
+
+
+def _metrics(sums: MetricSums) -> dict[str, float]:
+    return {"top1": sums.top1, "top5": sums.top5, "loss": sums.mean_loss}

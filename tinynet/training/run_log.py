@@ -24,7 +24,7 @@ _RUN, _LOG, _BOARD = "run.json", "log.jsonl", "tensorboard"
 _PACKAGES = ("tinynet-twins", "torch", "mindspore", "numpy", "pillow", "safetensors")
 
 
-class Journal:
+class RunLog:
     """The records of a run, opened for one session of it: a start, or a resume.
 
     ``run.json`` gets all it takes to repeat the run, with this session behind those before.
@@ -53,7 +53,7 @@ class Journal:
         self._stack = ExitStack()
         self._board: Any = None
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> RunLog:
         folder, progress = self._folder, self._progress
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("*.safetensors", _RUN, _LOG):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from tinynet.checkpoints.training_state import initial_training_state
+from tinynet.training.checks import TrainingError, check_output, check_same_start
 from tinynet.training.evaluation import MetricSums
-from tinynet.training.run import Options, Run, Scores, TrainingError, check_output, check_same_start
+from tinynet.training.options import Options, Scores
+from tinynet.training.run import Run
 
 from training_states import SMALL, recipe
 
