@@ -30,6 +30,7 @@ from tinynet.utils.strict_json import (
     object_schema,
     parse_document,
     read_text,
+    value_schema,
 )
 
 from parity.report.document import with_present_keys
@@ -147,10 +148,10 @@ def _matches(text: str, pattern: str) -> bool:
     return text == pattern or fnmatchcase(text, pattern)
 
 
-_TEXT = {"type": "string", "minLength": 1, "description": "a text, not empty"}
-_NUMBER = {"type": "number", "exclusiveMinimum": 0, "description": "a number above 0"}
+_TEXT = value_schema("string", "a text, not empty", minLength=1)
+_NUMBER = value_schema("number", "a number above 0", exclusiveMinimum=0)
 _FIELDS: dict[str, Any] = {
-    "id": {"type": "string", "pattern": r"^\S+$", "description": "a name without spaces"},
+    "id": value_schema("string", "a name without spaces", pattern=r"^\S+$"),
     **dict.fromkeys(("spec", "check", "where", "candidate"), _TEXT),
     "bound": {
         "oneOf": [
@@ -160,15 +161,10 @@ _FIELDS: dict[str, Any] = {
         "description": '{ noise = N }, { error = N } or "not run"',
     },
     "reason": _TEXT,
-    "link": {"type": "string", "pattern": r"^https?://\S+$", "description": "an address (https)"},
+    "link": value_schema("string", "an address (https)", pattern=r"^https?://\S+$"),
 }
+_LIST = "a list of tables, each under [[difference]]"
+_TABLE = object_schema("a table", _FIELDS)
 _SCHEMA = object_schema(
-    "a TOML document",
-    {
-        "difference": {
-            "type": "array",
-            "description": "a list of tables, each under [[difference]]",
-            "items": object_schema("a table", _FIELDS),
-        },
-    },
+    "a TOML document", {"difference": value_schema("array", _LIST, items=_TABLE)}
 )

@@ -29,7 +29,13 @@ from tinynet.net.manifest import TRAINED_ROLES, State, check_state, check_tensor
 from tinynet.recipe import Recipe, parse_recipe, recipe_document
 from tinynet.spec import Spec, parse_spec, spec_document
 from tinynet.utils.random_numbers import uniform
-from tinynet.utils.strict_json import check_document, object_schema, parse_document, read_text
+from tinynet.utils.strict_json import (
+    check_document,
+    object_schema,
+    parse_document,
+    read_text,
+    value_schema,
+)
 
 from parity.distances import Array, norm
 from parity.tolerances.bounds import ROUNDOFFS
@@ -43,6 +49,10 @@ LOSS = "trajectory/loss of step "
 
 _VERSION = 1
 _GIVEN, _RECORDED, _TRUTH = "given.safetensors", "recorded.safetensors", "truth.safetensors"
+# What is given, as arrays of their own and as groups of them.
+_SINGLE, _GROUPS = ("pixels", "training_pixels", "labels"), ("state", "layer", "gradient")
+# What the manifest has as a recording has it.
+_PLAIN = ("weights", "seed", "images_sha256", "environment", "switches")
 
 
 class RecordingError(ValueError):
@@ -72,14 +82,11 @@ class Given:
     @property
     def tensors(self) -> dict[str, Array]:
         """All arrays under the names they have in the file."""
-        single = {
-            "pixels": self.pixels, "training_pixels": self.training_pixels, "labels": self.labels,
-        }  # fmt: skip
-        groups = {"state": self.state, "layer": self.layer_inputs, "gradient": self.gradients}
-        return single | {
-            f"{group}/{name}": array for group, arrays in groups.items()
-            for name, array in arrays.items()
-        }  # fmt: skip
+        found = {name: getattr(self, name) for name in _SINGLE}
+        groups = (self.state, self.layer_inputs, self.gradients)
+        for group, arrays in zip(_GROUPS, groups, strict=True):
+            found |= {f"{group}/{name}": array for name, array in arrays.items()}
+        return found
 
 
 class Recorded(NamedTuple):
@@ -219,41 +226,32 @@ def read_recording(folder: str | os.PathLike[str]) -> Recording:
         if set(tensors[name]) != set(document[part]):
             raise RecordingError(f"{folder / name}: has other tensors than {MANIFEST} lists")
     spec = parse_spec(json.dumps(document["spec"]), f"{source}: its spec")
+    samples, truth = tensors[_RECORDED], tensors[_TRUTH]
     return Recording(
         setting=Setting(**document["setting"]),
         spec=spec,
         recipe=parse_recipe(json.dumps(document["recipe"]), f"{source}: its recipe"),
-        weights=document["weights"],
-        seed=document["seed"],
-        images_sha256=document["images_sha256"],
-        environment=document["environment"],
-        switches=document["switches"],
+        **{name: document[name] for name in _PLAIN},
         given=_given(tensors[_GIVEN], document["layers"], spec, str(folder / _GIVEN)),
         recorded={
-            name: Recorded(
-                tensors[_RECORDED][name], tuple(item["shape"]), _number(item["norm"])
-            ) for name, item in document["recorded"].items()
+            name: Recorded(samples[name], tuple(item["shape"]), _number(item["norm"]))
+            for name, item in document["recorded"].items()
         },
         noise={name: _number(value) for name, value in document["noise"].items()},
         truth={
-            name: Truth(tensors[_TRUTH][name], _number(value))
-            for name, value in document["truth"].items()
+            name: Truth(truth[name], _number(value)) for name, value in document["truth"].items()
         },
-    )  # fmt: skip
+    )
 
 
-def _document(recording: Recording, hashes: Mapping[str, str]) -> dict[str, Any]:
+def _document(recording: Recording, hashes: dict[str, str]) -> dict[str, Any]:
     document: dict[str, Any] = {
         "pack_version": _VERSION,
         "setting": recording.setting._asdict(),
-        "weights": recording.weights,
-        "seed": recording.seed,
-        "images_sha256": recording.images_sha256,
-        "environment": recording.environment,
-        "switches": recording.switches,
+        **{name: getattr(recording, name) for name in _PLAIN},
         "spec": spec_document(recording.spec),
         "recipe": recipe_document(recording.recipe),
-        "files": dict(hashes),
+        "files": hashes,
         "layers": list(recording.given.layer_inputs),
         "recorded": {
             name: {"shape": list(item.shape), "norm": _finite(item.norm)}
@@ -266,28 +264,22 @@ def _document(recording: Recording, hashes: Mapping[str, str]) -> dict[str, Any]
 
 
 def _given(tensors: dict[str, Array], layers: list[str], spec: Spec, source: str) -> Given:
-    groups: dict[str, dict[str, Array]] = {"state": {}, "layer": {}, "gradient": {}}
-    single: dict[str, Array] = {}
+    groups: dict[str, dict[str, Array]] = {name: {} for name in ("", *_GROUPS)}
     for name, array in tensors.items():
-        group, _, rest = name.partition("/")
-        if rest and group in groups:
-            groups[group][rest] = array
-        else:
-            single[name] = array
+        group, _, rest = name.rpartition("/") if name in _SINGLE else name.partition("/")
+        groups.setdefault(group, {})[rest] = array
     if set(groups["layer"]) != set(layers):
         raise RecordingError(f"{source}: has other layers than {MANIFEST} lists")
-    if set(single) != {"pixels", "training_pixels", "labels"}:
-        raise RecordingError(
-            f"{source}: does not have the pixels, training_pixels and labels of a recording"
-        )
+    if set(groups) != {"", *_GROUPS} or set(groups[""]) != set(_SINGLE):
+        raise RecordingError(f"{source}: does not have the {', '.join(_SINGLE)} of a recording")
     entries = manifest(spec)
     trained = {key: entry.shape for key, entry in entries.items() if entry.role in TRAINED_ROLES}
     return Given(
-        check_state(groups["state"], spec, source),
-        single["pixels"], single["training_pixels"], single["labels"],
-        {name: groups["layer"][name] for name in layers},
-        check_tensors(groups["gradient"], trained, f"{source}: the gradients"),
-    )  # fmt: skip
+        state=check_state(groups["state"], spec, source),
+        **groups[""],
+        layer_inputs={name: groups["layer"][name] for name in layers},
+        gradients=check_tensors(groups["gradient"], trained, f"{source}: the gradients"),
+    )
 
 
 def _sha256(data: bytes) -> str:
@@ -308,48 +300,38 @@ def _number(value: float | None) -> float:
     return math.inf if value is None else value
 
 
-_TEXT: dict[str, Any] = {"type": "string", "description": "a text"}
-_SIZE: dict[str, Any] = {
-    "type": ["number", "null"], "minimum": 0,
-    "description": "a number from 0, or null if it is not finite",
-}  # fmt: skip
-
-
 def _mapping(values: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"type": "object", "description": description, "additionalProperties": values}
+    return value_schema("object", description, additionalProperties=values)
 
 
-_SHAPE: dict[str, Any] = {
-    "type": "array",
-    "description": "a shape",
-    "items": {"type": "integer", "minimum": 0, "description": "a whole number from 0"},
-}
-_PROPERTIES: dict[str, Any] = {
-    "pack_version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
-    "setting": object_schema(
-        ", ".join(Setting._fields),
-        {
-            **dict.fromkeys(Setting._fields, _TEXT),
-            "precision": {"enum": list(ROUNDOFFS), "description": f"one of {', '.join(ROUNDOFFS)}"},
+_TEXT = value_schema("string", "a text")
+_SIZE = value_schema(["number", "null"], "a number from 0, or null if it is not finite", minimum=0)
+_SHAPE = value_schema(
+    "array", "a shape", items=value_schema("integer", "a whole number from 0", minimum=0)
+)
+_PRECISION = {"enum": list(ROUNDOFFS), "description": f"one of {', '.join(ROUNDOFFS)}"}
+_SETTING = {**dict.fromkeys(Setting._fields, _TEXT), "precision": _PRECISION}
+_FILES: dict[str, Any] = dict.fromkeys((_GIVEN, _RECORDED, _TRUTH), _TEXT)
+_TENSOR = object_schema("shape and norm", {"shape": _SHAPE, "norm": _SIZE})
+_SCHEMA = object_schema(
+    "a JSON object",
+    {
+        "pack_version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
+        "setting": object_schema(", ".join(Setting._fields), _SETTING),
+        **dict.fromkeys(_PLAIN, _TEXT),
+        "seed": value_schema("integer", "a whole number"),
+        **dict.fromkeys(("environment", "switches"), _mapping(_TEXT, "name -> text")),
+        # By their own schemas.
+        "spec": value_schema("object", "a spec"),
+        "recipe": value_schema("object", "a recipe"),
+        "files": {
+            **object_schema("file -> its SHA-256", _FILES),
+            "required": [_GIVEN, _RECORDED],
         },
-    ),
-    "weights": _TEXT,
-    "seed": {"type": "integer", "description": "a whole number"},
-    "images_sha256": _TEXT,
-    **dict.fromkeys(("environment", "switches"), _mapping(_TEXT, "name -> text")),
-    # By their own schemas.
-    "spec": {"type": "object", "description": "a spec"},
-    "recipe": {"type": "object", "description": "a recipe"},
-    "files": {
-        **object_schema("file -> its SHA-256", dict.fromkeys((_GIVEN, _RECORDED, _TRUTH), _TEXT)),
-        "required": [_GIVEN, _RECORDED],
+        "layers": value_schema("array", "names of layers", items=_TEXT),
+        "recorded": _mapping(_TENSOR, "tensors"),
+        "noise": _mapping(_SIZE, "tensor -> noise"),
+        "truth": _mapping(_SIZE, "tensor -> norm"),
+        "sha256": _TEXT,
     },
-    "layers": {"type": "array", "description": "names of layers", "items": _TEXT},
-    "recorded": _mapping(
-        object_schema("shape and norm", {"shape": _SHAPE, "norm": _SIZE}), "tensors"
-    ),
-    "noise": _mapping(_SIZE, "tensor -> noise"),
-    "truth": _mapping(_SIZE, "tensor -> norm"),
-    "sha256": _TEXT,
-}
-_SCHEMA = object_schema("a JSON object", _PROPERTIES)
+)

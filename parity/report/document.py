@@ -8,7 +8,13 @@ import os
 from collections import Counter
 from typing import Any, cast, get_args
 
-from tinynet.utils.strict_json import DocumentError, check_document, parse_document, read_text
+from tinynet.utils.strict_json import (
+    DocumentError,
+    check_document,
+    parse_document,
+    read_text,
+    value_schema,
+)
 
 from parity.results import CheckResult, Comparison, Kind, Report
 
@@ -168,19 +174,14 @@ def _check_outcome(place: str, found: int, expected: int) -> None:
 def _object(description: str, properties: dict[str, Any], optional: str = "") -> dict[str, Any]:
     # Other fields may stand beside them, for those who read more of a report than its result.
     required = [name for name in properties if name != optional]
-    found = {"type": "object", "description": description}
-    return {**found, "properties": properties, "required": required}
+    return value_schema("object", description, properties=properties, required=required)
 
 
-def _type(name: str | list[str], description: str, **limits: Any) -> dict[str, Any]:
-    return {"type": name, "description": description, **limits}
-
-
-_TEXT = _type("string", "a text")
-_FLAG = _type("boolean", "true or false")
-_COUNT = _type("integer", "a whole number from 0", minimum=0)
-_SECONDS = _type("number", "a number from 0", minimum=0)
-_DISTANCE = _type(["number", "null"], "a number from 0, or null for infinity", minimum=0)
+_TEXT = value_schema("string", "a text")
+_FLAG = value_schema("boolean", "true or false")
+_COUNT = value_schema("integer", "a whole number from 0", minimum=0)
+_SECONDS = value_schema("number", "a number from 0", minimum=0)
+_DISTANCE = value_schema(["number", "null"], "a number from 0, or null for infinity", minimum=0)
 _COMPARISON = _object(
     "a comparison",
     {
@@ -196,9 +197,9 @@ _CHECK = _object(
         "passed": _FLAG,
         **dict.fromkeys(("compared", "failed"), _COUNT),
         "worst": {**_COMPARISON, "type": ["object", "null"], "description": "a comparison or null"},
-        "failures": _type("array", "a list of comparisons", items=_COMPARISON),
+        "failures": value_schema("array", "a list of comparisons", items=_COMPARISON),
         "seconds": _SECONDS,
-        "skipped": _type("string", "a reason", minLength=1),
+        "skipped": value_schema("string", "a reason", minLength=1),
     },
     optional="skipped",
 )
@@ -211,8 +212,8 @@ _SCHEMA = _object(
         },
         "passed": _FLAG,
         **dict.fromkeys(("spec", "weights", "command"), _TEXT),
-        "checks": _type("array", "at least one check", minItems=1, items=_CHECK),
-        "environment": _type("object", "name -> text", additionalProperties=_TEXT),
+        "checks": value_schema("array", "at least one check", minItems=1, items=_CHECK),
+        "environment": value_schema("object", "name -> text", additionalProperties=_TEXT),
         "seconds": _SECONDS,
     },
 )

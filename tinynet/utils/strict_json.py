@@ -84,6 +84,11 @@ def load_schema(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def value_schema(kind: str | list[str], description: str, **limits: Any) -> dict[str, Any]:
+    """Returns the JSON Schema of a value of a kind, or of several kinds, within limits."""
+    return {"type": kind, "description": description, **limits}
+
+
 def object_schema(description: str, properties: dict[str, Any]) -> dict[str, Any]:
     """Returns the JSON Schema of an object that has all of these properties and no others."""
     return {
