@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _recordings(options: argparse.Namespace) -> int:
-    from parity.recordings import comparison as recordings
+    from parity.recordings import compare as recordings
     from parity.recordings.format import read_recording
     from parity.report.page import differences, write_html
     from parity.report.text import format_check, format_report

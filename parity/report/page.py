@@ -38,7 +38,7 @@ from parity.report.run_plot import run_plot
 from parity.results import CheckResult, Comparison, Report
 
 if TYPE_CHECKING:
-    from parity.recordings.comparison import Difference
+    from parity.recordings.compare import Difference
 
 # Checks of thousands of tensors in no order that tells anything: the table shows their spread.
 _NO_PLOT = ("schedule", "optimizer", "ema", "trajectory", "resume")

@@ -13,7 +13,7 @@ import pytest
 from parity.audit.formulas import Pattern
 from parity.audit.results import Audit, Row, save_audit
 from parity.known_differences import NOT_RUN, KnownDifference
-from parity.recordings.comparison import Difference
+from parity.recordings.compare import Difference
 from parity.report.markup import serialise
 from parity.report.operators import operators
 from parity.report.page import Figure, differences, write_html

@@ -18,7 +18,7 @@ from tinynet.utils.environment import NOT_INSTALLED, environment, version
 import mindspore_impl.blocks
 import mindspore_impl.model
 from parity.context import candidates_of
-from parity.recordings.comparison import RECORDED
+from parity.recordings.compare import RECORDED
 from parity.recordings.format import (
     SAMPLE,
     Truth,

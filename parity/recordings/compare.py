@@ -1,4 +1,4 @@
-"""Judging two recordings, where neither framework need be installed.
+"""Compares two recordings, where neither framework need be installed.
 
 First what was given and where it ran: a difference there is the usual cause of all others. Then
 check by check, with the bounds of the suite.
@@ -26,7 +26,7 @@ from parity.report.document import report_document
 from parity.results import CheckResult, Comparison, Kind, Report, Series
 from parity.suite import CHECKS
 from parity.tolerances.bounds import Bound
-from parity.tolerances.calibration import DIRECTORY, find_calibration, scaled
+from parity.tolerances.calibration import DIRECTORY, calibrated_bound
 from parity.tolerances.quantities import gradient_quantity, layer_quantity, scales, whole_quantity
 
 # What a difference means for the comparison.
@@ -43,7 +43,6 @@ _TITLES: dict[Meaning, str] = {
 }
 # Of the packages, those that a recording does not compute with.
 _IDLE_PACKAGES = ("onnx", "onnxruntime", "safetensors")
-_MISSING: tuple[Kind, str] = ("missing", "it is not there")
 
 
 class Difference(NamedTuple):
@@ -104,23 +103,12 @@ def compare_recordings(
         raise RecordingError(
             f"{names[0]} and {names[1]} cannot be compared: {what}; record one --from the other"
         )
-    reference = next((recording for recording in (first, second) if recording.truth), None)
-    rule = _of_truth(reference) if reference else _of_the_first(first, second)
+    rule = _rule(first, second)
     sides = [
         _Side(f"{name}: {_candidate(recording)}", recording, calibrations)
         for name, recording in zip(names, (first, second), strict=True)
     ]
-    places: dict[str, None] = dict.fromkeys((*first.recorded, *second.recorded))
-    found = [
-        _check(
-            name,
-            [place for place in places if place.startswith(f"{name}/")],
-            sides,
-            rule,
-        )
-        for name in RECORDED
-        if name in checks
-    ]
+    found = [_check(name, sides, rule) for name in RECORDED if name in checks]
     report = Report(
         spec=first.spec.name,
         weights=first.weights,
@@ -199,9 +187,8 @@ def _fields(first: Spec, second: Spec) -> list[str]:
 
 def _of_where_it_ran(first: Recording, second: Recording) -> Iterator[Difference]:
     alike = first.setting.framework == second.setting.framework
-    for what, one, other in zip(
-        first.setting._fields, first.setting, second.setting, strict=True
-    ):  # fmt: skip
+    for what in first.setting._fields:
+        one, other = getattr(first.setting, what), getattr(second.setting, what)
         # Versions and modes of two frameworks have nothing to do with each other.
         expected = what in ("framework", "device") or (not alike and what in ("version", "mode"))
         if one != other:
@@ -241,17 +228,15 @@ def _candidate(recording: Recording) -> Candidate:
     return Candidate(setting.framework, setting.mode, setting.device, setting.precision)
 
 
-class _Side:
-    # One of the recordings: what to call it, and how far it may be off.
-    def __init__(self, label: str, recording: Recording, calibrations: Path):
-        self.label = label
-        self.recording = recording
-        self._calibration = find_calibration(recording.setting, calibrations)
+class _Side(NamedTuple):
+    # One of the recordings: what to call it, and where its bounds are from.
+    label: str
+    recording: Recording
+    calibrations: Path
 
     def bound(self, quantity: str) -> Bound:
-        if self._calibration:
-            return self._calibration.bound(quantity, self.recording.spec)
-        return scaled(quantity, self.recording.setting.precision)
+        setting, spec = self.recording.setting, self.recording.spec
+        return calibrated_bound(quantity, setting, spec, self.calibrations)
 
 
 class _Rule(NamedTuple):
@@ -262,15 +247,14 @@ class _Rule(NamedTuple):
     scales: dict[str, float]
 
 
-def _of_truth(recording: Recording) -> _Rule:
-    tensors = {
-        name: Recorded(item.sample, recording.recorded[name].shape, item.norm)
-        for name, item in recording.truth.items()
-    }
-    return _Rule(True, tensors, recording.noise, _scales(tensors))
-
-
-def _of_the_first(first: Recording, second: Recording) -> _Rule:
+def _rule(first: Recording, second: Recording) -> _Rule:
+    for recording in (first, second):
+        if recording.truth:
+            tensors = {
+                name: Recorded(item.sample, recording.recorded[name].shape, item.norm)
+                for name, item in recording.truth.items()
+            }
+            return _Rule(True, tensors, recording.noise, _scales(tensors))
     noise = {
         name: max(recording.noise.get(name, 0.0) for recording in (first, second))
         for name in first.noise | second.noise
@@ -288,65 +272,50 @@ def _scales(tensors: dict[str, Recorded]) -> dict[str, float]:
     return {name: scale * math.sqrt(share[name]) for name, scale in found.items()}
 
 
-def _check(name: str, places: Sequence[str], sides: Sequence[_Side], rule: _Rule) -> CheckResult:
+def _check(name: str, sides: Sequence[_Side], rule: _Rule) -> CheckResult:
     start = time.perf_counter()
-    definition = CHECKS[name]
-    comparisons: list[Comparison] = []
+    check = CHECKS[name]
     first, second = sides
-    for place in places:
-        if rule.has_reference:
-            for side in sides:
-                found = side.recording.recorded.get(place)
-                comparisons.append(_comparison(place, side.label, found, rule, [side]))
-        else:
-            label = f"{second.label} against {first.label}"
-            found = second.recording.recorded.get(place)
-            comparisons.append(_comparison(place, label, found, rule, sides))
+    # What is compared, and whose bounds add up for it.
+    tested = [(side.label, side, [side]) for side in sides]
+    if not rule.has_reference:
+        tested = [(f"{second.label} against {first.label}", second, [first, second])]
+    comparisons = tuple(
+        _comparison(place, label, side.recording.recorded.get(place), rule, bounding)
+        for place in dict.fromkeys((*first.recording.recorded, *second.recording.recorded))
+        if place.startswith(f"{name}/")
+        for label, side, bounding in tested
+    )
     series = tuple(_curves(sides, rule)) if name == "trajectory" else ()
     seconds = time.perf_counter() - start
-    return CheckResult(
-        name,
-        definition.title,
-        definition.unit,
-        definition.reason,
-        tuple(comparisons),
-        seconds,
-        series,
-    )
+    about = name, check.title, check.unit, check.reason
+    return CheckResult(*about, comparisons, seconds, series)
 
 
 def _comparison(
-    place: str, label: str, found: Recorded | None, rule: _Rule, sides: Sequence[_Side]
+    place: str, label: str, found: Recorded | None, rule: _Rule, bounding: Sequence[_Side]
 ) -> Comparison:
-    # Within the bound of the one side that is held against the truth, or the sum of both.
-    check, *kind, where = place.split("/")
-    label = ", ".join((label, *kind))
-    bounds = [side.bound(_quantity(check, where, side.recording.spec)) for side in sides]
+    check, *part, where = place.split("/")
+    label = ", ".join((label, *part))
+    bounds = [side.bound(_quantity(check, where, side.recording.spec)) for side in bounding]
     noises = [bound.noise(rule.noise.get(place, 0.0), where) for bound in bounds]
     limit = sum(bound.factor * noise for bound, noise in zip(bounds, noises, strict=True))
     noise, quantity = max(noises), bounds[0].quantity
     expected = rule.tensors.get(place)
-    obstacle = _obstacle(found, expected)
-    if found is None or expected is None or obstacle is not None:
-        kind_of_obstacle, note = obstacle or _MISSING
-        return Comparison(label, where, math.inf, limit, noise, kind_of_obstacle, note, quantity)
-    scale = rule.scales.get(place)
-    return compare_within(
-        label, where, found.sample, expected.sample, noise, limit, quantity, scale
-    )
-
-
-def _obstacle(found: Recorded | None, expected: Recorded | None) -> tuple[Kind, str] | None:
-    # What the whole tensors tell and their samples do not.
+    # First what the whole tensors tell and their samples do not.
+    kind: Kind
     if expected is None:
-        return "unexpected", "nothing to hold it against"
-    if found is None:
-        return _MISSING
-    if found.shape != expected.shape:
-        return "shape", f"shape {found.shape}, expected {expected.shape}"
-    if not math.isfinite(found.norm):
-        return "not finite", "holds a NaN or an infinity"
-    return None
+        kind, note = "unexpected", "nothing to hold it against"
+    elif found is None:
+        kind, note = "missing", "it is not there"
+    elif found.shape != expected.shape:
+        kind, note = "shape", f"shape {found.shape}, expected {expected.shape}"
+    elif not math.isfinite(found.norm):
+        kind, note = "not finite", "holds a NaN or an infinity"
+    else:
+        samples, scale = (found.sample, expected.sample), rule.scales.get(place)
+        return compare_within(label, where, *samples, noise, limit, quantity, scale)
+    return Comparison(label, where, math.inf, limit, noise, kind, note, quantity)
 
 
 def _quantity(check: str, where: str, spec: Spec) -> str:
