@@ -238,7 +238,8 @@ def _tensor(key: str, one: Array | None, other: Array | None) -> Comparison:
 
 
 def _logits(one: _File, other: _File, calibrations: Path) -> list[Comparison]:
-    from parity.context import BASELINE, Candidate, Context
+    from parity.candidates import BASELINE, Candidate
+    from parity.context import Context
 
     def bound(quantity: str, candidate: Candidate) -> Bound:
         return calibrated_bound(quantity, candidate.setting, one.spec, calibrations)

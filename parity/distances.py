@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.results import Comparison, Kind
+from parity.results import Comparison, Kind, Origin
 from parity.tolerances.bounds import Bound
 
 Array = NDArray[Any]
@@ -41,8 +41,9 @@ def compare_values(
     baselines: list[Array],
     bound: Bound,
     scale: float | None = None,
+    **origin: Unpack[Origin],
 ) -> Comparison:
-    """Holds an array against the reference's, bounded by rounding noise.
+    """Compares an array with the reference's, bounded by rounding noise.
 
     Args:
         candidate: what ``found`` came from.
@@ -53,11 +54,12 @@ def compare_values(
             errors is the noise.
         bound: the factor and floor.
         scale: what errors are relative to; by default the norm of ``truth``.
+        origin: the same as ``candidate``, for a tracer.
     """
     measured = max(relative_error(baseline, truth, scale) for baseline in baselines)
     noise = bound.noise(measured, where)
-    limit = bound.factor * noise
-    return compare_within(candidate, where, found, truth, noise, limit, bound.quantity, scale)
+    limit, quantity = bound.factor * noise, bound.quantity
+    return compare_within(candidate, where, found, truth, noise, limit, quantity, scale, **origin)
 
 
 def compare_within(
@@ -69,8 +71,9 @@ def compare_within(
     limit: float,
     quantity: str,
     scale: float | None = None,
+    **origin: Unpack[Origin],
 ) -> Comparison:
-    """Holds an array against another one, bounded by a number that is known.
+    """Compares an array with another one, bounded by a known number.
 
     Args:
         candidate: what ``found`` came from.
@@ -81,32 +84,35 @@ def compare_within(
         limit: the largest error that passes.
         quantity: the row of :data:`parity.tolerances.bounds.BOUNDS` that the limit is from.
         scale: what errors are relative to; by default the norm of ``truth``.
+        origin: the same as ``candidate``, for a tracer.
     """
     obstacle = _obstacle(found, truth)
     if found is None or obstacle is not None:
         kind, note = obstacle or _MISSING
-        return Comparison(candidate, where, math.inf, limit, noise, kind, note, quantity)
+        return Comparison(candidate, where, math.inf, limit, noise, kind, note, quantity, **origin)
     error = relative_error(found, truth, scale)
-    return Comparison(candidate, where, error, limit, noise, quantity=quantity)
+    return Comparison(candidate, where, error, limit, noise, quantity=quantity, **origin)
 
 
-def compare_bits(candidate: str, where: str, found: Array | None, truth: Array) -> Comparison:
-    """Holds an array against another that must be identical, bit for bit.
+def compare_bits(
+    candidate: str, where: str, found: Array | None, truth: Array, **origin: Unpack[Origin]
+) -> Comparison:
+    """Compares an array with another that must be identical, bit for bit.
 
     The error is the share of the numbers that differ.
     """
+    kind: Kind = "bits"
+    note = ""
     obstacle = _obstacle(found, truth, finite=False)
     if found is None or obstacle is not None:
-        kind, note = obstacle or _MISSING
-        return Comparison(candidate, where, math.inf, 0.0, kind=kind, note=note)
-    if found.dtype != truth.dtype:
-        note = f"{found.dtype}, expected {truth.dtype}"
-        return Comparison(candidate, where, math.inf, 0.0, kind="bits", note=note)
-    # As whole numbers, since NaN differs from itself and -0.0 equals 0.0.
-    differs = _bits(found) != _bits(truth)
-    return Comparison(
-        candidate, where, float(differs.mean()) if differs.size else 0.0, 0.0, kind="bits"
-    )
+        error, (kind, note) = math.inf, obstacle or _MISSING
+    elif found.dtype != truth.dtype:
+        error, note = math.inf, f"{found.dtype}, expected {truth.dtype}"
+    else:
+        # As whole numbers, since NaN differs from itself and -0.0 equals 0.0.
+        differs = _bits(found) != _bits(truth)
+        error = float(differs.mean()) if differs.size else 0.0
+    return Comparison(candidate, where, error, 0.0, kind=kind, note=note, **origin)
 
 
 def _obstacle(found: Array | None, truth: Array, finite: bool = True) -> tuple[Kind, str] | None:

@@ -11,11 +11,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from parity.checks import CHECKS
 from parity.known_differences import KnownDifference
 from parity.report.formatting import rerun
 from parity.report.junit import Case, Suite, failure_case, report_properties
 from parity.results import CheckResult, Comparison, Report
-from parity.suite import CHECKS
 
 
 class GateError(ValueError):
@@ -123,11 +123,7 @@ def decide(
 
 
 def _missing(name: str) -> CheckResult:
-    definition = CHECKS[name]
-    skipped = "the report does not have it"
-    return CheckResult(
-        name, definition.title, definition.unit, definition.reason, (), 0.0, skipped=skipped
-    )
+    return CHECKS[name].result(skipped="the report does not have it")
 
 
 def _decide_check(report: Report, check: CheckResult, known: Sequence[KnownDifference]) -> Decision:

@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, TypedDict
 
 Kind = Literal["value", "bits", "shape", "missing", "unexpected", "not finite", "error"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Comparison:
-    """One comparison.
+class Origin(TypedDict, total=False):
+    """Where the numbers of a comparison come from, for a tracer; people read its texts.
 
     Attributes:
-        candidate: what was compared with the reference, such as "mindspore graph".
+        framework: the twin that made them; empty for what both twins share.
+        mode: the mode that it ran in.
+        part: which part of its check it is about, in the check's own words.
+        moved_from: the twin that a run was moved from, where it was moved.
+    """
+
+    framework: str
+    mode: str
+    part: str
+    moved_from: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
+    """One comparison. The last four attributes are those of :class:`Origin`.
+
+    Attributes:
+        candidate: what was compared with the reference, such as "mindspore graph"; a text.
         where: the layer, key, file or photograph it is about.
         error: distance from the reference, in the check's unit; infinite where no number says it.
         bound: the largest error that passes; 0 asks for identical bits.
@@ -36,6 +52,10 @@ class Comparison:
     kind: Kind = "value"
     note: str = ""
     quantity: str = ""
+    framework: str = ""
+    mode: str = ""
+    part: str = ""
+    moved_from: str = ""
 
     @property
     def passed(self) -> bool:

@@ -14,7 +14,7 @@ from contextlib import closing, redirect_stderr
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from tinynet.training.schedule import ema_decay, learning_rate
 
 from parity.distances import Array, compare_values
 from parity.inputs import moved
-from parity.results import Comparison
+from parity.results import Comparison, Origin
 from parity.tolerances.bounds import BOUNDS, Bound
 
 
@@ -83,9 +83,14 @@ def follow(
     step = twin.step.TrainStep(start, twin.distributed.join("cpu"), accumulation, **settings)
     losses: list[float] = []
     batches = load_batches(
-        source, progress.spec, recipe, progress.seed,
-        first_step=progress.step, last_step=progress.step + steps, accumulation=accumulation,
-    )  # fmt: skip
+        source,
+        progress.spec,
+        recipe,
+        progress.seed,
+        first_step=progress.step,
+        last_step=progress.step + steps,
+        accumulation=accumulation,
+    )
     with closing(batches):
         for _ in range(steps):
             report = step(
@@ -140,9 +145,15 @@ def train(
     """
     first = start.progress.step
     options = Options(
-        folder, device, precision, compiled, log_every=1, stop_after=stop_after,
-        evaluate_every=1_000_000, command="the parity ladder",
-    )  # fmt: skip
+        folder,
+        device,
+        precision,
+        compiled,
+        log_every=1,
+        stop_after=stop_after,
+        evaluate_every=1_000_000,
+        command="the parity suite",
+    )
     data = Data(source, validation or source, start.progress.spec)
     with redirect_stderr(io.StringIO()):  # the loop tells people what it does
         outcome = loop.train(load_backend(framework), start, data, options)
@@ -177,6 +188,7 @@ def compare_trajectories(
     truth: Trajectory,
     baselines: Sequence[Trajectory],
     bound: Bound = BOUNDS["trajectory"],
+    **origin: Unpack[Origin],
 ) -> Iterator[Comparison]:
     """Holds a run against the reference's, bounded by the envelope.
 
@@ -190,18 +202,19 @@ def compare_trajectories(
         truth: the reference's.
         baselines: from :func:`envelope`.
         bound: the factor and floor.
+        origin: the same as ``candidate``, for a tracer.
     """
     widest = loss_noise(truth, baselines)
     for index, loss in enumerate(truth.losses):
         where = f"loss of step {index + 1}"
         noise = bound.noise(float(widest[index]), where)
         error = float(abs(found.losses[index] - loss) / loss)
-        yield Comparison(
-            candidate, where, error, bound.factor * noise, noise, quantity=bound.quantity
-        )
+        limit, quantity = bound.factor * noise, bound.quantity
+        yield Comparison(candidate, where, error, limit, noise, quantity=quantity, **origin)
     for name, values in truth.tensors_by_kind.items():
         others = [run.tensors_by_kind[name] for run in baselines]
-        yield compare_values(candidate, name, found.tensors_by_kind[name], values, others, bound)
+        own = found.tensors_by_kind[name]
+        yield compare_values(candidate, name, own, values, others, bound, **origin)
 
 
 def loss_noise(truth: Trajectory, baselines: Sequence[Trajectory]) -> Array:

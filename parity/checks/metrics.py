@@ -1,33 +1,50 @@
-"""The check of what a user is told: the class of each photograph, top-1, top-5 and loss."""
+"""What a user is told: the class of each photograph, top-1, top-5 and loss."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple, Unpack
 
 import numpy as np
 
-from tinynet.backend import REFERENCE
+from tinynet.backend import REFERENCE, load_backend
 from tinynet.data.evaluation_batches import Prepared, RankShard, batches
 from tinynet.data.labels import class_names
 from tinynet.data.preprocessing import load_input
 from tinynet.deploy import onnx_file
+from tinynet.net.manifest import State
+from tinynet.training import loop
 from tinynet.training.evaluation import Predict, evaluate, sum_metrics
 
 from parity import inputs
+from parity.candidates import BASELINE, TRUTH, Candidate
+from parity.checks.base import Check
+from parity.checks.onnx import OnnxCheck
 from parity.context import Context
 from parity.distances import Array, compare_values, norm
-from parity.results import Comparison
-from parity.tolerances.bounds import Bound
+from parity.results import CheckResult, Comparison, Origin
+from parity.tolerances.bounds import BOUNDS, Bound
 from parity.tolerances.quantities import whole_quantity
+from parity.tracing import bisection, training_trace
+from parity.tracing.sources import Source
+from parity.tracing.suspect import Suspect
 
 # Which of the reference's classes, best first, each photograph is labelled with in turn: hits and
 # misses of the first class and of the first five, the sixth among them.
 _RANKS = (0, 1, 0, 4, 5, 0, 2)
 _BATCH = 3  # so that the last batch is a part of one
 _PROCESSES = 3  # that share a data set, which they do not divide
+_ONNX_RUNTIME = "ONNX Runtime"
+
+
+class _Part(StrEnum):
+    BATCHES = "batches"
+    RUNTIME = "runtime"
+    PROCESSES = "processes"
+    LOOP = "loop"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -42,67 +59,115 @@ class _Labelled:
         return self.images[index], self.labels[index]
 
 
-def metrics(context: Context) -> Iterator[Comparison]:
-    """What three runtimes say of photographs, and how their answers are counted."""
-    if context.spec.input_size[0] in (1, 3):
-        paths = inputs.photographs()
-        names = [path.name for path in paths]
-        images = np.stack([load_input(path, context.spec) for path in paths])
-    else:
-        images = context.pixels
-        names = [f"sample {index}" for index in range(len(images))]
-    logits = _logits(context, context.reference_net, images)
-    ranked = np.argsort(-logits, axis=1)
-    baseline: Predict = context.reference.predict.Predictor(context.spec, context.state)
-    answers = baseline(images)
-    # Logits that are nearer to each other than this may change places.
-    factor = context.bound(whole_quantity("logits", context.spec)).factor
-    tie = 2 * factor * float(np.abs(answers - logits).max())
-    ranks = [
-        _clear_rank(np.sort(own)[::-1], _RANKS[index % len(_RANKS)], tie)
-        for index, own in enumerate(logits)
-    ]
-    labelled = _Labelled(images, [int(ranked[row, rank]) for row, rank in enumerate(ranks)])
-    truth = {
-        "top-1": 100 * float(np.mean([rank < 1 for rank in ranks])),
-        "top-5": 100 * float(np.mean([rank < 5 for rank in ranks])),
-    }
-    loss = _Loss.of(logits, answers, labelled.labels)
-    first = context.first
-    candidate: Predict = context.candidate.predict.Predictor(
-        context.spec, context.state, first.device, first.mode
+class MetricsCheck(Check):
+    """Compares what three runtimes say of photographs, and how their answers are counted."""
+
+    name = "metrics"
+    title = "Classes, top-1, top-5 and loss on photographs"
+    unit = "1 if another class, points, or relative"
+    reason = (
+        f"rounding flips no prediction of a photograph; the loss: {BOUNDS['metric loss'].reason}"
     )
-    runtimes: dict[str, Predict] = {
-        str(context.baseline): baseline,
-        # Whatever the precision of training, nets answer in float32.
-        str(dataclasses.replace(first, precision="float32")): candidate,
-        "ONNX Runtime": onnx_file.OnnxPredictor(context.onnx_path(REFERENCE), context.spec),
-    }
-    says = class_names(context.spec)
-    in_batches = sum(len(batch.labels) for batch in batches(labelled, _BATCH))
-    yield _counted("batches", in_batches, len(labelled))
-    for runtime, predict in runtimes.items():
-        found = evaluate(predict, labelled, _BATCH)
-        counted = _counted(runtime, found.images, len(labelled))
-        yield counted
-        if not counted.passed:
-            continue
-        for row, (name, top) in enumerate(zip(names, found.top.classes[:, 0], strict=True)):
-            best = ranked[row, 0]
-            wrong = logits[row, best] - logits[row, top] > tie
-            note = f"says {says[top]}" + (f", expected {says[best]}" if wrong else "")
-            yield Comparison(runtime, name, float(wrong), 0.0, note=note)
-        for name, percent in truth.items():
-            says_top = {"top-1": found.top1, "top-5": found.top5}[name]
-            yield _percentage(runtime, name, says_top, percent)
-        bound = context.bound("onnx" if runtime == "ONNX Runtime" else "metric loss")
-        yield loss.compare(runtime, "mean loss", found.loss, bound)
-    if context.can_train:
-        prepared = Prepared(context.source, context.spec)
-        shares = (RankShard(prepared, rank, _PROCESSES) for rank in range(_PROCESSES))
-        together = sum(sum_metrics(baseline, share, _BATCH).images for share in shares)
-        yield _counted(f"{_PROCESSES} processes", together, len(prepared))
-        yield from _of_runs(context, prepared)
+    quantities = ("metric loss", "onnx")
+    exports = True
+
+    def compare(self, context: Context) -> Iterator[Comparison]:
+        names, images = _photographs(context)
+        logits = _logits(context, context.state, images)
+        baseline: Predict = context.twin(BASELINE).predict.Predictor(context.spec, context.state)
+        answers = baseline(images)
+        # Logits that are nearer to each other than this may change places.
+        factor = context.bound(whole_quantity("logits", context.spec)).factor
+        tie = 2 * factor * float(np.abs(answers - logits).max())
+        ranked = np.argsort(-logits, axis=1)
+        ranks = [
+            _clear_rank(np.sort(own)[::-1], _RANKS[index % len(_RANKS)], tie)
+            for index, own in enumerate(logits)
+        ]
+        labelled = _Labelled(images, [int(ranked[row, rank]) for row, rank in enumerate(ranks)])
+        loss = _Loss.of(logits, answers, labelled.labels)
+        in_batches = sum(len(batch.labels) for batch in batches(labelled, _BATCH))
+        yield _counted("batches", in_batches, len(labelled), part=_Part.BATCHES)
+        says = class_names(context.spec)
+        for runtime, predict, origin in _runtimes(context, baseline):
+            found = evaluate(predict, labelled, _BATCH)
+            counted = _counted(runtime, found.images, len(labelled), **origin)
+            yield counted
+            if not counted.passed:
+                continue
+            for row, (name, top) in enumerate(zip(names, found.top.classes[:, 0], strict=True)):
+                best = ranked[row, 0]
+                wrong = logits[row, best] - logits[row, top] > tie
+                note = f"says {says[top]}" + (f", expected {says[best]}" if wrong else "")
+                yield Comparison(runtime, name, float(wrong), 0.0, note=note, **origin)
+            for name, says_top, count in (("top-1", found.top1, 1), ("top-5", found.top5, 5)):
+                truth = 100 * float(np.mean([rank < count for rank in ranks]))
+                yield _percentage(runtime, name, says_top, truth, **origin)
+            bound = context.bound("onnx" if runtime == _ONNX_RUNTIME else "metric loss")
+            yield loss.compare(runtime, "mean loss", found.loss, bound, **origin)
+        if context.can_train:
+            prepared = Prepared(context.source, context.spec)
+            shards = (RankShard(prepared, rank, _PROCESSES) for rank in range(_PROCESSES))
+            together = sum(sum_metrics(baseline, shard, _BATCH).images for shard in shards)
+            title = f"{_PROCESSES} processes"
+            yield _counted(title, together, len(prepared), part=_Part.PROCESSES)
+            yield from _of_loops(context, prepared)
+
+    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
+        first = result.failures[0]
+        runtimes = {item.candidate for item in result.failures if item.where == first.where}
+        if first.part == _Part.LOOP:
+            return self._loop(context, result)
+        if first.part != _Part.RUNTIME:
+            source = Source.of(batches if first.part == _Part.BATCHES else RankShard)
+            return self.suspect(first, source, f"{first.note}.")
+        if len(runtimes) > 2:
+            explanation = f"Every runtime's answers are counted otherwise: {first.note}"
+            return self.suspect(first, Source.of(evaluate), explanation)
+        if not first.framework:
+            # The other exporter's file, in the same runtime, tells file and runtime apart.
+            off = {item.framework for item in OnnxCheck().compare(context) if not item.passed}
+            source = Source.of(onnx_file.OnnxPredictor)
+            if off == {REFERENCE} and len(context.frameworks) > 1:
+                source = Source.of(load_backend(REFERENCE).export.export_onnx)
+            return self.suspect(first, source, f"{first.note}.")
+        source = Source.of(load_backend(first.framework).predict.Predictor)
+        explanation = (
+            "The net is right, but not what it is asked by for answers: "
+            f"{first.where}. {first.note}"
+        )
+        found = bisection.forward(context, context.candidate_of(first))
+        return found or self.suspect(first, source, explanation)
+
+    def _loop(self, context: Context, result: CheckResult) -> Suspect:
+        first = result.failures[0]
+        start = inputs.training_state(context.spec, context.recipe, context.state)
+        evaluated = training_trace.evaluated(Candidate(first.framework, first.mode), start)
+        source = Source.of(loop.evaluate)
+        explanation = f"What the loop says of its validation set is not so: {first.where}."
+        return evaluated or self.suspect(first, source, f"{explanation} {first.note}".strip())
+
+
+def _photographs(context: Context) -> tuple[list[str], Array]:
+    # Names, and pixels (N, C, H, W); made ones for a net that takes no photographs.
+    if context.spec.input_size[0] not in (1, 3):
+        return [f"sample {index}" for index in range(len(context.pixels))], context.pixels
+    paths = inputs.photographs()
+    return [path.name for path in paths], np.stack([load_input(p, context.spec) for p in paths])
+
+
+def _runtimes(context: Context, baseline: Predict) -> Iterator[tuple[str, Predict, Origin]]:
+    spec, first = context.spec, context.first
+    part = _Part.RUNTIME
+    yield str(BASELINE), baseline, BASELINE.origin(part=part)
+    # Whatever the precision of training, nets answer in float32.
+    title = str(dataclasses.replace(first, precision="float32"))
+    if title != str(BASELINE):
+        predictor = context.twin(first).predict.Predictor
+        predict: Predict = predictor(spec, context.state, first.device, first.mode)
+        yield title, predict, first.origin(part=part)
+    path = context.onnx_path(REFERENCE)
+    yield _ONNX_RUNTIME, onnx_file.OnnxPredictor(path, spec), Origin(part=part)
 
 
 def _clear_rank(logits: Array, wanted: int, tie: float) -> int:
@@ -121,36 +186,38 @@ def _clear_rank(logits: Array, wanted: int, tie: float) -> int:
     return next(filter(clear, ranks), min(wanted, len(logits) - 1))
 
 
-def _of_runs(context: Context, prepared: Prepared) -> Iterator[Comparison]:
+def _of_loops(context: Context, prepared: Prepared) -> Iterator[Comparison]:
     # What each training loop says of its validation set when it ends, and calls its best so far.
     pairs = [prepared[index] for index in range(len(prepared))]
     images, labels = np.stack([image for image, _ in pairs]), [label for _, label in pairs]
-    for candidate in dict.fromkeys((context.baseline, *context.candidates)):
+    for candidate in context.with_baseline:
         course, title = context.course(candidate), f"{candidate}, its loop"
+        origin = candidate.origin(part=_Part.LOOP)
         state, scores = course.trajectory.state, course.scores
         bound = context.bound("metric loss", candidate)
         for name, weights, found in (
             ("raw weights", state.weights, scores and scores.raw),
             ("averaged weights", state.ema, scores and scores.ema),
         ):
-            counted = _counted(f"{title}, {name}", found.images if found else 0, len(images))
+            images_found = found.images if found else 0
+            counted = _counted(f"{title}, {name}", images_found, len(images), **origin)
             yield counted
             if weights is None or found is None or not counted.passed:
                 continue
-            net = context.reference.probe.build(context.spec, weights, precision="float64")
-            logits = _logits(context, net, images)
-            baseline = context.reference.predict.Predictor(context.spec, weights)(images)
+            logits = _logits(context, weights, images)
+            baseline = context.twin(BASELINE).predict.Predictor(context.spec, weights)(images)
             loss = _Loss.of(logits, baseline, labels)
-            yield loss.compare(title, f"mean loss with {name}", found.mean_loss, bound)
+            where = f"mean loss with {name}"
+            yield loss.compare(title, where, found.mean_loss, bound, **origin)
             if weights is state.ema:
                 best = state.progress.best
                 told = best.value if best else math.nan
-                hits = np.mean(np.equal(np.argmax(logits, axis=1), labels))
-                yield _percentage(title, "best top-1", told, 100 * float(hits))
+                hits = 100 * float(np.mean(np.equal(np.argmax(logits, axis=1), labels)))
+                yield _percentage(title, "best top-1", told, hits, **origin)
 
 
 class _Loss(NamedTuple):
-    """The mean cross-entropy, and what it takes to judge another one."""
+    """The mean cross-entropy, and what it takes to compare another one with it."""
 
     truth: Array
     noise: list[Array]
@@ -158,33 +225,38 @@ class _Loss(NamedTuple):
 
     @classmethod
     def of(cls, logits: Array, baseline: Array, labels: list[int]) -> _Loss:
-        """From the logits (N, K) of the reference and of the baseline."""
+        """Computes it from the logits (N, K) of the reference and of the baseline."""
         own = _losses(logits, labels)
         # Of single photographs: in the mean errors may cancel, by luck.
         noise = [own.mean() + error for error in _losses(baseline, labels) - own]
         # The loss is a difference of logits, however small it is itself.
         return cls(own.mean(), noise, norm(logits) / math.sqrt(logits.size))
 
-    def compare(self, candidate: str, where: str, found: float, bound: Bound) -> Comparison:
-        return compare_values(
-            candidate, where, np.array(found), self.truth, self.noise, bound, self.size
-        )
+    def compare(
+        self, candidate: str, where: str, found: float, bound: Bound, **origin: Unpack[Origin]
+    ) -> Comparison:
+        against = self.truth, self.noise, bound, self.size
+        return compare_values(candidate, where, np.array(found), *against, **origin)
 
 
-def _logits(context: Context, net: Any, images: Array) -> Array:
-    # The whole net as one layer: no activation in it is kept.
-    return context.reference.probe.isolated(net, {"": images})[""]
+def _logits(context: Context, state: State, images: Array) -> Array:
+    # The whole net in float64 as one layer: no activation in it is kept.
+    net = context.build(TRUTH, state)
+    return context.twin(TRUTH).probe.isolated(net, {"": images})[""]
 
 
-def _counted(candidate: str, found: int, expected: int) -> Comparison:
+def _counted(candidate: str, found: int, expected: int, **origin: Unpack[Origin]) -> Comparison:
     note = "" if found == expected else f"counts {found} images, expected {expected}"
-    return Comparison(candidate, "number of images", abs(found - expected), 0.0, note=note)
+    error = abs(found - expected)
+    return Comparison(candidate, "number of images", error, 0.0, note=note, **origin)
 
 
-def _percentage(candidate: str, where: str, found: float, expected: float) -> Comparison:
+def _percentage(
+    candidate: str, where: str, found: float, expected: float, **origin: Unpack[Origin]
+) -> Comparison:
     note = "" if found == expected else f"is {found:.2f} %, expected {expected:.2f} %"
     # Percentages of the same counts, which may be rounded in another place.
-    return Comparison(candidate, where, abs(found - expected), 1e-9, note=note)
+    return Comparison(candidate, where, abs(found - expected), 1e-9, note=note, **origin)
 
 
 def _losses(logits: Array, labels: list[int]) -> Array:

@@ -27,7 +27,7 @@ from tinynet.cli.command import Parser, command_line
 from parity.cli import options as shared
 
 if TYPE_CHECKING:
-    from parity.context import Candidate
+    from parity.candidates import Candidate
     from parity.tolerances.calibration import Noise
     from parity.tolerances.fitting import Trial
     from parity.tolerances.trials import Plan
@@ -130,7 +130,7 @@ def _calibrate(job: _Job) -> tuple[dict[str, Any], list[str]]:
 
 
 def _noise(job: _Job, made: list[Trial]) -> tuple[Noise, list[str]]:
-    from parity.context import BASELINE
+    from parity.candidates import BASELINE
     from parity.tolerances import calibration as files
     from parity.tolerances.fitting import compare_noise, extend_noise, measure_noise
 
@@ -182,7 +182,8 @@ def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
 def _run_all(job: _Job, bounds: Path | None) -> list[Trial]:
     from tqdm import tqdm
 
-    from parity.tolerances.trials import CALIBRATED, trials
+    from parity.checks import CALIBRATED
+    from parity.tolerances.trials import trials
 
     options = job.options
     made: list[Trial] = []

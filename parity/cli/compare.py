@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _recordings(options: argparse.Namespace) -> int:
+    from parity.checks import RECORDED
     from parity.recordings import compare as recordings
     from parity.recordings.format import read_recording
     from parity.report.page import differences, write_html
@@ -74,7 +75,7 @@ def _recordings(options: argparse.Namespace) -> int:
         read_recording(options.second),
         names,
         command_line(options.words),
-        shared.checks(options, recordings.RECORDED),
+        shared.checks(options, RECORDED),
         shared.calibrations(options),
     )
     found = comparison.report

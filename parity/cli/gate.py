@@ -58,11 +58,11 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     from tinynet.spec import list_specs, load_spec
 
+    from parity.checks import CHECKS
     from parity.gate import decide, format_gate, gate_document, gate_suites
     from parity.known_differences import load_known_differences
     from parity.report.document import load_report
     from parity.report.junit import write_junit
-    from parity.suite import CHECKS
 
     if options.reports and options.specs is None:
         raise ValueError("--from without --specs: name the specs that must be among the reports")

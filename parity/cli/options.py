@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tinynet.checkpoints.files import Checkpoint
     from tinynet.spec import Spec
 
-    from parity.context import Candidate
+    from parity.candidates import Candidate
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "--spec": {"help": "name of a shipped spec, or path of a JSON file"},
@@ -74,9 +74,9 @@ def candidates(options: argparse.Namespace) -> list[Candidate]:
     """Returns the candidates that --framework, --modes, --device and --precision name.
 
     Raises:
-        ValueError: what :func:`parity.context.candidates_of` raises.
+        ValueError: what :func:`parity.candidates.candidates_of` raises.
     """
-    from parity.context import candidates_of
+    from parity.candidates import candidates_of
 
     modes = options.modes.split(",") if options.modes else ()
     return candidates_of(options.framework, modes, options.device, options.precision)

@@ -45,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"--from brings its own {name}, so --{name} is too much")
     from tqdm import tqdm
 
-    from parity.context import candidates_of, stretch_recipe
+    from parity.candidates import candidates_of
+    from parity.context_training import stretch_recipe
     from parity.recordings.format import check_free, read_recording, write_recording
     from parity.recordings.record import PARTS, record, record_again
 

@@ -62,11 +62,12 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from parity.checks import CHECKS
     from parity.report.document import report_document
     from parity.report.junit import report_suite, write_junit
     from parity.report.page import write_html
     from parity.report.text import format_check, format_report
-    from parity.suite import CHECKS, run_checks
+    from parity.suite import run_checks
 
     missing = "neither --spec nor --weights is given, expected at least one of them"
     spec, checkpoint = shared.named_net(options, missing)

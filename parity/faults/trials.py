@@ -6,15 +6,13 @@ import dataclasses
 import time
 from fnmatch import fnmatchcase
 
-from parity.context import candidates_of
+from parity.candidates import candidates_of
+from parity.checks import CHECKS
 from parity.faults import FAULTS
 from parity.faults.planting import SPECS, Fault
 from parity.results import Report
-from parity.suite import CHECKS, run_checks
+from parity.suite import run_checks
 from parity.tracing.sources import Source
-
-# Exporting takes longer than all other checks together, and no other check stands on these two.
-_ASIDE = ("metrics", "onnx")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def checks_for(fault: Fault) -> list[str]:
     """The checks to run for a fault: up to the one that must fail, where all others pass."""
     names = list(CHECKS)
     below = names[: names.index(fault.check)]
-    return [*(name for name in below if name not in _ASIDE), fault.check]
+    return [*(name for name in below if not CHECKS[name].exports), fault.check]
 
 
 def run_with(name: str) -> Outcome:

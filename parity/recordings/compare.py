@@ -18,25 +18,20 @@ from tinynet.recipe import describe_difference
 from tinynet.spec import Spec, spec_document
 from tinynet.utils.environment import NOT_INSTALLED
 
-from parity.context import Candidate
+from parity.candidates import Candidate
+from parity.checks import RECORDED
 from parity.distances import Array, compare_bits, compare_within
 from parity.recordings.format import LOSS, Recorded, Recording, RecordingError
+from parity.recordings.scales import scales
 from parity.reference.oracles import mark
 from parity.report.document import report_document
 from parity.results import CheckResult, Comparison, Kind, Report, Series
-from parity.suite import CHECKS
 from parity.tolerances.bounds import Bound
 from parity.tolerances.calibration import DIRECTORY, calibrated_bound
-from parity.tolerances.quantities import gradient_quantity, layer_quantity, scales, whole_quantity
 
 # What a difference means for the comparison.
 Meaning = Literal["not comparable", "may explain", "expected"]
 
-# The checks of the suite that a recording has.
-RECORDED = (
-    "layers-isolated", "layers-chained", "logits", "loss", "gradients-chained", "statistics",
-    "optimizer", "ema", "trajectory",
-)  # fmt: skip
 _TITLES: dict[Meaning, str] = {
     "may explain": "differences that may explain others:",
     "expected": "differences that are expected:",
@@ -71,7 +66,7 @@ def compare_recordings(
     second: Recording,
     names: tuple[str, str] = ("first", "second"),
     command: str = "",
-    checks: Sequence[str] = RECORDED,
+    checks: Sequence[str] = tuple(RECORDED),
     calibrations: Path = DIRECTORY,
 ) -> RecordingsComparison:
     """Compares two recordings.
@@ -84,7 +79,7 @@ def compare_recordings(
         second: another one, recorded from the same.
         names: what to call them.
         command: the command line that compares again, for the report.
-        checks: which checks, of :data:`RECORDED`; they are compared in the suite's order.
+        checks: which checks, of :data:`parity.checks.RECORDED`, compared in the suite's order.
         calibrations: the folder of the calibrations that bounds are taken from.
 
     Raises:
@@ -274,22 +269,21 @@ def _scales(tensors: dict[str, Recorded]) -> dict[str, float]:
 
 def _check(name: str, sides: Sequence[_Side], rule: _Rule) -> CheckResult:
     start = time.perf_counter()
-    check = CHECKS[name]
     first, second = sides
     # What is compared, and whose bounds add up for it.
     tested = [(side.label, side, [side]) for side in sides]
     if not rule.has_reference:
         tested = [(f"{second.label} against {first.label}", second, [first, second])]
-    comparisons = tuple(
+    every = dict.fromkeys((*first.recording.recorded, *second.recording.recorded))
+    places = [place for place in every if place.startswith(f"{name}/")]
+    comparisons = [
         _comparison(place, label, side.recording.recorded.get(place), rule, bounding)
-        for place in dict.fromkeys((*first.recording.recorded, *second.recording.recorded))
-        if place.startswith(f"{name}/")
+        for place in places
         for label, side, bounding in tested
-    )
-    series = tuple(_curves(sides, rule)) if name == "trajectory" else ()
-    seconds = time.perf_counter() - start
-    about = name, check.title, check.unit, check.reason
-    return CheckResult(*about, comparisons, seconds, series)
+    ]
+    has_losses = any(place.startswith(LOSS) for place in places)
+    series = tuple(_curves(sides, rule)) if has_losses else ()
+    return RECORDED[name].result(comparisons, time.perf_counter() - start, series)
 
 
 def _comparison(
@@ -297,7 +291,7 @@ def _comparison(
 ) -> Comparison:
     check, *part, where = place.split("/")
     label = ", ".join((label, *part))
-    bounds = [side.bound(_quantity(check, where, side.recording.spec)) for side in bounding]
+    bounds = [side.bound(RECORDED[check].quantity(where, side.recording.spec)) for side in bounding]
     noises = [bound.noise(rule.noise.get(place, 0.0), where) for bound in bounds]
     limit = sum(bound.factor * noise for bound, noise in zip(bounds, noises, strict=True))
     noise, quantity = max(noises), bounds[0].quantity
@@ -316,22 +310,6 @@ def _comparison(
         samples, scale = (found.sample, expected.sample), rule.scales.get(place)
         return compare_within(label, where, *samples, noise, limit, quantity, scale)
     return Comparison(label, where, math.inf, limit, noise, kind, note, quantity)
-
-
-def _quantity(check: str, where: str, spec: Spec) -> str:
-    match check:
-        case "layers-isolated":
-            return layer_quantity(where, spec)
-        case "layers-chained":
-            return whole_quantity("chained", spec)
-        case "logits" | "loss":
-            return whole_quantity(check, spec)
-        case "gradients-chained":
-            return gradient_quantity(spec)
-        case "ema":
-            return "average"
-        case _:
-            return check
 
 
 def _curves(sides: Sequence[_Side], rule: _Rule) -> Iterator[Series]:

@@ -12,6 +12,8 @@ from xml.etree.ElementTree import Element
 
 from tinynet.utils.atomic_files import write_atomically
 
+from parity.checks import CHECKS
+from parity.checks.base import Drawing
 from parity.known_differences import KnownDifference
 from parity.report.answers import photographs, whole_net
 from parity.report.check_plot import check_plot, is_for_a_drawing, measured, spread
@@ -40,8 +42,6 @@ from parity.results import CheckResult, Comparison, Report
 if TYPE_CHECKING:
     from parity.recordings.compare import Difference
 
-# Checks of thousands of tensors in no order that tells anything: the table shows their spread.
-_NO_PLOT = ("schedule", "optimizer", "ema", "trajectory", "resume")
 _LOSS = re.compile(r"loss of step (\d+)")  # the places of a run's losses
 _POINT = "Point at a column or tap it for its numbers; arrow keys go from one to the next."
 
@@ -181,7 +181,7 @@ def _worst_cells(check: CheckResult, excused: Iterator[Element]) -> list[Element
 
 def _layers(checks: Sequence[CheckResult]) -> Iterator[Element]:
     for check in checks:
-        if is_for_a_drawing(check) and check.name not in _NO_PLOT and not _of_gradients(check):
+        if is_for_a_drawing(check) and _drawing(check) == "layers":
             intro = (
                 f"{check.name}, {check.unit}, from left to right the way numbers flow. "
                 f"A mark above its bound fails. {_POINT}"
@@ -189,12 +189,13 @@ def _layers(checks: Sequence[CheckResult]) -> Iterator[Element]:
             yield section(check.title, remark(intro), check_plot(check))
 
 
-def _of_gradients(check: CheckResult) -> bool:
-    return check.name.startswith("gradients")
+def _drawing(check: CheckResult) -> Drawing:
+    known = CHECKS.get(check.name)
+    return known.drawing if known else "layers"
 
 
 def _gradients(checks: Sequence[CheckResult]) -> Iterator[Element]:
-    shown = [check for check in checks if _of_gradients(check) and measured(check)]
+    shown = [check for check in checks if _drawing(check) == "gradients" and measured(check)]
     if shown:
         intro = (
             "Each tensor's gradient, and that of each layer's input: blocks from input to output, "

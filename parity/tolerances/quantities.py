@@ -65,6 +65,17 @@ def gradient_scale(own: float, whole: float) -> float | None:
     return whole if own < ZERO_GRADIENT * whole else None
 
 
+def gradient_scales(norms: Mapping[str, float]) -> dict[str, float]:
+    """Says what the errors of some gradients are relative to, where that is not their own norm.
+
+    Args:
+        norms: key -> norm of its gradient; together they are the whole one.
+    """
+    whole = whole_norm(norms.values())
+    found = {key: gradient_scale(own, whole) for key, own in norms.items()}
+    return {key: scale for key, scale in found.items() if scale is not None}
+
+
 def statistic_scale(key: str, truths: Mapping[str, Array]) -> float | None:
     """What the error of a running statistic is relative to, None for its own norm.
 
@@ -77,19 +88,3 @@ def statistic_scale(key: str, truths: Mapping[str, Array]) -> float | None:
     if not key.endswith("running_mean"):
         return None
     return norm(np.sqrt(truths[key.replace("running_mean", "running_var")]))
-
-
-def scales(truth: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
-    """What errors are relative to, for everything of a recording that has not its own norm.
-
-    Args:
-        truth: name -> tensor, named as in a pack, whole or sampled.
-        norms: name -> norm of the whole tensor.
-    """
-    gradients = {name: norms[name] for name in truth if name.startswith("gradients-chained/")}
-    gradients.pop("gradients-chained/input", None)
-    whole = whole_norm(gradients.values())
-    found = {name: gradient_scale(own, whole) for name, own in gradients.items()}
-    statistics = {name for name in truth if name.startswith("statistics/")}
-    found |= {name: statistic_scale(name, truth) for name in statistics}
-    return {name: scale for name, scale in found.items() if scale is not None}

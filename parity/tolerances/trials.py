@@ -13,17 +13,11 @@ from tinynet.spec import Spec
 from tinynet.utils.atomic_files import write_atomically
 from tinynet.utils.process_pool import process_pool, processor_shares
 
-from parity.context import BASELINE, Candidate, candidates_of
+from parity.candidates import BASELINE, Candidate, candidates_of
+from parity.checks import CALIBRATED
 from parity.results import Comparison
 from parity.suite import run_checks
 from parity.tolerances.fitting import Trial
-
-# The checks whose bounds are multiples of rounding noise.
-CALIBRATED = (
-    "layers-isolated", "layers-chained", "logits", "loss", "gradients-isolated",
-    "gradients-chained", "statistics", "optimizer", "ema", "trajectory", "metrics", "onnx",
-    "resume",
-)  # fmt: skip
 
 
 class Plan(NamedTuple):
@@ -37,7 +31,7 @@ def trials(
     plans: Sequence[Plan],
     candidate: Candidate,
     calibrations: Path | None,
-    checks: Sequence[str] = CALIBRATED,
+    checks: Sequence[str] = tuple(CALIBRATED),
     jobs: int = 1,
     keep: Path | None = None,
 ) -> Iterator[Trial]:
@@ -47,16 +41,16 @@ def trials(
         plans: specs and seeds.
         candidate: what is held against the reference.
         calibrations: where bounds are taken from, None for bounds that nobody calibrated.
-        checks: checks, of :data:`CALIBRATED`.
+        checks: checks, of :data:`parity.checks.CALIBRATED`.
         jobs: processes that run side by side.
         keep: a folder for a file a run; what lies there already is not run again.
 
     Raises:
-        ValueError: what :func:`parity.suite.run` raises.
+        ValueError: what :func:`parity.suite.run_checks` raises.
     """
     if not set(checks) <= set(CALIBRATED):
         known = ", ".join(CALIBRATED)
-        raise ValueError(f"levels are {', '.join(checks)}, expected some of {known}")
+        raise ValueError(f"checks are {', '.join(checks)}, expected some of {known}")
     due: list[tuple[Spec, int]] = []
     for plan in plans:
         for seed in plan.seeds:
@@ -90,9 +84,13 @@ def _run(
     comparisons = [item for check in report.checks for item in check.comparisons]
     if candidate.framework != BASELINE.framework:
         # The baseline runs in some checks too, with bounds of its own.
-        own = (str(BASELINE), f"{BASELINE}, its loop")
-        comparisons = [item for item in comparisons if item.candidate not in own]
+        comparisons = [item for item in comparisons if not _is_baseline(item)]
     return Trial(spec, seed, tuple(comparisons))
+
+
+def _is_baseline(item: Comparison) -> bool:
+    ran_as = item.framework, item.mode, item.moved_from
+    return ran_as == (BASELINE.framework, BASELINE.mode, "")
 
 
 def _path(keep: Path | None, candidate: Candidate, spec: Spec, seed: int) -> Path | None:

@@ -5,30 +5,30 @@ from __future__ import annotations
 from tinynet.backend import REFERENCE
 from tinynet.spec import Spec, format_spec, list_specs, load_spec
 
-from parity.context import LABEL_SMOOTHING, Context
+from parity.context import LABEL_SMOOTHING, OPTIMIZERS, Context
 from parity.reference.structure import NET
 from parity.results import CheckResult
 from parity.tracing import sources, training_trace
-from parity.tracing.bisection import Suspect
+from parity.tracing.suspect import Suspect
 
 
-def script(context: Context, check: CheckResult, suspect: Suspect) -> str:
-    """A Python script that exits with status 1 while the difference is there.
+def script(context: Context, result: CheckResult, suspect: Suspect) -> str:
+    """Writes a Python script that exits with status 1 while the difference is there.
 
     Args:
         context: what was run on.
-        check: that failed.
+        result: of the check that failed.
         suspect: what it was traced to.
     """
-    if check.name in ("optimizer", "ema") and suspect.comparison.kind == "value":
-        body = _update(context, check, suspect)
-    elif suspect.direction == "forward" and check.name not in ("loss", "statistics"):
+    if suspect.optimizer and suspect.comparison.kind == "value":
+        body = _update(context, suspect)
+    elif suspect.direction == "forward" and not suspect.in_training:
         body = _evaluation(context, suspect)
     elif suspect.direction and suspect.unit != NET:
         body = _training(context, suspect)
     else:
-        body = _check(context, check)
-    place = ", ".join(filter(None, (suspect.source.file, suspect.source.definition)))
+        body = _check(context, result.name)
+    place = ", ".join(filter(None, suspect.source))
     return _HEAD.format(
         title=f"{suspect.where}: {suspect.operation} ({place or 'place not known'})",
         root=str(sources.ROOT),
@@ -146,8 +146,7 @@ sys.exit(off)
 """
 
 
-def _update(context: Context, check: CheckResult, suspect: Suspect) -> str:
-    kind = "rmsprop" if check.name == "ema" else check.failures[0].candidate.rpartition(", ")[2]
+def _update(context: Context, suspect: Suspect) -> str:
     return f"""\
 import numpy as np
 
@@ -161,7 +160,7 @@ from parity.distances import relative_error
 from tinynet.backend import load_backend
 
 {_net(context)}
-start = inputs.training_state(spec, load_recipe({training_trace.RECIPES[kind]!r}), state)
+start = inputs.training_state(spec, load_recipe({OPTIMIZERS[suspect.optimizer]!r}), state)
 trained = next(iter(start.slots.values()))
 draw = {{key: uniform(array.shape, key) - 0.5 for key, array in trained.items()}}
 gradients = [{{key: values.astype(np.float32) for key, values in draw.items()}}]
@@ -179,17 +178,17 @@ sys.exit(off)
 """
 
 
-def _check(context: Context, check: CheckResult) -> str:
+def _check(context: Context, name: str) -> str:
     first = context.first
     return f"""\
 from tinynet.spec import load_spec, parse_spec
 
-from parity.context import candidates_of
+from parity.candidates import candidates_of
 from parity.suite import run_checks
 
 report = run_checks(
     {_spec(context.spec)},
-    checks=[{check.name!r}],
+    checks=[{name!r}],
     seed={context.seed},
     candidates=candidates_of({first.framework!r}, {[s.mode for s in context.candidates]}),
 )
@@ -201,8 +200,7 @@ sys.exit(not report.passed)
 
 
 def _runs(context: Context) -> list[tuple[str, str]]:
-    candidates = dict.fromkeys((context.baseline, *context.candidates))
-    return [(candidate.framework, candidate.mode) for candidate in candidates]
+    return [(candidate.framework, candidate.mode) for candidate in context.with_baseline]
 
 
 def _limit(suspect: Suspect) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import traceback
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tinynet.backend import FRAMEWORKS
+from tinynet.backend import FRAMEWORKS, load_backend
 from tinynet.net.manifest import StateError, manifest
 from tinynet.spec import Spec
 
@@ -21,13 +22,13 @@ from parity.reference.structure import NET, kind, rows
 # The checkout, or where the packages are installed, beside others.
 ROOT = Path(__file__).parents[2]
 _PACKAGES = ("tinynet/", "torch_impl/", "mindspore_impl/", "parity/")
-# What a traceback may end in and what yet only passes on what it was given.
+# These only pass on what they were given, so a traceback that ends in them starts above.
 _MESSENGERS = (
     "parity/",
     "tinynet/utils/atomic_files.py",
     "tinynet/utils/strict_json.py",
-    "torch_impl/probe/",
-    "mindspore_impl/probe/",
+    "torch_impl/probe",
+    "mindspore_impl/probe",
 )
 _CLASSES = {
     "ds": "DepthwiseSeparable",
@@ -49,10 +50,23 @@ _BUILDERS = {
 
 
 class Source(NamedTuple):
-    """A definition in a file, whose path is relative to the project's root."""
+    """A definition in a file, whose path begins with its package."""
 
     file: str
     definition: str = ""
+
+    @classmethod
+    def of(cls, thing: Any, constant: str = "") -> Source:
+        """Finds the address of a function or class, or of a module's constant.
+
+        Args:
+            thing: a function, a class or a module.
+            constant: the name of a module's constant.
+        """
+        module = sys.modules[getattr(thing, "__module__", "") or thing.__name__]
+        is_package = hasattr(module, "__path__")
+        path = module.__name__.replace(".", "/") + ("/__init__.py" if is_package else ".py")
+        return cls(path, constant or getattr(thing, "__qualname__", ""))
 
     @property
     def framework(self) -> str:
@@ -69,7 +83,7 @@ def in_twin(framework: str, module: str, definition: str) -> Source:
 
 
 def operation(name: str) -> str:
-    """What a layer computes, in a word or two."""
+    """Says in a word or two what a layer computes."""
     if kind(name):
         return _BUILDERS[kind(name)][1]
     inner = {"se": "squeeze-excite", "downsample": "projection"}.get(name.rpartition(".")[2])
@@ -77,29 +91,30 @@ def operation(name: str) -> str:
 
 
 def builder(framework: str, name: str) -> Source:
-    """What makes a layer without layers in it."""
-    definition = _BUILDERS[kind(name)][0]
-    module = "model" if definition in ("TinyNet", "ResNet") else "blocks"
-    return in_twin(framework, module, definition)
+    """Finds what makes a layer without layers in it."""
+    twin, definition = load_backend(framework), _BUILDERS[kind(name)][0]
+    module = twin.model if definition in ("TinyNet", "ResNet") else twin.blocks
+    return Source.of(getattr(module, definition))
 
 
 def owner(framework: str, name: str, spec: Spec) -> Source:
-    """What a layer is a part of: the block, the squeeze-excite or the net that is wired so."""
+    """Finds what a layer is a part of: the block, the squeeze-excite or the net."""
     return composite(framework, name.rpartition(".")[0], spec)
 
 
 def composite(framework: str, name: str, spec: Spec) -> Source:
-    """What wires the layers in a layer: of a block, a squeeze-excite, or of the net."""
+    """Finds what wires the layers in a layer: in a block, a squeeze-excite, or the net."""
+    twin = load_backend(framework)
     if name == NET:
-        return in_twin(framework, "model", "ResNet" if spec.is_resnet else "TinyNet")
+        return Source.of(twin.model.ResNet if spec.is_resnet else twin.model.TinyNet)
     if name in (found := rows(spec)):
-        return in_twin(framework, "blocks", _CLASSES[found[name].kind])
+        return Source.of(getattr(twin.blocks, _CLASSES[found[name].kind]))
     is_projection = name.endswith(".downsample")
-    return in_twin(framework, "blocks", "Downsample" if is_projection else "SqueezeExcite")
+    return Source.of(twin.blocks.Downsample if is_projection else twin.blocks.SqueezeExcite)
 
 
 def of_layers(framework: str, off: Collection[str], every: Iterable[str], spec: Spec) -> Source:
-    """The smallest definition that accounts for exactly the layers that are off.
+    """Finds the smallest definition that accounts for exactly the layers that are off.
 
     Args:
         framework: the twin.
@@ -116,38 +131,42 @@ def of_layers(framework: str, off: Collection[str], every: Iterable[str], spec: 
 
 
 def same_kind(name: str, every: Iterable[str]) -> list[str]:
-    """The layers without layers in them that compute the same as one of them."""
+    """Lists the layers without layers in them that compute the same as one of them."""
     return [other for other in every if kind(other) == kind(name)]
 
 
 def of_error(error: BaseException, spec: Spec) -> Source | None:
-    """Where an exception comes from: the innermost line of the project that made a mistake."""
-    found: Source | None = None
-    for frame in traceback.extract_tb(error.__traceback__):
-        source = _definition_at(frame.filename, frame.lineno or 0)
-        if source and not source.file.startswith(_MESSENGERS):
-            found = source
+    """Finds where an exception comes from: the innermost line of the project that is wrong."""
+    places = [(frame.filename, frame.lineno or 0) for frame in _frames(error)]
     # A graph is compiled elsewhere, and only the message tells of its lines.
-    for file, line in re.findall(r"[Ii]n file (\S+?\.py):(\d+)", str(error)):
-        source = _definition_at(file, int(line))
-        if source and not source.file.startswith(_MESSENGERS):
-            found = source
+    places += [(f, int(line)) for f, line in re.findall(r"[Ii]n file (\S+?\.py):(\d+)", str(error))]
+    sources = [source for place in places if (source := _definition_at(*place))]
+    ours = [source for source in sources if not source.file.startswith(_MESSENGERS)]
+    found = ours[-1] if ours else None
     if isinstance(error, StateError) and found:
         return _of_shapes(error, spec) or found
     return found
 
 
+def _frames(error: BaseException) -> Iterable[traceback.FrameSummary]:
+    return traceback.extract_tb(error.__traceback__)
+
+
 def _of_shapes(error: StateError, spec: Spec) -> Source | None:
-    # The net was not built as its spec says: who built the layer is to blame, not who noticed.
+    # The net was not built as its spec says: what built the layer is wrong, not what noticed.
     key = str(error).partition(":")[0]
-    frames = (
-        _definition_at(frame.filename, frame.lineno or 0)
-        for frame in traceback.extract_tb(error.__traceback__)
-    )
-    twins = [source.framework for source in frames if source and source.framework in FRAMEWORKS]
+    sources = [_definition_at(frame.filename, frame.lineno or 0) for frame in _frames(error)]
+    twins = [source.framework for source in sources if source and source.framework in FRAMEWORKS]
     if key not in manifest(spec) or not twins:
         return None
     return owner(twins[0], key.rpartition(".")[0], spec)
+
+
+def named_key(error: BaseException, spec: Spec) -> str:
+    """Finds the first key that an error's message names, the best guess of its place."""
+    message = str(error)
+    places = [(message.find(key), key) for key in manifest(spec) if key in message]
+    return min(places)[1] if places else ""
 
 
 def _definition_at(filename: str, line: int) -> Source | None:
@@ -160,15 +179,13 @@ def _definition_at(filename: str, line: int) -> Source | None:
     names: list[str] = []
     node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
     while True:
-        inner = next(
-            (
-                child
-                for child in ast.iter_child_nodes(node)
-                if isinstance(child, ast.FunctionDef | ast.ClassDef)
-                and child.lineno <= line <= (child.end_lineno or 0)
-            ),
-            None,
+        inside = (
+            child
+            for child in ast.iter_child_nodes(node)
+            if isinstance(child, ast.FunctionDef | ast.ClassDef)
+            and child.lineno <= line <= (child.end_lineno or 0)
         )
+        inner = next(inside, None)
         if inner is None:
             return Source(name, ".".join(names))
         names.append(inner.name)

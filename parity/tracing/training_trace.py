@@ -1,60 +1,51 @@
 """Which part of training is off, when the net itself is right: optimizer, average, step or loop.
 
-As in :mod:`parity.tracing.bisection` each twin is held against the definition on its own numbers:
+As in :mod:`parity.tracing.bisection` each twin is compared with the definition on its own numbers:
 a step from the state that it starts from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice, repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from tinynet.backend import REFERENCE, load_backend
+from tinynet.backend import load_backend
 from tinynet.checkpoints.training_state import EMA_PREFIX, TrainingState
 from tinynet.data.loader import TrainingBatch, load_batches
 from tinynet.net.folding import deployed
 from tinynet.net.manifest import TRAINED_ROLES, State, manifest
 from tinynet.recipe import load_recipe
+from tinynet.training import loop
 from tinynet.training.options import after_step
 from tinynet.training.schedule import ema_decay, learning_rate
 
 from parity import inputs
-from parity.context import LABEL_SMOOTHING, Candidate, Context
+from parity.candidates import BASELINE, TRUTH, Candidate
+from parity.context import LABEL_SMOOTHING, OPTIMIZERS, Context
 from parity.distances import Array, compare_bits, compare_within, relative_error
 from parity.reference import operations
 from parity.reference import training as defined_training
 from parity.reference.net import ReferenceNet
 from parity.reference.structure import NET
-from parity.results import Comparison
+from parity.results import CheckResult, Comparison
 from parity.tolerances.bounds import ROUNDOFF
-from parity.tracing import sources
-from parity.tracing.bisection import Suspect
+from parity.tracing.sources import Source
+from parity.tracing.suspect import Suspect
 
-# Optimizer -> a recipe that has it, its class in a twin.
-RECIPES = {"rmsprop": "imagenet", "sgd": "imagenet_resnet"}
 _CLASSES = {"rmsprop": "RMSProp", "sgd": "SGD"}
-# Of the step on gradients that are given.
+# Of the step on given gradients.
 RATE, DECAY = 0.01, 0.9
 # What a first step does not show, a second one does: gradients that were not cleared, for one.
 _STEPS = 2
 
 
-class _LayerTrace(NamedTuple):
-    framework: str
-    precision: str
-    device: str = "cpu"
-    compiled: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.framework} in {self.precision}"
-
-
 def update(context: Context, candidate: Candidate, kind: str, averages: bool) -> Suspect | None:
-    """What is off in a step on gradients that are given.
+    """Finds what is off in a step on given gradients.
 
     Args:
         context: the context.
@@ -62,36 +53,37 @@ def update(context: Context, candidate: Candidate, kind: str, averages: bool) ->
         kind: of optimizer.
         averages: look at the average and not at weights and slots.
     """
-    start = inputs.training_state(context.spec, load_recipe(RECIPES[kind]), context.state)
+    start = inputs.training_state(context.spec, load_recipe(OPTIMIZERS[kind]), context.state)
     gradients = given_gradients(context)
     truth = defined_training.update(start, [gradients], [RATE], [DECAY])
-    baseline = _updated(_LayerTrace(REFERENCE, "float32"), start, gradients)
-    layer_traces = (
-        _LayerTrace(REFERENCE, "float64"), _LayerTrace(candidate.framework, "float32",
-        candidate.device),
-    )  # fmt: skip
+    baseline = _updated(BASELINE, start, gradients)
+    chosen = [name for name in truth.tensors if name.startswith(EMA_PREFIX) == averages]
     quantity = "average" if averages else "optimizer"
-    for layer_trace in layer_traces:
-        lost = _held(layer_trace, start)
+    # Weights and slots are float32 in every precision.
+    for each in (TRUTH, dataclasses.replace(candidate, precision="float32")):
+        lost = held(each, start)
         if lost:
             return lost
-        after = _updated(layer_trace, start, gradients)
+        after = _updated(each, start, gradients)
         off: dict[str, Comparison] = {}
-        for name, value in _chosen(truth, averages).items():
+        for name in chosen:
+            value, found = truth.tensors[name], after.tensors.get(name)
             noise = relative_error(baseline.tensors[name], value)
-            comparison = _compare(
-                context, layer_trace, name, after.tensors.get(name), value, noise, quantity
-            )
+            comparison = _compare(context, each, name, found, value, noise, quantity)
             if not comparison.passed:
                 off[name] = comparison
         if off:
-            of = _average if averages else _optimizer
-            return of(layer_trace, kind, start, gradients, after, off)
+            suspect = (
+                _average(each, start, after, off)
+                if averages
+                else _optimizer(each, kind, start, gradients, after, off)
+            )
+            return suspect._replace(optimizer=kind)
     return None
 
 
 def given_gradients(context: Context) -> State:
-    """Gradients to update on: those of the definition for the context's batch, as float32."""
+    """Computes gradients to update on: the definition's for the context's batch, as float32."""
 
     def upstream(logits: Array) -> Array:
         return operations.cross_entropy_vjp(1.0, logits, context.labels, LABEL_SMOOTHING)
@@ -101,85 +93,81 @@ def given_gradients(context: Context) -> State:
     return {key: value.astype(np.float32) for key, value in found.items()}
 
 
-def _updated(layer_trace: _LayerTrace, start: TrainingState, gradients: State) -> TrainingState:
-    probe = load_backend(layer_trace.framework).probe
-    return probe.update(
-        start, [gradients], [RATE], [DECAY], layer_trace.precision, layer_trace.device
-    )
+def _updated(candidate: Candidate, start: TrainingState, gradients: State) -> TrainingState:
+    probe = load_backend(candidate.framework).probe
+    settings = candidate.precision, candidate.device
+    return probe.update(start, [gradients], [RATE], [DECAY], *settings)
 
 
-def _step(layer_trace: _LayerTrace, start: TrainingState) -> Any:
-    twin = load_backend(layer_trace.framework)
-    group = twin.distributed.join(layer_trace.device)
-    precision, compiled = layer_trace.precision, layer_trace.compiled
-    return twin.step.TrainStep(start, group, precision=precision, compiled=compiled)
+def _step(candidate: Candidate, start: TrainingState, compiled: bool = False) -> Any:
+    twin = load_backend(candidate.framework)
+    group = twin.distributed.join(candidate.device)
+    return twin.step.TrainStep(start, group, precision=candidate.precision, compiled=compiled)
 
 
-def held(framework: str, start: TrainingState) -> Suspect | None:
-    """What a step does not hold as the training state has it that it is made from."""
-    return _held(_LayerTrace(framework, "float32"), start)
+def _train_step(candidate: Candidate) -> Source:
+    return Source.of(load_backend(candidate.framework).step.TrainStep)
 
 
-def _held(layer_trace: _LayerTrace, start: TrainingState) -> Suspect | None:
-    # Does a step begin where it is told to?
-    held = _step(layer_trace, start).read(start.progress).tensors
-    for name, truth in start.tensors.items():
-        found = held.get(name)
-        if found is None or not np.array_equal(found, truth):
-            found = None if found is None else found.astype(truth.dtype)
-            return Suspect(
-                name, NET, "state that a step starts from", "",
-                sources.in_twin(layer_trace.framework, "step", "TrainStep"),
-                compare_bits(str(layer_trace), name, found, truth),
-                f"A step does not hold {name} as the training state that it was made from has it.",
-            )  # fmt: skip
+def held(candidate: Candidate, start: TrainingState) -> Suspect | None:
+    """Finds what a step does not hold as the training state has it that it is made from."""
+    found = _step(candidate, start).read(start.progress).tensors
+    explanation = "A step does not hold {} as the training state that it was made from has it."
+    what = "state that a step starts from"
+    return _first_lost(candidate, what, found, start.tensors, explanation)
+
+
+def evaluated(candidate: Candidate, start: TrainingState) -> Suspect | None:
+    """Finds what a net that a step evaluates does not have as the training state has it."""
+    step, twin = _step(candidate, start), load_backend(candidate.framework)
+    for kind, state in (("raw", start.weights), ("averaged", start.ema or {})):
+        found = twin.model.read_state(step.predictor(kind == "averaged").net)
+        truths = deployed(start.progress.spec, state)[1]
+        explanation = f"A step has another {{}} evaluated than the {kind} one."
+        lost = _first_lost(candidate, "state that is evaluated", found, truths, explanation)
+        if lost:
+            return lost
     return None
 
 
-def compared(framework: str, start: TrainingState) -> Suspect | None:
-    """What a net that a step evaluates has not as the training state has it."""
-    layer_trace = _LayerTrace(framework, "float32")
-    step = _step(layer_trace, start)
-    read_state = load_backend(framework).model.read_state
-    for ema, state in ((False, start.weights), (True, start.ema or {})):
-        found = read_state(step.predictor(ema).net)
-        for name, truth in deployed(start.progress.spec, state)[1].items():
-            if not np.array_equal(found[name], truth):
-                kind = "averaged" if ema else "raw"
-                return Suspect(
-                    name, NET, "state that is evaluated", "",
-                    sources.in_twin(framework, "step", "TrainStep"),
-                    compare_bits(str(layer_trace), name, found[name], truth),
-                    f"A step has another {name} evaluated than the {kind} one.",
-                )  # fmt: skip
+def _first_lost(
+    candidate: Candidate, what: str, found: State, truths: State, explanation: str
+) -> Suspect | None:
+    for name, truth in truths.items():
+        value = found.get(name)
+        if value is None or not np.array_equal(value, truth):
+            value = None if value is None else value.astype(truth.dtype)
+            comparison = compare_bits(str(candidate), name, value, truth)
+            source = _train_step(candidate)
+            return Suspect(name, what, source, comparison, explanation.format(name))
     return None
-
-
-def _chosen(state: TrainingState, averages: bool) -> State:
-    return {
-        name: value
-        for name, value in state.tensors.items()
-        if name.startswith(EMA_PREFIX) == averages
-    }
 
 
 def _optimizer(
-    layer_trace: _LayerTrace, kind: str, start: TrainingState, gradients: State, after:
-    TrainingState, off: dict[str, Comparison],
-) -> Suspect:  # fmt: skip
+    candidate: Candidate,
+    kind: str,
+    start: TrainingState,
+    gradients: State,
+    after: TrainingState,
+    off: dict[str, Comparison],
+) -> Suspect:
     where, comparison = next(iter(off.items()))
-    entries = manifest(start.progress.spec)
-    trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
+    trained = _trained(start)
     wrong = [key for key in trained if key in off]
-    source = sources.in_twin(layer_trace.framework, "optim", _CLASSES[kind])
-    explanation = f"On gradients that are given, {kind} moves {len(off)} tensors wrongly."
+    source = Source.of(getattr(load_backend(candidate.framework).optim, _CLASSES[kind]))
+    explanation = f"On given gradients, {kind} moves {len(off)} tensors wrongly."
     if 0 < len(wrong) < len(trained) and _decays_wrongly(start, gradients, after, wrong):
-        source = sources.in_twin(layer_trace.framework, "step", "TrainStep")
+        source = _train_step(candidate)
         explanation = (
             f"{len(wrong)} tensors, {where} for one, are decayed and should not be, or the "
             "other way round: the optimizer is told wrongly which ones decay."
         )
-    return Suspect(where, NET, kind, "", source, comparison, explanation)
+    return Suspect(where, kind, source, comparison, explanation)
+
+
+def _trained(state: TrainingState) -> list[str]:
+    entries = manifest(state.progress.spec).items()
+    return [key for key, entry in entries if entry.role in TRAINED_ROLES]
 
 
 def _decays_wrongly(
@@ -203,65 +191,60 @@ def _decays_wrongly(
 
 
 def _average(
-    layer_trace: _LayerTrace, kind: str, start: TrainingState, gradients: State, after:
-    TrainingState, off: dict[str, Comparison],
-) -> Suspect:  # fmt: skip
+    candidate: Candidate, start: TrainingState, after: TrainingState, off: dict[str, Comparison]
+) -> Suspect:
     where, comparison = next(iter(off.items()))
-    average = _step(layer_trace, start).average
+    average = _step(candidate, start).average
     every = average is not None and len(average.averages) == len(start.weights)
-    module, definition = ("optim", "Average") if every else ("step", "TrainStep")
+    optim = load_backend(candidate.framework).optim
+    source = Source.of(optim.Average) if every else _train_step(candidate)
     unmoved = [name for name in off if np.array_equal(after.tensors[name], start.tensors[name])]
-    explanation = f"{len(off)} of {len(start.weights)} averages do not go their share of the way."
-    if len(unmoved) == len(off):
-        explanation = f"{len(off)} of {len(start.weights)} averages stay where they were."
-    return Suspect(
-        where, NET, "exponential moving average", "",
-        sources.in_twin(layer_trace.framework, module, definition), comparison, explanation,
-    )  # fmt: skip
+    does = (
+        "stay where they were" if len(unmoved) == len(off) else "do not go their share of the way"
+    )
+    explanation = f"{len(off)} of {len(start.weights)} averages {does}."
+    return Suspect(where, "exponential moving average", source, comparison, explanation)
 
 
-# A step of a run
+# A step of a run, and the loop around it
+
+
+def loop_suspect(result: CheckResult) -> Suspect:
+    """Blames the loop for what fails although each step is right."""
+    first = result.failures[0]
+    explanation = "Each step is right for itself, but the loop makes something else of them"
+    source = Source.of(loop.train)
+    return Suspect(first.where, result.title, source, first, f"{explanation}: {first.where}.")
 
 
 def step(context: Context, candidate: Candidate) -> Suspect | None:
-    """What is off in the first steps of the stretch of training, else in the loop around them."""
-    compiled = candidate.mode == "graph"
-    baseline = _LayerTrace(REFERENCE, "float32")
-    reference = _LayerTrace(REFERENCE, "float64")
-    own_trace = _LayerTrace(candidate.framework, "float32", candidate.device, compiled)
-    with closing(_batches(context)) as batches:
-        given = list(islice(batches, _STEPS))
+    """Finds what is off in the first steps of the stretch of training."""
+    progress = context.start.progress
+    settings = progress.spec, progress.recipe, progress.seed
+    with closing(load_batches(context.source, *settings, first_step=0, last_step=_STEPS)) as given:
+        batches = list(islice(given, _STEPS))
     noise = (
         {name: relative_error(*pair) for name, pair in parts.items()}
-        for parts in _transitions(context, baseline, given)
+        for parts in _transitions(context, BASELINE, batches)
     )
+    own = dataclasses.replace(candidate, precision="float32")
     # Each step when it is asked for: whole steps by definition are what takes the time here.
-    for layer_trace, noises in ((reference, repeat(dict[str, float]())), (own_trace, noise)):
-        steps = zip(_transitions(context, layer_trace, given), noises, strict=False)
+    for each, noises in ((TRUTH, repeat(dict[str, float]())), (own, noise)):
+        steps = zip(_transitions(context, each, batches), noises, strict=False)
         for number, (parts, usual) in enumerate(steps):
-            for name, (found, truth) in parts.items():
-                own = usual.get(name, 0.0)
-                comparison = _compare(context, layer_trace, name, found, truth, own, "trajectory")
+            for name, pair in parts.items():
+                comparison = _compare(context, each, name, *pair, usual.get(name, 0.0))
                 if not comparison.passed:
-                    return _part_of_step(
-                        context, layer_trace, given[number], number, name, comparison
-                    )
+                    batch = batches[number]
+                    return _part_of_step(context, each, batch, number, name, comparison)
     return None
 
 
-def _batches(context: Context) -> Generator[TrainingBatch, None, None]:
-    progress = context.start.progress
-    return load_batches(
-        context.source, progress.spec, progress.recipe, progress.seed,
-        first_step=0, last_step=_STEPS,
-    )  # fmt: skip
-
-
 def _transitions(
-    context: Context, layer_trace: _LayerTrace, batches: Sequence[TrainingBatch]
+    context: Context, candidate: Candidate, batches: Sequence[TrainingBatch]
 ) -> Iterator[dict[str, tuple[Array, Array]]]:
     # Of each step: what it is asked for -> what it did from where it was, and what it had to do.
-    own = _step(layer_trace, context.start)
+    own = _step(candidate, context.start, compiled=candidate.mode == "graph")
     before = context.start
     for batch in batches:
         progress = before.progress
@@ -280,9 +263,8 @@ def _transitions(
 
 def _kinds(state: TrainingState) -> dict[str, Array]:
     # The moves of the weights are joined: one alone may be all rounding.
-    entries = manifest(state.progress.spec)
-    trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
-    statistics = [key for key in entries if key not in trained]
+    trained = _trained(state)
+    statistics = [key for key in manifest(state.progress.spec) if key not in trained]
     groups: dict[str, list[Array]] = {
         "statistics": [state.weights[key] for key in statistics],
         "weights": [state.weights[key] for key in trained],
@@ -299,49 +281,50 @@ def _kinds(state: TrainingState) -> dict[str, Array]:
 
 def _part_of_step(
     context: Context,
-    layer_trace: _LayerTrace,
+    candidate: Candidate,
     batch: TrainingBatch,
     number: int,
     name: str,
     found: Comparison,
 ) -> Suspect:
-    def blamed(operation: str, module: str, definition: str, explanation: str) -> Suspect:
-        source = sources.in_twin(layer_trace.framework, module, definition)
-        where = f"{name} of step {number + 1}"
-        return Suspect(where, NET, operation, "", source, found, explanation)
+    where, twin = f"{name} of step {number + 1}", load_backend(candidate.framework)
 
-    def goes_well(**changes: Any) -> bool:
-        # The same step without one of its parts.
-        own = batch._replace(**changes)
-        found, truth = next(_transitions(context, layer_trace, [own]))[name]
-        return _compare(context, layer_trace, name, found, truth, ROUNDOFF, "trajectory").passed
+    def is_right_without(part: str) -> bool:
+        own = batch._replace(**{part: None})
+        pair = next(_transitions(context, candidate, [own]))[name]
+        return _compare(context, candidate, name, *pair, ROUNDOFF).passed
 
     if number == 0 and name == "loss":
-        if batch.drop_path is not None and goes_well(drop_path=None):
-            return blamed(
-                "drop-path", "blocks", "drop_path",
-                "Without drop-path the same step is right: its factors are applied otherwise.",
-            )  # fmt: skip
-        if batch.dropout is not None and goes_well(dropout=None):
-            return blamed(
-                "dropout", "model", "TinyNet",
-                "Without dropout the same step is right: its factors are applied otherwise.",
-            )  # fmt: skip
-    return blamed(
-        f"{name} of a training step", "step", "TrainStep",
+        for part, definition in (
+            ("drop_path", lambda: twin.blocks.drop_path),
+            ("dropout", lambda: twin.model.TinyNet),
+        ):
+            if getattr(batch, part) is not None and is_right_without(part):
+                what = part.replace("_", "-")
+                explanation = f"Without {what} the same step is right: its factors are misapplied."
+                return Suspect(where, what, Source.of(definition()), found, explanation)
+    explanation = (
         f"Net, loss, optimizer and average are right each for itself, but in step {number + 1} "
-        f"the {name} {'is' if name == 'loss' else 'are'} not what they make together.",
-    )  # fmt: skip
+        f"the {name} {'is' if name == 'loss' else 'are'} not what they make together."
+    )
+    source = _train_step(candidate)
+    return Suspect(where, f"{name} of a training step", source, found, explanation)
 
 
 def _compare(
-    context: Context, layer_trace: _LayerTrace, where: str, found: Array | None, truth: Array,
-    noise: float, quantity: str,
-) -> Comparison:  # fmt: skip
-    if layer_trace.precision == "float64":
-        return compare_within(str(layer_trace), where, found, truth, ROUNDOFF, ROUNDOFF, quantity)
-    bound = context.bound(quantity)
-    noise = bound.noise(noise)
-    return compare_within(
-        str(layer_trace), where, found, truth, noise, bound.factor * noise, quantity
-    )
+    context: Context,
+    candidate: Candidate,
+    where: str,
+    found: Array | None,
+    truth: Array,
+    noise: float,
+    quantity: str = "trajectory",
+) -> Comparison:
+    limit = ROUNDOFF
+    if candidate == TRUTH:
+        noise = ROUNDOFF
+    else:
+        bound = context.bound(quantity)
+        noise = bound.noise(noise)
+        limit = bound.factor * noise
+    return compare_within(str(candidate), where, found, truth, noise, limit, quantity)

@@ -14,7 +14,8 @@ from tinynet.net.manifest import StateError
 from tinynet.spec import format_spec, list_specs, load_spec
 
 from parity import inputs
-from parity.context import BASELINE, NOISE_SAMPLES, Candidate
+from parity.candidates import BASELINE, Candidate
+from parity.context import NOISE_SAMPLES
 from parity.distances import compare_values
 from parity.suite import run_checks
 from parity.tolerances.calibration import DIRECTORY, find_calibration

@@ -6,7 +6,7 @@ from tinynet.formula.frontier import load_frontier, non_dominated
 from tinynet.formula.tiny import fit, tiny_formula
 from tinynet.spec import SPEC_DIRECTORY, load_spec
 
-from parity.context import candidates_of
+from parity.candidates import candidates_of
 from parity.report.text import format_report
 from parity.suite import run_checks
 

@@ -32,7 +32,7 @@ from tinynet.utils.random_numbers import normal
 
 import mindspore_impl.model
 import torch_impl.model
-from parity.context import candidates_of
+from parity.candidates import candidates_of
 from parity.report.text import format_report
 from parity.suite import run_checks
 from random_specs import nets, resnets, specs

@@ -14,7 +14,7 @@ from tinynet.backend import load_backend
 from tinynet.checkpoints.files import load_checkpoint
 from tinynet.spec import load_spec
 
-from parity.context import BASELINE, candidates_of
+from parity.candidates import BASELINE, candidates_of
 from parity.tolerances.calibration import find_calibration
 from parity.tolerances.quantities import whole_quantity
 

@@ -274,7 +274,7 @@ def test_every_check_is_explained_in_order():
 
 
 def test_bounds_are_the_ones_in_force():
-    from parity.context import candidates_of
+    from parity.candidates import candidates_of
     from parity.tolerances.bounds import BOUNDS
     from parity.tolerances.calibration import factor, find_calibration
 

@@ -9,7 +9,7 @@ import pytest
 from tinynet.spec import format_spec, list_specs, load_spec
 from tinynet.utils.strict_json import DocumentError
 
-from parity.context import BASELINE, candidates_of
+from parity.candidates import BASELINE, candidates_of
 from parity.faults.planting import SPECS
 from parity.results import Comparison
 from parity.tolerances.bounds import BOUNDS, ROUNDOFF

@@ -12,11 +12,11 @@ import pytest
 
 from tinynet.spec import format_spec
 
+from parity.checks import CHECKS
 from parity.faults.planting import SPECS
 from parity.known_differences import load_known_differences
 from parity.report.document import report_document
 from parity.results import CheckResult, Comparison, Report
-from parity.suite import CHECKS
 
 ROOT = Path(__file__).parents[2]
 PASSES = Comparison("mindspore pynative", "bn1", 2e-7, 2e-6, 1e-7)

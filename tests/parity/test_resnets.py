@@ -8,13 +8,15 @@ from tinynet.checkpoints.files import load_checkpoint
 from tinynet.spec import load_spec
 
 from parity import inputs
-from parity.checks.kinks import KINK_BATCHES, past_kinks
-from parity.context import Context, candidates_of
+from parity.candidates import candidates_of
+from parity.checks import CHECKS
+from parity.checks.non_smooth import BATCHES, over_batches
+from parity.context import Context
 from parity.faults.planting import SPECS
 from parity.reference.net import ReferenceNet
 from parity.reference.structure import NET
 from parity.results import Comparison, Series
-from parity.suite import CHECKS, run_checks
+from parity.suite import run_checks
 from resnets import small_resnet
 from tiers import only_in_full
 
@@ -67,10 +69,10 @@ def a_context(kind, folder):
 
 
 def test_a_rounding_past_a_kink_is_looked_at_on_other_batches(tmp_path):
-    (item,) = past_kinks(found_gradients)(a_context("basic", tmp_path))
+    (item,) = over_batches(found_gradients)(a_context("basic", tmp_path))
     assert item.error == 1e-6
     # Without a kink nothing is chance.
-    (item,) = past_kinks(found_gradients)(a_context("small", tmp_path))
+    (item,) = over_batches(found_gradients)(a_context("small", tmp_path))
     assert item.error == 1.0
 
 
@@ -81,9 +83,9 @@ def test_a_gradient_that_is_always_wrong_stays_wrong(tmp_path):
         ran.append(context.seed)
         yield Comparison("mindspore pynative", "conv1.weight", 1.0, 2e-3, 1e-3)
 
-    (item,) = past_kinks(always)(a_context("basic", tmp_path))
+    (item,) = over_batches(always)(a_context("basic", tmp_path))
     assert not item.passed
-    assert len(set(ran)) == KINK_BATCHES
+    assert len(set(ran)) == BATCHES
 
 
 def test_bits_that_differ_are_no_chance(tmp_path):
@@ -94,7 +96,7 @@ def test_bits_that_differ_are_no_chance(tmp_path):
         yield Series("torch eager", (1.0, 0.5))
 
     bits, loss, series = sorted(
-        past_kinks(once)(a_context("basic", tmp_path)), key=lambda item: type(item).__name__
+        over_batches(once)(a_context("basic", tmp_path)), key=lambda item: type(item).__name__
     )
     assert (bits.where, bits.error, loss.error) == ("conv1.weight", 1.0, 1.0)
     assert series.values == (1.0, 0.5)

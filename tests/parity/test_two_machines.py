@@ -17,8 +17,8 @@ from tinynet.utils.environment import NOT_INSTALLED, environment, version
 
 import mindspore_impl.blocks
 import mindspore_impl.model
-from parity.context import candidates_of
-from parity.recordings.compare import RECORDED
+from parity.candidates import candidates_of
+from parity.checks import RECORDED
 from parity.recordings.format import (
     SAMPLE,
     Truth,

@@ -1,0 +1,163 @@
+"""What a check of the suite is, with all that else has to be known of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar, Literal
+
+from tinynet.spec import Spec
+
+from parity.candidates import BASELINE, TRUTH, Candidate
+from parity.context import NOISE_SAMPLES, Context
+from parity.distances import Array, compare_values, norm
+from parity.results import CheckResult, Comparison, Series
+from parity.tolerances.bounds import Bound
+from parity.tracing.sources import Source
+from parity.tracing.suspect import Suspect
+
+# Units and reasons that several checks have.
+SHARE = "share of numbers that differ"
+RELATIVE = "relative rms error"
+IDENTICAL = "a copy has no rounding: identical bits"
+
+# How the page draws what a check measured at many places: by layer, or as a map of tensors.
+Drawing = Literal["", "layers", "gradients"]
+
+
+class Check(ABC):
+    """One check of the suite: what it compares, and where a failure of it comes from.
+
+    Attributes:
+        name: as options, reports and known differences have it.
+        title: what it shows, for a person.
+        unit: of its errors.
+        reason: why its bounds are what they are.
+        needs: what of training it needs: nothing, single steps, or images to train on.
+        quantities: the rows of :data:`parity.tolerances.bounds.BOUNDS` that bound it. A check that
+            has some is calibrated.
+        drawing: how the page draws it where it measured many places, apart from the spread of its
+            errors; empty where they are in no order that tells anything.
+        exports: whether it writes ONNX files, which takes longer than all other checks together;
+            no check stands on one that does.
+        recorded_with: the part of a recording that has it, of
+            :data:`parity.recordings.record.PARTS`; empty for a check that recordings do not have.
+        releases: the pieces of a :class:`Context` that no later check needs.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    unit: ClassVar[str]
+    reason: ClassVar[str]
+    needs: ClassVar[Literal["", "steps", "images"]] = ""
+    quantities: ClassVar[tuple[str, ...]] = ()
+    drawing: ClassVar[Drawing] = "layers"
+    exports: ClassVar[bool] = False
+    recorded_with: ClassVar[str] = ""
+    releases: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def compare(self, context: Context) -> Iterator[Comparison | Series]:
+        """Compares what the check is about, in the order in which data or gradients flow.
+
+        So what fails first is nearest to the cause.
+        """
+
+    @abstractmethod
+    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
+        """Traces a failure to a definition; None where all parts are right each for itself.
+
+        Args:
+            context: what was run on.
+            result: of this check, with a failure in it.
+        """
+
+    def obstacle(self, context: Context) -> str:
+        """Says why the check cannot be run with a spec at all; empty where it can."""
+        if self.needs and context.spec.batch_norm is None:
+            return "batch norm is folded into the convolutions, for inference only"
+        if self.needs == "images" and not context.can_train:
+            return f"no image has {context.spec.input_size[0]} channels to train on"
+        return ""
+
+    def result(
+        self,
+        comparisons: Iterable[Comparison] = (),
+        seconds: float = 0.0,
+        series: Iterable[Series] = (),
+        skipped: str = "",
+    ) -> CheckResult:
+        """Makes a result of this check."""
+        about = self.name, self.title, self.unit, self.reason
+        return CheckResult(*about, tuple(comparisons), seconds, tuple(series), skipped)
+
+    def suspect(self, comparison: Comparison, source: Source, explanation: str) -> Suspect:
+        """Names a definition as the cause of a failed comparison."""
+        return Suspect(comparison.where, self.title, source, comparison, explanation)
+
+
+class MeasuredCheck(Check):
+    """A check of numbers: the reference's, the baseline's, whose errors are the noise, and those of
+    each candidate. The names of places may begin with a part of the check and a slash.
+    """
+
+    @abstractmethod
+    def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
+        """Computes what the check compares: place -> numbers.
+
+        Args:
+            context: the context.
+            candidate: what is run.
+            sample: of the noise, 0 for inputs that are not moved.
+        """
+
+    def truths(self, context: Context) -> dict[str, Array]:
+        """Computes the same in float64."""
+        return self.found(context, TRUTH)
+
+    def baselines(self, context: Context) -> list[dict[str, Array]]:
+        """Computes the same in float32: several samples of the noise."""
+        return [self.found(context, BASELINE, sample) for sample in range(NOISE_SAMPLES)]
+
+    def quantity(self, where: str, spec: Spec) -> str:
+        """Names the row of bounds that holds at a place."""
+        return self.quantities[0]
+
+    def scales(self, truths: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
+        """Says what errors are relative to, at places where that is not the norm of the truth.
+
+        Args:
+            truths: place -> numbers, or a sample of them.
+            norms: place -> the norm of all numbers.
+        """
+        return {}
+
+    def candidates(self, context: Context) -> list[Candidate]:
+        """Lists what is compared with the reference."""
+        return context.candidates
+
+    def bound(self, context: Context, where: str, candidate: Candidate) -> Bound:
+        """Finds the bound at a place."""
+        return context.bound(self.quantity(where, context.spec), candidate)
+
+    def places(self, context: Context, candidate: Candidate, names: Iterable[str]) -> list[str]:
+        """Lists the places at which a candidate is compared, of all that there are."""
+        return list(names)
+
+    def compare(self, context: Context) -> Iterator[Comparison | Series]:
+        truths, baselines = self.truths(context), self.baselines(context)
+        scales = self.scales(truths, {name: norm(truth) for name, truth in truths.items()})
+        for candidate in self.candidates(context):
+            found = self.found(context, candidate)
+            for name in self.places(context, candidate, truths):
+                part, _, where = name.rpartition("/")
+                yield compare_values(
+                    f"{candidate}, {part}" if part else str(candidate),
+                    where,
+                    found.get(name),
+                    truths[name],
+                    [baseline[name] for baseline in baselines],
+                    self.bound(context, where, candidate),
+                    scales.get(name),
+                    **candidate.origin(part),
+                )

@@ -1,0 +1,62 @@
+"""Gradients of each block alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tinynet.spec import Spec
+
+from parity.candidates import Candidate
+from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.checks.non_smooth import over_batches
+from parity.context import Context
+from parity.distances import Array
+from parity.results import CheckResult, Comparison, Series
+from parity.tolerances.bounds import BOUNDS
+from parity.tolerances.quantities import gradient_scales, is_non_smooth
+from parity.tracing import bisection
+from parity.tracing.suspect import Suspect
+
+
+class GradientsIsolatedCheck(MeasuredCheck):
+    """Runs each block, and what stands beside the blocks, alone in training, forward and back.
+
+    It is fed the reference's input, and the gradient that reached the reference's output.
+    """
+
+    name = "gradients-isolated"
+    title = "Gradients of each block alone"
+    unit = RELATIVE
+    reason = BOUNDS["gradient, isolated"].reason
+    needs = "steps"
+    quantities = ("gradient, isolated", "gradient, kinked alone")
+    drawing = "gradients"
+    releases = ("backward_inputs",)
+
+    def quantity(self, where: str, spec: Spec) -> str:
+        return self.quantities[is_non_smooth(spec)]
+
+    def scales(self, truths: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        block: dict[str, float] = {}
+        for name, own in norms.items():
+            if name.endswith(" input"):  # the last of a block
+                found |= gradient_scales(dict(reversed(block.items())))
+                block.clear()
+            else:
+                block[name] = own
+        return found
+
+    def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
+        # From the loss back to the input, the way gradients flow.
+        found: dict[str, Array] = {}
+        for name, block in reversed(context.backward(candidate, sample).items()):
+            found |= {key: block.parameters[key] for key in reversed(block.parameters)}
+            found[f"{name} input"] = block.input
+        return found
+
+    def compare(self, context: Context) -> Iterator[Comparison | Series]:
+        return over_batches(super().compare)(context)
+
+    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
+        return bisection.backward(context, context.candidate_of(result.failures[0]))

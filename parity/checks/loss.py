@@ -1,0 +1,38 @@
+"""The training loss of one batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinynet.spec import Spec
+
+from parity.candidates import Candidate
+from parity.checks.base import MeasuredCheck
+from parity.context import Context
+from parity.distances import Array
+from parity.results import CheckResult
+from parity.tolerances.bounds import BOUNDS
+from parity.tolerances.quantities import whole_quantity
+from parity.tracing import bisection
+from parity.tracing.suspect import Suspect
+
+
+class LossCheck(MeasuredCheck):
+    """Compares the loss of a net in training mode, labels smoothed."""
+
+    name = "loss"
+    title = "Training loss"
+    unit = "relative error"
+    reason = BOUNDS["loss"].reason
+    needs = "steps"
+    quantities = ("loss", "loss, no exp")
+    recorded_with = "training step"
+
+    def quantity(self, where: str, spec: Spec) -> str:
+        return whole_quantity("loss", spec)
+
+    def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
+        return {"loss": np.array(context.gradients(candidate, sample).loss)}
+
+    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
+        return bisection.loss(context, context.candidate_of(result.failures[0]))

@@ -1,0 +1,37 @@
+"""Running means and variances after one training step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from parity.candidates import Candidate
+from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.context import Context
+from parity.distances import Array
+from parity.results import CheckResult
+from parity.tolerances.bounds import BOUNDS
+from parity.tolerances.quantities import statistic_scale
+from parity.tracing import bisection
+from parity.tracing.suspect import Suspect
+
+
+class StatisticsCheck(MeasuredCheck):
+    """Compares what every batch norm remembers of a batch."""
+
+    name = "statistics"
+    title = "Batch-norm statistics after a step"
+    unit = RELATIVE
+    reason = BOUNDS["statistics"].reason
+    needs = "steps"
+    quantities = ("statistics",)
+    recorded_with = "training step"
+
+    def scales(self, truths: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
+        found = {key: statistic_scale(key, truths) for key in truths}
+        return {key: scale for key, scale in found.items() if scale is not None}
+
+    def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
+        return context.gradients(candidate, sample).statistics
+
+    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
+        return bisection.statistics(context, context.candidate_of(result.failures[0]))
