@@ -24,11 +24,11 @@ def conv2d(
 ) -> nn.Conv2d:
     """A convolution with explicit padding (top, bottom, left, right) in pixels."""
     # The default pad_mode is "same". Weights are zeros until a state is written, which is much
-    # faster than drawing numbers that nobody uses.
-    return nn.Conv2d(
-        in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding,
-        group=groups, has_bias=bias, weight_init="zeros", bias_init="zeros",
-    )  # fmt: skip
+    # faster than drawing numbers that are not used.
+    zeros = {"weight_init": "zeros", "bias_init": "zeros"}
+    sides = {"pad_mode": "pad", "padding": padding}
+    sizes = in_channels, out_channels, kernel_size, stride
+    return nn.Conv2d(*sizes, **sides, group=groups, has_bias=bias, **zeros)
 
 
 def batch_norm(channels: int, settings: BatchNorm | None) -> nn.Cell:

@@ -25,14 +25,7 @@ _PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
 
 
 def join(device: str) -> Group[Device]:
-    """Joins the processes that the launcher started, or stays alone without one.
-
-    Args:
-        device: one of the ``DEVICES`` of predict.
-
-    Raises:
-        ValueError: no such device here.
-    """
+    """Joins the processes that the launcher started, or stays alone without one."""
     set_device(device)
     if int(os.environ.get("MS_WORKER_NUM", "1")) == 1:
         return Group(0, 1, device)

@@ -16,13 +16,7 @@ from mindspore_impl.model import make_net
 
 
 def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
-    """Writes an ONNX file with input "pixels" and output "logits" and a free batch size.
-
-    Args:
-        spec: what to build.
-        state: canonical state.
-        path: the file to write.
-    """
+    """Writes an ONNX file with input "pixels" and output "logits" and a free batch size."""
     # A fresh net each time: the second export of one net fails.
     net = make_net(spec, state).set_train(False)
     if spec.stem.pool is not None:
@@ -31,15 +25,13 @@ def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
         if isinstance(cell, SqueezeExcite):
             cell.by_rows = False
     images = ms.Tensor(shape=[None, *spec.input_size], dtype=ms.float32)
-    ms.onnx.export(
-        net, images, file_name=os.fspath(path), input_names=["pixels"], output_names=["logits"],
-        dynamic_axes={"pixels": {0: "batch"}},
-    )  # fmt: skip
-    model = onnx.load(os.fspath(path))
+    file, names = os.fspath(path), {"input_names": ["pixels"], "output_names": ["logits"]}
+    ms.onnx.export(net, images, file_name=file, dynamic_axes={"pixels": {0: "batch"}}, **names)
+    model = onnx.load(file)
     _reorder_pads(model)
     if spec.stem.pool is not None:
         _merge_pad(model, spec.stem.pool.padding)
-    onnx.save(model, os.fspath(path))
+    onnx.save(model, file)
 
 
 class _ZerosPool(nn.Cell):

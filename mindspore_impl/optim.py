@@ -3,7 +3,7 @@
 Each updates all tensors in place, with the learning rate it is given; what it keeps for a tensor
 are its slots. They are made of primitive operations, because nn.RMSProp's CPU kernel puts eps in
 another place for full blocks of eight numbers than for the rest. HyperMap compiles in a third of
-the time that a loop takes, whose turns are unrolled one behind the other.
+the time that a loop takes, whose turns are unrolled one after the other.
 """
 
 from __future__ import annotations
@@ -46,10 +46,8 @@ class RMSProp(nn.Cell):
 
     def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
-        self.for_each(
-            ops.partial(self._update, learning_rate),
-            self.decays, self.trained, gradients, self.mean_square, self.momentum,
-        )  # fmt: skip
+        tensors = self.decays, self.trained, gradients, self.mean_square, self.momentum
+        self.for_each(ops.partial(self._update, learning_rate), *tensors)
 
     def _update(
         self,
@@ -94,10 +92,8 @@ class SGD(nn.Cell):
 
     def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
-        self.for_each(
-            ops.partial(self._update, learning_rate),
-            self.decays, self.trained, gradients, self.momentum,
-        )  # fmt: skip
+        tensors = self.decays, self.trained, gradients, self.momentum
+        self.for_each(ops.partial(self._update, learning_rate), *tensors)
 
     def _update(
         self,

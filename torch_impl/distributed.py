@@ -18,14 +18,7 @@ Device = torch.device
 
 
 def join(device: str) -> Group[Device]:
-    """Joins the processes that the launcher started, or stays alone without one.
-
-    Args:
-        device: one of the ``DEVICES`` of predict.
-
-    Raises:
-        ValueError: no such device here.
-    """
+    """Joins the processes that the launcher started, or stays alone without one."""
     set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Group(0, 1, torch.device(device))

@@ -15,13 +15,7 @@ from torch_impl.model import make_net
 
 
 def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
-    """Writes an ONNX file with input "pixels" and output "logits" and a free batch size.
-
-    Args:
-        spec: what to build.
-        state: canonical state.
-        path: the file to write.
-    """
+    """Writes an ONNX file with input "pixels" and output "logits" and a free batch size."""
     net = make_net(spec, state).eval()
     # Two images, because torch.export treats a size of one as fixed.
     images = torch.zeros(2, *spec.input_size)
@@ -33,9 +27,15 @@ def export_onnx(spec: Spec, state: State, path: str | os.PathLike[str]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                net, (images,), os.fspath(path), input_names=["pixels"], output_names=["logits"],
-                dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, dynamo=True,
-                external_data=False, verbose=False,
-            )  # fmt: skip
+                net,
+                (images,),
+                os.fspath(path),
+                input_names=["pixels"],
+                output_names=["logits"],
+                dynamic_shapes={"x": {0: torch.export.Dim("batch")}},
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
     finally:
         logger.setLevel(level)

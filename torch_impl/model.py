@@ -26,10 +26,7 @@ class Net(nn.Module):
     """What TinyNets and ResNets have in common: the way from pixels to logits.
 
     A family builds its layers, among them ``global_pool``; it names the sequences of blocks that
-    are its ``stages``, and says what is before the first of them and behind the last.
-
-    Args:
-        spec: what to build.
+    are its ``stages``, and says what is before the first of them and after the last.
     """
 
     stages: tuple[nn.Module, ...]
@@ -37,6 +34,12 @@ class Net(nn.Module):
 
     def __init__(self, spec: Spec):
         super().__init__()
+        if spec.is_resnet != isinstance(self, ResNet):
+            family = "ResNet" if spec.is_resnet else "TinyNet"
+            raise ValueError(
+                f"{spec.name}: is a {family}, expected a spec for {type(self).__name__}; "
+                "make_net(spec) builds the net of any spec"
+            )
         self.spec = spec
 
     def features(self, x: torch.Tensor, drop_path: torch.Tensor | None = None) -> torch.Tensor:
@@ -85,6 +88,7 @@ class TinyNet(Net):
 
     Raises:
         StateError: the state does not fit the spec.
+        ValueError: the spec is a ResNet's.
 
     Example:
         >>> net = TinyNet(load_spec("tinynet_e"))
@@ -94,18 +98,11 @@ class TinyNet(Net):
 
     def __init__(self, spec: Spec, state: State | None = None):
         super().__init__(spec)
-        stem, bn, act = spec.stem, spec.batch_norm, spec.activation
-        channels = spec.feature_channels
-        self.conv_stem = conv2d(
-            spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding,
-            bias=bn is None,
-        )  # fmt: skip
-        self.bn1 = batch_norm(stem.out_channels, bn)
+        bn, act, channels = spec.batch_norm, spec.activation, spec.feature_channels
+        self.conv_stem = _stem_conv(spec)
+        self.bn1 = batch_norm(spec.stem.out_channels, bn)
         self.act1 = activation(act)
-        self.stages = tuple(
-            nn.Sequential(*(BLOCK_KINDS[block.kind](block, bn, act) for block in stage))
-            for stage in spec.blocks_by_stage()
-        )
+        self.stages = _stages(spec)
         self.blocks = nn.Sequential(*self.stages)
         self.conv_head = conv2d(spec.stages[-1].out_channels, channels, bias=bn is None)
         self.bn2 = batch_norm(channels, bn)
@@ -135,14 +132,7 @@ class TinyNet(Net):
 
 
 class ResNet(Net):
-    """A member of ResNet's family: stem, stages, classifier.
-
-    Args:
-        spec: what to build.
-        state: canonical state to start from; by default ``initial_state(spec, seed=0)``.
-
-    Raises:
-        StateError: the state does not fit the spec.
+    """A member of ResNet's family: stem, stages, classifier. Arguments and errors are TinyNet's.
 
     Example:
         >>> net = ResNet(load_spec("resnet18"))
@@ -152,18 +142,12 @@ class ResNet(Net):
 
     def __init__(self, spec: Spec, state: State | None = None):
         super().__init__(spec)
-        stem, bn, act = spec.stem, spec.batch_norm, spec.activation
-        self.conv1 = conv2d(
-            spec.input_size[0], stem.out_channels, stem.kernel_size, stem.stride, spec.stem_padding,
-            bias=bn is None,
-        )  # fmt: skip
-        self.bn1 = batch_norm(stem.out_channels, bn)
-        self.act1 = activation(act)
+        stem = spec.stem
+        self.conv1 = _stem_conv(spec)
+        self.bn1 = batch_norm(stem.out_channels, spec.batch_norm)
+        self.act1 = activation(spec.activation)
         self.maxpool = nn.Identity() if stem.pool is None else max_pool(stem.pool)
-        self.stages = tuple(
-            nn.Sequential(*(BLOCK_KINDS[block.kind](block, bn, act) for block in stage))
-            for stage in spec.blocks_by_stage()
-        )
+        self.stages = _stages(spec)
         for index, stage in enumerate(self.stages):
             setattr(self, spec.names.stage_key(index), stage)
         self.global_pool = GlobalAveragePool()
@@ -175,6 +159,20 @@ class ResNet(Net):
 
     def _classify(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.fc(pooled)
+
+
+def _stem_conv(spec: Spec) -> nn.Conv2d:
+    stem, bias = spec.stem, spec.batch_norm is None
+    sizes = stem.out_channels, stem.kernel_size, stem.stride
+    return conv2d(spec.input_size[0], *sizes, spec.stem_padding, bias=bias)
+
+
+def _stages(spec: Spec) -> tuple[nn.Sequential, ...]:
+    bn, act = spec.batch_norm, spec.activation
+    return tuple(
+        nn.Sequential(*(BLOCK_KINDS[block.kind](block, bn, act) for block in stage))
+        for stage in spec.blocks_by_stage()
+    )
 
 
 def make_net(spec: Spec, state: State | None = None) -> Net:
@@ -189,12 +187,7 @@ def canonical_tensors(net: Net) -> dict[str, torch.Tensor]:
 
 
 def read_state(net: Net) -> State:
-    """Copies the state out of a net.
-
-    Returns:
-        Canonical key -> array, in manifest order and the net's own precision (float32, but for a
-        judge in float64).
-    """
+    """Copies the state out of a net: canonical key -> array, in manifest order."""
     tensors = canonical_tensors(net).items()
     # A copy in C order: channels-last weights are strided, and training goes on underneath.
     return {key: tensor.detach().cpu().numpy().copy(order="C") for key, tensor in tensors}

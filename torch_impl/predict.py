@@ -22,29 +22,14 @@ MODES = ("eager",)
 
 @contextmanager
 def running(mode: str) -> Iterator[None]:
-    """Runs what is inside in one of :data:`MODES`.
-
-    Raises:
-        ValueError: another mode.
-    """
+    """Runs what is inside in one of :data:`MODES`."""
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
     yield
 
 
 class Predictor:
-    """A net ready to answer, in evaluation mode. Its batch norms are folded.
-
-    Args:
-        spec: the net.
-        state: canonical state.
-        device: one of :data:`DEVICES`.
-        mode: one of :data:`MODES`.
-
-    Raises:
-        StateError: the state does not fit the spec, or what is folded overflows float32.
-        ValueError: no such device here.
-    """
+    """A net ready to answer, in evaluation mode. Its batch norms are folded."""
 
     def __init__(self, spec: Spec, state: State, device: str = DEVICES[0], mode: str = MODES[-1]):
         set_device(device)
@@ -56,11 +41,7 @@ class Predictor:
         self.mode = mode
 
     def write(self, state: State) -> None:
-        """Answers with another state of the same spec from now on.
-
-        Raises:
-            StateError: the state does not fit the spec, or what is folded overflows float32.
-        """
+        """Answers with another state of the same spec from now on."""
         write_state(self.net, deployed(self.spec, state)[1])
 
     def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -71,14 +52,7 @@ class Predictor:
 
 
 def set_device(device: str) -> None:
-    """Chooses the device that this process computes on, where float32 is float32 from now on.
-
-    Args:
-        device: one of :data:`DEVICES`.
-
-    Raises:
-        ValueError: no such device here.
-    """
+    """Chooses this process's device, on which float32 is float32 from now on."""
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
     try:

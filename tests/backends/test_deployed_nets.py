@@ -25,8 +25,18 @@ from training_states import SMALL
 LARGE = ("resnet34", "resnet50")  # as resnet18, only longer
 NETS = [load_spec(name) for name in list_specs() if name not in LARGE]
 SMALL_NETS = [SMALL, small_resnet("basic"), small_resnet("bottleneck")]
-FORWARD = ("spec", "parameters", "pixels", "layers-isolated", "layers-chained", "logits",
-           "schedule", "metrics", "onnx", "checkpoints")  # fmt: skip
+FORWARD = (
+    "spec",
+    "parameters",
+    "pixels",
+    "layers-isolated",
+    "layers-chained",
+    "logits",
+    "schedule",
+    "metrics",
+    "onnx",
+    "checkpoints",
+)
 
 
 def logits(spec, state, pixels, precision="float32"):
@@ -124,8 +134,16 @@ def test_a_folded_net_climbs_the_ladder(spec):
 
 
 def test_what_has_no_batch_norm_is_not_trained():
-    trained = ("loss", "gradients-isolated", "gradients-chained", "statistics", "optimizer", "ema",
-               "trajectory", "resume")  # fmt: skip
+    trained = (
+        "loss",
+        "gradients-isolated",
+        "gradients-chained",
+        "statistics",
+        "optimizer",
+        "ema",
+        "trajectory",
+        "resume",
+    )
     _, checks = ran(folded_spec(SMALL), checks=("logits", *trained))
     assert {name for name, check in checks.items() if check.skipped} == set(trained)
     assert "for inference only" in checks["loss"].skipped
@@ -186,9 +204,16 @@ def test_it_is_refused_for_training(tmp_path, run_script):
     spec = tmp_path / "folded.json"
     spec.write_text(format_spec(folded_spec(load_spec("tinynet_digits"))))
     status, _, err = run_script(
-        "train", "--framework", "torch", "--spec", spec, "--recipe", "digits", "--output",
+        "train",
+        "--framework",
+        "torch",
+        "--spec",
+        spec,
+        "--recipe",
+        "digits",
+        "--output",
         tmp_path / "run",
-    )  # fmt: skip
+    )
     assert status == 2
     assert (
         err.strip()

@@ -107,8 +107,13 @@ def assert_within_rounding(found, expected, single, double):
     """Asserts that two states differ by no more than a float32 run and a float64 run do."""
     found, expected, single, double = map(groups_of, (found, expected, single, double))
     assert found.keys() == {
-        "weights", "weights statistics", "ema", "ema statistics", "mean_square", "momentum"
-    }  # fmt: skip
+        "weights",
+        "weights statistics",
+        "ema",
+        "ema statistics",
+        "mean_square",
+        "momentum",
+    }
     errors = {}
     for name in double:
         noise = np.linalg.norm(single[name] - double[name])
@@ -158,9 +163,14 @@ def test_torchrun(run_script, files):
     # Told to stop, resumed, and in the end what one process makes of it without a stop.
     two, one = files / "two", files / "one"
     launcher = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
         *script()[1:],
-    ]  # fmt: skip
+    ]
     process = start(*launcher, *arguments("torch", files, two, *SLOW, "--json"))
     wait_for_steps(4, process, two)
     process.send_signal(signal.SIGTERM)
@@ -200,10 +210,17 @@ def test_msrun(run_script, files):
     assert run_script("train", *begun)[0] == 0
     logs = files / "logs"
     process = start(
-        Path(sys.executable).parent / "msrun", "--worker_num=2", "--local_worker_num=2",
-        f"--master_port={free_port()}", "--join=True", f"--log_dir={logs}", *script()[1:],
-        *arguments("mindspore", files, two, *SLOW, *settings), "--resume", "auto",
-    )  # fmt: skip
+        Path(sys.executable).parent / "msrun",
+        "--worker_num=2",
+        "--local_worker_num=2",
+        f"--master_port={free_port()}",
+        "--join=True",
+        f"--log_dir={logs}",
+        *script()[1:],
+        *arguments("mindspore", files, two, *SLOW, *settings),
+        "--resume",
+        "auto",
+    )
     started = []
     try:
         wait_for_steps(6, process, two, 150)

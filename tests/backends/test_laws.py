@@ -170,9 +170,13 @@ def test_the_contracts_of_import_linter():
     # In its own process, since it reads every module of the project anew.
     code = "import importlinter.cli as i, sys; sys.exit(i.lint_imports(no_cache=True))"
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "0 broken" in result.stdout
 
@@ -186,8 +190,11 @@ def test_importing_the_family_and_parity_loads_no_framework():
     ]
     code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     loaded = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True,
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-    ).stdout.split()  # fmt: skip
+    ).stdout.split()
     assert set(modules) <= set(loaded)
     assert (FRAMEWORKS | {*TWINS}).isdisjoint(loaded)

@@ -301,3 +301,11 @@ def test_the_mode_must_be_known(twin):
     running = load_backend(twin).predict.running
     with pytest.raises(ValueError, match="mode is 'fast', expected one of"), running("fast"):
         pass
+
+
+@both
+def test_a_class_of_the_other_family_says_what_to_call(framework):
+    model = load_backend(framework).model
+    for made, name in ((model.TinyNet, "resnet18"), (model.ResNet, "tinynet_e")):
+        with pytest.raises(ValueError, match=rf"^{name}: is a \w+, expected .*make_net\(spec\)"):
+            made(load_spec(name))

@@ -38,10 +38,14 @@ SKIPS = [place for place, block in enumerate(SPEC.blocks()) if block.has_skip]
 RECIPE = load_recipe(
     "digits",
     [
-        "batch_size=8", "dropout_rate=0.2", "drop_path_rate=0.5", "schedule.warmup_epochs=1",
-        "optimizer.weight_decay=0.01", "batch_norm_momentum=0.03",
+        "batch_size=8",
+        "dropout_rate=0.2",
+        "drop_path_rate=0.5",
+        "schedule.warmup_epochs=1",
+        "optimizer.weight_decay=0.01",
+        "batch_norm_momentum=0.03",
     ],
-)  # fmt: skip
+)
 PLAIN = load_recipe(
     "imagenet_resnet",
     ["batch_size=8", "schedule.learning_rate=0.05", "optimizer.weight_decay=0.01"],

@@ -27,11 +27,18 @@ def run(channels, size, stride, images, dtype=torch.float32):
 @pytest.mark.parametrize(
     ("channels", "size", "images"),
     [
-        (96, (27, 27), 8), (48, (26, 28), 8), (576, (4, 4), 16), (96, (3, 40), 8),
-        (96, (40, 3), 8), (64, (1, 50), 32), (64, (50, 1), 32), (128, (2, 2), 150),
-        (128, (5, 6), 40), (64, (60, 61), 10),
+        (96, (27, 27), 8),
+        (48, (26, 28), 8),
+        (576, (4, 4), 16),
+        (96, (3, 40), 8),
+        (96, (40, 3), 8),
+        (64, (1, 50), 32),
+        (64, (50, 1), 32),
+        (128, (2, 2), 150),
+        (128, (5, 6), 40),
+        (64, (60, 61), 10),
     ],
-)  # fmt: skip
+)
 def test_it_is_the_gradient(channels, size, images, stride):
     ours, own = run(channels, size, stride, images)
     exact, theirs = run(channels, size, stride, images, torch.float64)

@@ -109,8 +109,9 @@ def test_a_stair_that_begins_on_a_step_begins_on_it():
 @pytest.mark.parametrize("decay_epochs", [0.5, 2.4, 7.0])
 @pytest.mark.parametrize("warmup_epochs", [0.0, 0.3, 3.0])
 def test_the_highest_rate_is_reached_whatever_the_stairs(decay_epochs, warmup_epochs):
-    recipe = with_schedule(IMAGENET, 20.0, 8, decay_epochs=decay_epochs,
-                           warmup_epochs=warmup_epochs)  # fmt: skip
+    recipe = with_schedule(
+        IMAGENET, 20.0, 8, decay_epochs=decay_epochs, warmup_epochs=warmup_epochs
+    )
     rates = [learning_rate(recipe, step, 37) for step in range(total_steps(recipe, 37))]
     top = rates.index(max(rates))
     assert rates[top] == single(0.048)
