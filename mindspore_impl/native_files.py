@@ -72,7 +72,7 @@ def save_native(
 
 
 def training_tensors(content: Mapping[str, Any]) -> State:
-    """Names the tensors of a training checkpoint as its canonical file does."""
+    """Names the tensors of a file of :func:`save_training` as its canonical file does."""
     tensors: State = {}
     for name, value in content.items():
         group = name.partition(".")[0] + "."

@@ -70,7 +70,7 @@ def save_native(
 
 
 def training_tensors(content: Mapping[str, Any]) -> State:
-    """Names the tensors of a training checkpoint as its canonical file does."""
+    """Names the tensors of a file of :func:`save_training` as its canonical file does."""
     tensors: State = {}
     for group, entries in content.items():
         # What belongs to no group keeps its name, and is an error of whoever checks them.

@@ -42,32 +42,19 @@ class Backend(Protocol):
         >>> twin.model.read_state(twin.model.make_net(spec))
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def blocks(self) -> ModuleType: ...
-    @property
-    def model(self) -> Model: ...
-    @property
-    def loss(self) -> ModuleType: ...
-    @property
-    def optim(self) -> ModuleType: ...
-    @property
-    def step(self) -> Step: ...
-    @property
-    def distributed(self) -> Distributed: ...
-    @property
-    def data(self) -> ModuleType: ...
-    @property
-    def predict(self) -> Predict: ...
-    @property
-    def export(self) -> Export: ...
-    @property
-    def native_files(self) -> NativeFiles: ...
-    @property
-    def tuning(self) -> Tuning: ...
-    @property
-    def probe(self) -> Probe: ...
+    name: str
+    blocks: ModuleType
+    model: Model
+    loss: ModuleType
+    optim: ModuleType
+    step: Step
+    distributed: Distributed
+    data: ModuleType
+    predict: Predict
+    export: Export
+    native_files: NativeFiles
+    tuning: Tuning
+    probe: Probe
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +62,7 @@ class _Twin:
     name: str
 
     def __getattr__(self, module: str) -> ModuleType:
-        if module not in vars(Backend):
+        if module not in Backend.__annotations__:
             raise AttributeError(f"the twins have no {module}")
         return importlib.import_module(f"{self.name}_impl.{module}")
 

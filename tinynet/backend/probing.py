@@ -24,7 +24,10 @@ Tensor: TypeAlias = Any
 
 
 class Operators(Protocol):
-    """Single operators of a twin for an audit: NumPy in, NumPy out."""
+    """Single operators of a twin for an audit: NumPy in, NumPy out.
+
+    Everywhere ``device`` is one of the ``DEVICES`` of predict, by default the first.
+    """
 
     def dense(self, in_features: int, out_features: int) -> Layer:
         """A layer like the classifier: (N, in_features) to (N, out_features)."""
@@ -58,7 +61,7 @@ class Operators(Protocol):
             x: its input.
             upstream: the gradient of its output.
             training: run it in training mode.
-            device: one of the ``DEVICES`` of predict.
+            device: where to compute.
 
         Returns:
             "y", the gradients "dx" and "d" + key of every trained parameter, and in training every
@@ -78,7 +81,7 @@ class Operators(Protocol):
             function: what to run, on the arrays in their order.
             arrays: name -> argument; integers are not differentiated.
             upstream: the gradient of the result.
-            device: one of the ``DEVICES`` of predict.
+            device: where to compute.
 
         Returns:
             "y", and the gradients "d" + name.
@@ -101,7 +104,7 @@ class Operators(Protocol):
             slots: slot -> what is kept for each parameter; its usual start if not given.
             gradients: of each step, for each parameter.
             learning_rate: of all steps.
-            device: one of the ``DEVICES`` of predict.
+            device: where to compute.
 
         Returns:
             "parameter" and every slot -> arrays after the last step, in the parameters' order.
@@ -135,8 +138,8 @@ class Probe(Protocol):
     """What a proof of parity asks of a twin: NumPy in, NumPy out.
 
     Everywhere ``net`` is from :meth:`build`, ``images`` are (N, C, H, W), ``labels`` (N,) integers,
-    ``label_smoothing`` is from 0 to 1, and ``mode`` is one of the ``MODES`` of predict, by default
-    the first.
+    ``label_smoothing`` is from 0 to 1, ``mode`` is one of the ``MODES`` of predict and ``device``
+    one of its ``DEVICES``, by default the first.
     """
 
     @property
@@ -159,7 +162,7 @@ class Probe(Protocol):
             state: canonical state.
             precision: one of ``PRECISIONS``.
             exact_gates: compute sigmoid and SiLU in float64 and round the result.
-            device: one of the ``DEVICES`` of predict.
+            device: where to compute.
 
         Raises:
             StateError: the state does not fit the spec.
@@ -236,7 +239,7 @@ class Probe(Protocol):
             learning_rates: of each step.
             ema_decays: of each step.
             precision: "float32", or "float64" where the framework has it.
-            device: one of the ``DEVICES`` of predict.
+            device: where to compute.
 
         Returns:
             Weights, averages and slots after the last step, with the progress of ``state``.
@@ -251,8 +254,4 @@ class Probe(Protocol):
         """
 
     def settings(self, device: str) -> dict[str, str]:
-        """The framework's switches that change numbers, and the accelerator, as texts.
-
-        Args:
-            device: one of the ``DEVICES`` of predict.
-        """
+        """The framework's switches that change numbers, and the accelerator, as texts."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -16,26 +16,19 @@ from numpy.typing import NDArray
 from tinynet.backend.values import Array, Group, Native
 
 if TYPE_CHECKING:
-    from tinynet.checkpoints.training_state import Progress, TrainingState
-    from tinynet.data.loader import TrainingBatch
+    from tinynet.checkpoints.training_state import TrainingState
     from tinynet.net.manifest import State
-    from tinynet.recipe import Recipe
     from tinynet.spec import Spec
+    from tinynet.training.step import StepBase
 
 # A net of a framework. Only its twin looks inside.
 Net: TypeAlias = Any
 
 
-# Objects
-
-
 class Report(Protocol):
-    """What a step returns, still on the device: two numbers, see :meth:`TrainStep.__call__`."""
+    """What a step returns, still on the device: two numbers."""
 
     def tolist(self) -> list[float]: ...
-
-
-# Objects
 
 
 class Predictor(Protocol):
@@ -52,56 +45,6 @@ class Predictor(Protocol):
 
     def __call__(self, images: Array, /) -> Array:
         """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
-
-
-class TrainStep(Protocol):
-    """Net, optimizer and average of a run, on one device."""
-
-    spec: Spec
-    recipe: Recipe
-    group: Group[Any]
-    accumulation: int
-    average: Any  # None where the recipe has none
-
-    def __call__(
-        self,
-        batches: Sequence[TrainingBatch],
-        learning_rate: float,
-        ema_decay: float | None,
-        stop: bool = False,
-    ) -> Report:
-        """Takes one step.
-
-        Args:
-            batches: this process's parts of the batch, ``accumulation`` of them.
-            learning_rate: from tinynet.training.schedule.
-            ema_decay: from tinynet.training.schedule; None where nothing is averaged.
-            stop: whether this process was asked to stop.
-
-        Returns:
-            (2,) on the device: the mean loss over all parts and processes, and the share of
-            processes that were asked to stop.
-        """
-
-    def predictor(self, ema: bool) -> Predictor:
-        """The net as it is now, ready to answer, in float32; ``ema`` takes the averaged state."""
-
-    def synchronise(self) -> None:
-        """Averages batch-norm statistics over the processes.
-
-        Each process moves its own towards what it sees. The update is linear, so averaging only
-        when they are read gives what averaging at every step would.
-        """
-
-    def read(self, progress: Progress) -> TrainingState:
-        """Copies everything out, in the precision it is kept in.
-
-        Args:
-            progress: where the run is; the loss scale in it is replaced.
-        """
-
-
-# Modules
 
 
 class Model(Protocol):
@@ -149,7 +92,7 @@ class Step(Protocol):
         accumulation: int = 1,
         precision: str = ...,
         compiled: bool = ...,
-    ) -> TrainStep:
+    ) -> StepBase[Any]:
         """Makes the step of a run.
 
         Args:
@@ -171,11 +114,7 @@ class Distributed(Protocol):
     def join(self, device: str) -> Group[Any]:
         """Joins the processes that the launcher started, or stays alone without one.
 
-        Args:
-            device: one of the ``DEVICES`` of predict.
-
-        Raises:
-            ValueError: no such device here.
+        The device is one of the ``DEVICES`` of predict; a ValueError says that it is not here.
         """
 
     def leave(self) -> None:
@@ -195,11 +134,7 @@ class Predict(Protocol):
         """The ways in which the twin runs; the first compiles nothing, the last is fastest."""
 
     def running(self, mode: str) -> AbstractContextManager[None]:
-        """Runs what is inside in one of ``MODES``.
-
-        Raises:
-            ValueError: another mode.
-        """
+        """Runs what is inside in one of ``MODES``; another one is a ValueError."""
 
     def Predictor(self, spec: Spec, state: State, device: str = ..., mode: str = ...) -> Predictor:
         """Makes a net that answers.
@@ -218,11 +153,7 @@ class Predict(Protocol):
     def set_device(self, device: str) -> None:
         """Chooses this process's device, on which float32 is float32 from now on.
 
-        Args:
-            device: one of ``DEVICES``.
-
-        Raises:
-            ValueError: no such device here.
+        It is one of ``DEVICES``; a ValueError says that it is not here.
         """
 
 
@@ -259,11 +190,7 @@ class NativeFiles(Protocol):
         """
 
     def training_tensors(self, content: Mapping[str, Any]) -> State:
-        """Names the tensors of a training checkpoint as its canonical file does.
-
-        Args:
-            content: of a file that :meth:`save_training` wrote.
-        """
+        """Names the tensors of a file of :meth:`save_training` as its canonical file does."""
 
     def save_training(self, path: str | os.PathLike[str], state: TrainingState) -> None:
         """Writes a training state under the framework's names.

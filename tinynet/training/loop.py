@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tinynet.backend import Backend
-from tinynet.backend.protocols import TrainStep
 from tinynet.backend.values import Group
 from tinynet.checkpoints.training_state import TrainingState
 from tinynet.data.evaluation_batches import Prepared, RankShard
@@ -21,6 +20,7 @@ from tinynet.training.evaluation import MetricSums, sum_metrics
 from tinynet.training.options import Options, Outcome, Scores, after_step, last_step
 from tinynet.training.run import Run
 from tinynet.training.schedule import ema_decay, learning_rate
+from tinynet.training.step import StepBase
 
 
 def train(twin: Backend, state: TrainingState, data: Data, options: Options) -> Outcome:
@@ -96,7 +96,7 @@ def _train(
         return run.outcome()
 
 
-def evaluate(twin: Backend, step: TrainStep, data: Data, options: Options) -> Scores:
+def evaluate(twin: Backend, step: StepBase[Any], data: Data, options: Options) -> Scores:
     """Evaluates the net as it is now, each image of the validation set exactly once.
 
     Args:

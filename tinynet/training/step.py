@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from tinynet.backend.protocols import Predictor, Report
 from tinynet.backend.values import Array, Group
 from tinynet.checkpoints.training_state import Progress, TrainingState
+from tinynet.data.loader import TrainingBatch
 from tinynet.net.manifest import TRAINED_ROLES, State, manifest
 from tinynet.training.schedule import first_loss_scale
 
@@ -106,6 +108,31 @@ class StepBase(Generic[T]):
         return [*self.tensors, *averages, *slots]
 
     # What a twin adds
+
+    def __call__(
+        self,
+        batches: Sequence[TrainingBatch],
+        learning_rate: float,
+        ema_decay: float | None,
+        stop: bool = False,
+    ) -> Report:
+        """Takes one step.
+
+        Args:
+            batches: this process's parts of the batch, ``accumulation`` of them.
+            learning_rate: from tinynet.training.schedule.
+            ema_decay: from tinynet.training.schedule; None where nothing is averaged.
+            stop: whether this process was asked to stop.
+
+        Returns:
+            (2,) on the device: the mean loss over all parts and processes, and the share of
+            processes that were asked to stop.
+        """
+        raise NotImplementedError
+
+    def predictor(self, ema: bool) -> Predictor:
+        """The net as it is now, ready to answer, in float32; ``ema`` takes the averaged state."""
+        raise NotImplementedError
 
     def share(self, tensors: list[T]) -> None:
         """Replaces tensors by their mean over all processes."""
