@@ -107,7 +107,7 @@ def compare_files(
 
 
 def format_answer(answer: Answer) -> str:
-    """The result, what the files say of themselves, and what differs most."""
+    """Writes the result, what the files say of themselves, and what differs most."""
     lines = [answer.outcome, *answer.notes]
     for check in answer.report.checks:
         failures = check.failures

@@ -32,7 +32,6 @@ class Decision:
         failures: the comparisons that failed and that no known difference excuses.
         known: the known differences that excuse something of the check.
         exceeded: those that are about a failure beyond their bound.
-        passed: whether the check is good enough.
     """
 
     report: Report
@@ -40,20 +39,26 @@ class Decision:
     failures: tuple[Comparison, ...]
     known: tuple[KnownDifference, ...]
     exceeded: tuple[KnownDifference, ...]
-    passed: bool
+
+    @property
+    def passed(self) -> bool:
+        """Says whether the check is good enough."""
+        if self.check.skipped:
+            return bool(self.known)
+        return bool(self.check.comparisons) and not self.failures
 
     @property
     def case(self) -> Case:
-        """The decision as a test; one that is let pass counts as skipped."""
+        """Returns the decision as a test; one that is let pass counts as skipped."""
         check = self.check
-        if self.passed and not self.known:
-            return Case(check.name, check.seconds)
+        ran = check.name, check.seconds
         if self.passed:
-            reasons = (f"known difference {k.id}: {k.reason} ({k.link})" for k in self.known)
-            return Case(check.name, check.seconds, "skipped", "; ".join(reasons))
+            reasons = [f"known difference {k.id}: {k.reason} ({k.link})" for k in self.known]
+            return Case(*ran, "skipped", "; ".join(reasons)) if reasons else Case(*ran)
         if check.skipped:
-            text = f"not run: {check.skipped}\nagain: {rerun(self.report, check)}"
-            return Case(check.name, check.seconds, "failed", f"not run: {check.skipped}", text)
+            message = f"not run: {check.skipped}"
+            text = f"{message}\nagain: {rerun(self.report, check)}"
+            return Case(*ran, "failed", message, text)
         note = "\n".join(
             f"the known difference {k.id} excuses up to {k.bound:g} "
             + ("times the noise" if k.unit == "noise" else check.unit)
@@ -72,12 +77,17 @@ class GateResult:
 
     @property
     def failed(self) -> list[Decision]:
-        """The checks that are not good enough, the first of them the one to look at first."""
+        """Lists the checks that are not good enough, what to look at first in front."""
         return [item for item in self.decisions if not item.passed]
 
     @property
+    def excused(self) -> list[Decision]:
+        """Lists the checks that known differences let pass."""
+        return [item for item in self.decisions if item.passed and item.known]
+
+    @property
     def passed(self) -> bool:
-        """Whether every check is good enough, and there was at least one."""
+        """Says whether every check is good enough, and there was at least one."""
         return bool(self.decisions) and not self.failed and not self.stale
 
 
@@ -111,14 +121,12 @@ def decide(
                     f"{', '.join(CHECKS)}: it is of another version of this project"
                 )
     decisions: list[Decision] = []
-    matched: set[str] = set()
     for report in reports:
         checks = {check.name: check for check in report.checks}
         for name in CHECKS:
-            decision = _decide_check(report, checks.get(name) or _missing(name), known)
-            matched.update(item.id for item in (*decision.known, *decision.exceeded))
-            decisions.append(decision)
-    stale = tuple(item for item in known if item.id not in matched)
+            decisions.append(_decide_check(report, checks.get(name) or _missing(name), known))
+    matched = {item for each in decisions for item in (*each.known, *each.exceeded)}
+    stale = tuple(item for item in known if item not in matched)
     return GateResult(tuple(reports), tuple(decisions), stale)
 
 
@@ -127,46 +135,47 @@ def _missing(name: str) -> CheckResult:
 
 
 def _decide_check(report: Report, check: CheckResult, known: Sequence[KnownDifference]) -> Decision:
+    what = report.spec, check.name
     if check.skipped:
-        about = tuple(item for item in known if item.is_about_check(report.spec, check.name))
-        return Decision(report, check, (), about, (), passed=bool(about))
+        about = tuple(item for item in known if item.is_about_check(*what))
+        return Decision(report, check, (), about, ())
     failures: list[Comparison] = []
-    used: dict[str, KnownDifference] = {}
-    exceeded: dict[str, KnownDifference] = {}
+    used: dict[KnownDifference, None] = {}
+    exceeded: dict[KnownDifference, None] = {}
     for failure in check.failures:
-        about = [item for item in known if item.is_about(report.spec, check.name, failure)]
-        excusing = [item for item in about if item.excuses(failure)]
-        used.update({item.id: item for item in excusing})
-        if not excusing:
+        about = [item for item in known if item.is_about(*what, failure)]
+        if excusing := [item for item in about if item.excuses(failure)]:
+            used.update(dict.fromkeys(excusing))
+        else:
             failures.append(failure)
-            exceeded.update({item.id: item for item in about})
-    passed = bool(check.comparisons) and not failures
-    return Decision(
-        report, check, tuple(failures), tuple(used.values()), tuple(exceeded.values()), passed
-    )
+            exceeded.update(dict.fromkeys(about))
+    return Decision(report, check, tuple(failures), tuple(used), tuple(exceeded))
 
 
 def format_gate(result: GateResult) -> str:
-    """The result; for a failure first what to look at, then all that failed."""
-    failed, known = result.failed, _excused(result)
+    """Writes the result; for a failure first what to look at, then all that failed."""
+    failed = result.failed
     lines = [f"{'PASSED' if result.passed else 'FAILED'}  {_counts(result)}"]
     if failed:
-        first, text = failed[0], failed[0].case
+        first = failed[0]
         lines += ["", f"look first at {first.report.spec}, check {first.check.name}"]
-        lines += [f"  {line}" for line in text.text.splitlines()]
-        lines += ["", "failed"]
-        lines += [f"  {j.report.spec}  {j.check.name}  {j.case.message}" for j in failed]
-    if result.stale:
-        lines += ["", "known differences that match nothing: remove them, or correct them"]
-        lines += [f"  {item.id}  {_place(item)}" for item in result.stale]
-    if known:
-        lines += ["", "let pass"]
-        lines += [f"  {j.report.spec}  {j.check.name}  {j.case.message}" for j in known]
+        lines += [f"  {line}" for line in first.case.text.splitlines()]
+    stale = [f"  {item.id}  {_place(item)}" for item in result.stale]
+    for title, rows in (
+        ("failed", _rows(failed)),
+        ("known differences that match nothing: remove them, or correct them", stale),
+        ("let pass", _rows(result.excused)),
+    ):
+        lines += ["", title, *rows] if rows else []
     return "\n".join(lines)
 
 
+def _rows(decisions: Sequence[Decision]) -> list[str]:
+    return [f"  {each.report.spec}  {each.check.name}  {each.case.message}" for each in decisions]
+
+
 def gate_document(result: GateResult) -> dict[str, Any]:
-    """The result as a JSON document; the fields are promised in the command's help."""
+    """Returns the result as a JSON document; the fields are promised in the command's help."""
     return {
         "passed": result.passed,
         "specs": [report.spec for report in result.reports],
@@ -174,24 +183,24 @@ def gate_document(result: GateResult) -> dict[str, Any]:
         "failures": [_decision_document(item) for item in result.failed],
         "known": [
             _decision_document(item) | {"ids": [k.id for k in item.known]}
-            for item in _excused(result)
+            for item in result.excused
         ],
         "stale": [item.id for item in result.stale],
     }
 
 
+def _decision_document(item: Decision) -> dict[str, Any]:
+    again = rerun(item.report, item.check)
+    what = {"spec": item.report.spec, "check": item.check.name}
+    return {**what, "message": item.case.message, "again": again}
+
+
 def gate_suites(result: GateResult) -> list[Suite]:
-    """The result as suites: one for each report, and one of the known differences if there are
-    stale ones.
-    """
-    suites = [
-        Suite(
-            report.spec,
-            tuple(item.case for item in result.decisions if item.report is report),
-            report_properties(report),
-        )
-        for report in result.reports
-    ]
+    """Makes a suite of each report, and one of the known differences that are stale, if any."""
+    suites: list[Suite] = []
+    for report in result.reports:
+        cases = tuple(item.case for item in result.decisions if item.report is report)
+        suites.append(Suite(report.spec, cases, report_properties(report)))
     stale = tuple(
         Case(item.id, 0.0, "failed", "matches nothing", f"remove it, or correct it: {_place(item)}")
         for item in result.stale
@@ -199,27 +208,13 @@ def gate_suites(result: GateResult) -> list[Suite]:
     return [*suites, Suite("known differences", stale)] if stale else suites
 
 
-def _excused(result: GateResult) -> list[Decision]:
-    return [item for item in result.decisions if item.passed and item.known]
-
-
 def _counts(result: GateResult) -> str:
-    failed, known = len(result.failed), len(_excused(result))
+    failed, known, stale = len(result.failed), len(result.excused), len(result.stale)
     specs, checks = len(result.reports), len(result.decisions)
     text = f"{specs} reports, {checks} checks: {checks - failed - known} passed, {failed} failed"
     text += f", {known} let pass as known differences" if known else ""
-    stale = len(result.stale)
     return text + (f"; {stale} known differences match nothing" if stale else "")
 
 
 def _place(item: KnownDifference) -> str:
     return f"{item.spec}, check {item.check}, {item.where} ({item.candidate})"
-
-
-def _decision_document(item: Decision) -> dict[str, Any]:
-    return {
-        "spec": item.report.spec,
-        "check": item.check.name,
-        "message": item.case.message,
-        "again": rerun(item.report, item.check),
-    }

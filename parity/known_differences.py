@@ -72,11 +72,11 @@ class KnownDifference:
     link: str
 
     def is_about_check(self, spec: str, check: str) -> bool:
-        """Whether it is about a check that a spec cannot run, or did not."""
+        """Says whether it is about a check that a spec cannot run, or did not."""
         return self.unit == NOT_RUN and self._has(spec, check)
 
     def is_about(self, spec: str, check: str, item: Comparison) -> bool:
-        """Whether it is about a comparison, however far that is off."""
+        """Says whether it is about a comparison, however far that is off."""
         return (
             self.unit != NOT_RUN
             and self._has(spec, check)
@@ -85,7 +85,7 @@ class KnownDifference:
         )
 
     def excuses(self, item: Comparison) -> bool:
-        """Whether a comparison that it is about is within its bound."""
+        """Says whether a comparison that it is about is within its bound."""
         return item.error <= self.bound * (item.noise if self.unit == "noise" else 1.0)
 
     def _has(self, spec: str, check: str) -> bool:

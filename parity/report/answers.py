@@ -24,7 +24,7 @@ _SAYS = "says "  # how the check metrics notes a class
 
 
 def whole_net(checks: Sequence[CheckResult]) -> Iterator[Element]:
-    """A section for the few numbers of the whole net: logits, losses, exported files."""
+    """Makes a section for the few numbers of the whole net: logits, losses, exported files."""
     rows = [
         element(
             "tr",
@@ -45,7 +45,7 @@ def whole_net(checks: Sequence[CheckResult]) -> Iterator[Element]:
 
 
 def photographs(checks: Sequence[CheckResult]) -> Iterator[Element]:
-    """A section for what each runtime says of photographs, and how that is counted."""
+    """Makes a section for what each runtime says of photographs, and how that is counted."""
     comparisons = [
         item for check in checks if check.name == "metrics" for item in check.comparisons
     ]

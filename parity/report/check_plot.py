@@ -27,12 +27,12 @@ _BAR, _BARS = 9, 26
 
 
 def is_for_a_drawing(check: CheckResult) -> bool:
-    """Whether a check measures so many places that a table of them would not be read."""
+    """Says whether a check measures so many places that a table of them would not be read."""
     return len({item.where for item in measured(check)}) > _FEW
 
 
 def measured(check: CheckResult) -> list[Comparison]:
-    """What of a check is held against rounding noise."""
+    """Picks what of a check is held against rounding noise."""
     return [item for item in check.comparisons if item.noise > 0]
 
 
@@ -78,13 +78,13 @@ def _scale(items: Sequence[Comparison]) -> drawing.LogScale:
 
 
 def first_to_show(items: Sequence[Comparison]) -> Comparison:
-    """What to tell before a reader points: the first that failed, or the nearest to its bound."""
+    """Picks what to tell before a reader points: the first failure, or the nearest to its bound."""
     worst = max(items, key=lambda item: (item.severity, item.error))
     return next((item for item in items if not item.passed), worst)
 
 
 def describe(column: Sequence[Comparison]) -> str:
-    """The numbers of a column, a line for each candidate."""
+    """Tells the numbers of a column, a line for each candidate."""
     lines = [column[0].where, f"float32 noise: {max(item.noise for item in column):.3g}"]
     for item in column:
         note = f" {item.note}" if item.note else ""

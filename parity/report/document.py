@@ -33,7 +33,7 @@ class ReportError(DocumentError):
 
 
 def report_document(report: Report) -> dict[str, Any]:
-    """The report as a JSON document; the fields are promised in the command's help.
+    """Returns the report as a JSON document; the fields are promised in the command's help.
 
     JSON has no infinity: an error that no number can say is null, and its kind says what it is.
     """
@@ -129,7 +129,7 @@ def _in_this_version(document: Any) -> Any:
 
 
 def with_present_keys(value: Any) -> Any:
-    """A document of version 1, of a report or of known differences, under the keys of today.
+    """Puts a document of version 1, a report or known differences, under the keys of today.
 
     A key stays as it is where the one of today stands beside it.
     """

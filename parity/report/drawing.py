@@ -39,7 +39,7 @@ class LogScale:
         self.decades = [10.0**power for power in self._powers]
 
     def __call__(self, value: float) -> float:
-        """The height of a value; one that is not finite is at the ceiling."""
+        """Returns the height of a value; one that is not finite is at the ceiling."""
         if not math.isfinite(value):
             return self._top
         exponent = math.log10(value) if value > 0 else self._low
@@ -48,19 +48,19 @@ class LogScale:
 
     @property
     def labels(self) -> dict[str, float]:
-        """Label -> height of each decade."""
+        """Returns label -> height of each decade."""
         return {f"1e{power}": self(10.0**power) for power in self._powers}
 
 
 def canvas(width: float, height: float, label: str = "") -> Element:
-    """An empty drawing; without a label, one beside which the numbers stand."""
+    """Makes an empty drawing; without a label, one beside which the numbers stand."""
     seen = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
     size = {"width": f"{width:.0f}", "height": f"{height:.0f}"}
     return element("svg", viewBox=f"0 0 {width:.1f} {height:.0f}", **size, **seen)
 
 
 def grid(labels: Mapping[str, float], width: float) -> list[Element]:
-    """A line across the drawing for each label of its axis."""
+    """Draws a line across the drawing for each label of its axis."""
     return [
         element("line", _class="grid", x1=0, x2=width, y1=height, y2=height)
         for height in labels.values()
@@ -68,7 +68,7 @@ def grid(labels: Mapping[str, float], width: float) -> list[Element]:
 
 
 def level_line(heights: Sequence[float | None], step: float) -> str:
-    """A line with one level step per column, broken where there is none."""
+    """Draws a line with one level step per column, broken where there is none."""
     path, drawing = "", False
     for index, height in enumerate(heights):
         if height is not None:
@@ -81,7 +81,7 @@ def level_line(heights: Sequence[float | None], step: float) -> str:
 def bound_courses(
     columns: Sequence[Sequence[Comparison]], candidates: Sequence[str]
 ) -> dict[tuple[float | None, ...], list[str]]:
-    """The different courses a bound takes, and the candidates that are held to each."""
+    """Finds the different courses a bound takes, and the candidates that are held to each."""
     bounds = [{item.candidate: item.bound for item in column} for column in columns]
     courses: dict[tuple[float | None, ...], list[str]] = {}
     for candidate in candidates:
@@ -96,7 +96,7 @@ def noise_and_bounds(
     step: float,
     scale: LogScale,
 ) -> Iterator[Element]:
-    """The area of the rounding noise, and a line for each course of a bound."""
+    """Draws the area of the rounding noise, and a line for each course of a bound."""
     noise = [max((item.noise for item in column), default=0.0) for column in columns]
     outline = level_line([scale(value) for value in noise], step)
     yield element("path", _class="noise", d=f"{outline}V{scale.floor}H0z")
@@ -106,7 +106,7 @@ def noise_and_bounds(
 
 
 def mark(index: int, x: float, y: float, passed: bool = True, finite: bool = True) -> Element:
-    """The mark of a candidate, by its number."""
+    """Draws the mark of a candidate, by its number."""
     number = index % len(SHAPES)
     failed, cross = "" if passed else " failed", "" if finite else " cross"
     return element(
@@ -124,7 +124,7 @@ def side_by_side(
     width: float,
     scale: LogScale,
 ) -> Iterator[Element]:
-    """The marks of a column, since the modes of one twin often agree to the last bit.
+    """Draws the marks of a column apart, since the modes of one twin often agree to the last bit.
 
     Args:
         errors: number of the candidate, its error, and whether that passed.
@@ -141,14 +141,14 @@ def side_by_side(
 def spot(
     text: str, x: float, width: float, height: float, *children: Element, chosen: bool = False
 ) -> Element:
-    """A column that tells its numbers when it is pointed at, tapped or reached by arrow keys."""
+    """Makes a column that tells its numbers when it is pointed at, tapped or reached by keys."""
     hit = element("rect", _class="hit", x=x, y=0, width=width, height=height)
     style = "spot chosen" if chosen else "spot"
     return element("g", element("title", text), hit, *children, _class=style)
 
 
 def key(text: str, _class: str, shape: str = "") -> Element:
-    """An item of a legend: a line, a mark's outline, or else an area."""
+    """Makes an item of a legend: a line, a mark's outline, or else an area."""
     outline = element("rect", _class=_class, width=18, height=12)
     if shape:
         outline = element("path", _class=_class, d=shape)
@@ -158,12 +158,12 @@ def key(text: str, _class: str, shape: str = "") -> Element:
 
 
 def shade_key(shade: str, text: str, sign: str = "") -> Element:
-    """An item of a legend that tells what a shade of a cell means."""
+    """Makes an item of a legend that tells what a shade of a cell means."""
     return element("li", element("span", sign, _class=f"swatch {shade}"), text)
 
 
 def candidate_keys(candidates: Sequence[str]) -> list[Element]:
-    """The items of a legend that tell which candidate a mark is of."""
+    """Makes the items of a legend that tell which candidate a mark is of."""
     return [
         key(candidate, f"mark s{index % len(SHAPES)}", SHAPES[index % len(SHAPES)])
         for index, candidate in enumerate(candidates)
@@ -171,7 +171,7 @@ def candidate_keys(candidates: Sequence[str]) -> list[Element]:
 
 
 def noise_keys(holders: Iterable[Sequence[str]]) -> list[Element]:
-    """The items of a legend for the noise, and for who is held to each bound."""
+    """Makes the items of a legend for the noise, and for who is held to each bound."""
     names = ["bound: " + ", ".join(held) for held in holders]
     names = ["bound"] if len(names) == 1 else names
     bounds = [key(name, f"bound b{index}", "M0,6H18") for index, name in enumerate(names)]
@@ -179,7 +179,7 @@ def noise_keys(holders: Iterable[Sequence[str]]) -> list[Element]:
 
 
 def plot(keys: Sequence[Element], labels: Mapping[str, float], drawing: Element) -> Element:
-    """A drawing with its legend, its axis and the numbers of the spot that is chosen.
+    """Puts together a drawing with its legend, its axis and the numbers of the spot that is chosen.
 
     Args:
         keys: the items of the legend.
@@ -195,7 +195,7 @@ def plot(keys: Sequence[Element], labels: Mapping[str, float], drawing: Element)
 
 
 def readable(keys: Sequence[Element], drawing: Element) -> Element:
-    """What holds spots, with its legend, and below it the numbers of the spot that is chosen."""
+    """Puts together what holds spots, its legend, and the numbers of the spot that is chosen."""
     chosen = next((item for item in drawing.iter() if "chosen" in item.get("class", "")), None)
     text = "" if chosen is None else chosen.get("title") or chosen.findtext("title") or ""
     # Reachable by keyboard, since it scrolls and arrow keys go from spot to spot.

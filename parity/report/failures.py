@@ -31,7 +31,7 @@ _CODE = ("Source", "Place")  # facts of the first divergence that are names in c
 
 
 def failures(report: Report) -> Iterator[Element]:
-    """A section for where to look first, if anything failed."""
+    """Makes a section for where to look first, if anything failed."""
     first = first_divergence(report)
     if first is None:
         return
@@ -52,7 +52,7 @@ def failures(report: Report) -> Iterator[Element]:
 
 
 def failed_checks(report: Report, known: Sequence[KnownDifference]) -> Iterator[Element]:
-    """A section for all checks that failed, if any did, the first of them unfolded."""
+    """Makes a section for all checks that failed, if any did, the first of them unfolded."""
     failed = [check for check in report.checks if not check.passed]
     if failed:
         folded = [_failed_check(report, check, known) for check in failed]
@@ -95,7 +95,7 @@ def _row(item: Comparison, excused: Iterator[Element]) -> Element:
 def excuses(
     report: Report, check: CheckResult, item: Comparison | None, known: Sequence[KnownDifference]
 ) -> Iterator[Element]:
-    """The known differences for which a gate lets a failure pass, or that nothing was run."""
+    """Tells the known differences for which a gate lets a failure pass, or a check not run."""
     what = report.spec, check.name
     for difference in known:
         if item is None:
@@ -108,7 +108,7 @@ def excuses(
 
 
 def outlook(report: Report, known: Sequence[KnownDifference]) -> Iterator[Element]:
-    """That a gate lets all failures of a report pass, if it does."""
+    """Says that a gate lets all failures of a report pass, if it does."""
     found = [(check, item) for check in report.checks for item in check.failures]
     if found and all(any(excuses(report, check, item, known)) for check, item in found):
         yield remark("All that failed are known differences, which a gate lets pass.")

@@ -15,12 +15,12 @@ SCRIPT = "reproduce.py"
 
 
 def number(value: float) -> str:
-    """A number in three digits."""
+    """Writes a number in three digits."""
     return f"{value:.3g}"
 
 
 def multiple(value: float, noise: float) -> str:
-    """A number as a multiple of rounding noise; empty where that means nothing."""
+    """Writes a number as a multiple of rounding noise; empty where that means nothing."""
     if not (0 < noise < math.inf and math.isfinite(value)):
         return ""
     times = value / noise
@@ -30,36 +30,36 @@ def multiple(value: float, noise: float) -> str:
 
 
 def with_multiple(value: float, noise: float) -> str:
-    """A number, and after it the multiple of rounding noise, if it is one."""
+    """Writes a number, and after it the multiple of rounding noise, if it is one."""
     times = multiple(value, noise)
     return f"{number(value)} ({times} noise)" if times else number(value)
 
 
 def place(item: Comparison) -> str:
-    """What was compared, and where."""
+    """Names what was compared, and where."""
     return f"{item.where} ({item.candidate})" if item.candidate else item.where
 
 
 def distance(item: Comparison) -> str:
-    """The error, or the kind of difference where no number says it."""
+    """Writes the error, or the kind of difference where no number says it."""
     if math.isfinite(item.error) or item.kind == "value":
         return with_multiple(item.error, item.noise)
     return item.kind
 
 
 def bound(item: Comparison) -> str:
-    """The bound, and the multiple of rounding noise that it is."""
+    """Writes the bound, and the multiple of rounding noise that it is."""
     return with_multiple(item.bound, item.noise)
 
 
 def held_to(item: Comparison) -> str:
-    """The bound in a few words, and whether it was missed."""
+    """Writes the bound in a few words, and whether it was missed."""
     limit = multiple(item.bound, item.noise) or number(item.bound)
     return f"bound {limit}" if item.passed else f"bound {limit} FAILED"
 
 
 def share(item: Comparison) -> str:
-    """How much of its bound an error takes; empty where the bound is no multiple of noise."""
+    """Says how much of its bound an error takes; empty where that is not a multiple of noise."""
     if item.noise == 0 or not math.isfinite(item.severity):
         return ""
     if item.severity < 10:
@@ -68,7 +68,7 @@ def share(item: Comparison) -> str:
 
 
 def smallest_bound(failures: Sequence[Comparison]) -> str:
-    """The smallest bound with which all these failures would have passed, and the one there is."""
+    """Writes the smallest bound that would have passed all failures, and the one there is."""
     hopeless = sorted({distance(item) for item in failures if not math.isfinite(item.error)})
     if hopeless:
         return f"none ({', '.join(hopeless)})"
@@ -80,14 +80,14 @@ def smallest_bound(failures: Sequence[Comparison]) -> str:
 
 
 def rerun(report: Report, check: CheckResult | None = None) -> str:
-    """The command that runs all checks again, or one check of it."""
+    """Returns the command that runs all checks again, or one check of it."""
     command = report.command or f"python scripts/parity.py --spec {shlex.quote(report.spec)}"
     # Of an option given twice, the last counts.
     return f"{command} --checks {check.name}" if check else command
 
 
 def first_divergence(report: Report) -> tuple[str, dict[str, str]] | None:
-    """What to look at first, in a line and in facts by name; None where nothing failed."""
+    """Says what to look at first, in a line and in facts by name; None where nothing failed."""
     if report.divergence:
         return _traced(report.divergence)
     if not report.first_divergence:
@@ -121,14 +121,14 @@ def _traced(found: Divergence) -> tuple[str, dict[str, str]]:
 
 
 def status(check: CheckResult) -> str:
-    """The outcome of a check in a word."""
+    """Says the outcome of a check in a word."""
     if check.skipped:
         return "skipped"
     return "ok" if check.passed else "FAIL"
 
 
 def summary(report: Report) -> str:
-    """The outcome in one sentence."""
+    """Says the outcome in one sentence."""
     failed = [check.name for check in report.checks if not check.passed]
     ran = sum(not check.skipped for check in report.checks)
     skipped = len(report.checks) - ran

@@ -44,20 +44,20 @@ class Suite:
 
 
 def report_suite(report: Report) -> Suite:
-    """A report as a suite, each check a test."""
+    """Makes a suite of a report, each check a test."""
     cases = tuple(_check_case(report, check) for check in report.checks)
     return Suite(report.spec, cases, report_properties(report))
 
 
 def report_properties(report: Report) -> dict[str, str]:
-    """What a report's outcome may depend on."""
+    """Names what a report's outcome may depend on."""
     return {"weights": report.weights, "command": report.command, **report.environment}
 
 
 def failure_case(
     report: Report, check: CheckResult, failures: Sequence[Comparison], note: str = ""
 ) -> Case:
-    """A check that failed, as a test.
+    """Makes a test of a check that failed.
 
     Args:
         report: the check's.

@@ -13,7 +13,7 @@ from parity.results import Comparison
 
 
 def element(tag: str, *children: Element | str, _class: str = "", **attributes: object) -> Element:
-    """An element with attributes, and text and elements in it in the order given.
+    """Makes an element with attributes, and text and elements in it in the order given.
 
     An attribute's underscores stand for hyphens, which Python's names cannot have.
     """
@@ -34,33 +34,33 @@ def element(tag: str, *children: Element | str, _class: str = "", **attributes: 
 
 
 def serialise(elements: Sequence[Element]) -> str:
-    """The elements as HTML."""
+    """Writes the elements as HTML."""
     return "\n".join(tostring(item, encoding="unicode", method="html") for item in elements)
 
 
 def render(title: str, elements: Sequence[Element]) -> str:
-    """A whole page, which needs nothing beside it."""
+    """Writes a whole page, which needs nothing beside it."""
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     return Template(template).substitute(title=escape(title), body=serialise(elements))
 
 
 def section(title: str, *children: Element, _class: str = "") -> Element:
-    """A part of the page under a heading."""
+    """Makes a part of the page under a heading."""
     return element("section", element("h2", title), *children, _class=_class)
 
 
 def remark(text: str) -> Element:
-    """What helps to read what follows."""
+    """Makes a paragraph that helps to read what follows."""
     return element("p", text, _class="muted")
 
 
 def command(text: str) -> Element:
-    """A command line."""
+    """Shows a command line."""
     return element("code", text, _class="command")
 
 
 def facts(named: Mapping[str, str | Element]) -> Element:
-    """Names with what there is to say under each."""
+    """Lists names with what there is to say under each."""
     pairs = (
         element("div", element("dt", name), element("dd", value)) for name, value in named.items()
     )
@@ -68,7 +68,7 @@ def facts(named: Mapping[str, str | Element]) -> Element:
 
 
 def table(heads: Sequence[str], rows: Sequence[Element], _class: str = "") -> Element:
-    """A table that scrolls where the page is narrower than it."""
+    """Makes a table that scrolls where the page is narrower than it."""
     head = element("tr", *(element("th", text, scope="col") for text in heads))
     made = element("table", element("thead", head), element("tbody", *rows), _class=_class)
     # Reachable by keyboard, since it scrolls.
@@ -77,28 +77,28 @@ def table(heads: Sequence[str], rows: Sequence[Element], _class: str = "") -> El
 
 
 def row_head(*children: Element | str) -> Element:
-    """The cell that says what a row is about."""
+    """Makes the cell that says what a row is about."""
     return element("th", *children, scope="row")
 
 
 def status_cell(status: str) -> Element:
-    """The outcome of what a row is about: "ok", "FAIL" or "skipped"."""
+    """Makes the cell for the outcome of what a row is about: "ok", "FAIL" or "skipped"."""
     outcome = {"ok": "passed", "FAIL": "failed"}.get(status, "muted")
     return element("td", element("span", status, _class=f"status {outcome}"))
 
 
 def number_cell(value: str, detail: str = "", failed: bool = False) -> Element:
-    """A number, and below it what it amounts to."""
+    """Makes a cell with a number, and below it what it amounts to."""
     style = "number failed" if failed else "number"
     return element("td", value, element("small", detail), _class=style)
 
 
 def error_cell(item: Comparison) -> Element:
-    """How far off a comparison is."""
+    """Makes the cell that says how far off a comparison is."""
     value = distance(item).partition(" (")[0]
     return number_cell(value, multiple(item.error, item.noise), not item.passed)
 
 
 def bound_cell(item: Comparison) -> Element:
-    """How far off a comparison may be."""
+    """Makes the cell that says how far off a comparison may be."""
     return number_cell(number(item.bound), multiple(item.bound, item.noise))

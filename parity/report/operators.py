@@ -23,7 +23,7 @@ _DIRECTIONS = ("forward", "backward")
 
 
 def operators(environment: Mapping[str, str], folder: Path = DIRECTORY) -> Iterator[Element]:
-    """A section with the audits of the frameworks that a report is about, if it is about any.
+    """Makes a section with the audits of the frameworks that a report is about, if any.
 
     Args:
         environment: a report's, with the version of each framework.

@@ -87,7 +87,7 @@ def write_html(
 def render_page(
     report: Report, figures: Sequence[Figure] = (), known: Sequence[KnownDifference] = ()
 ) -> str:
-    """The whole page, from what :func:`write_html` takes."""
+    """Renders the whole page, from what :func:`write_html` takes."""
     sections = [
         _header(report, known),
         *(section(each.title, remark(each.caption), each.drawing) for each in figures),
@@ -106,7 +106,7 @@ def render_page(
 
 
 def differences(found: Sequence[Difference], names: tuple[str, str]) -> list[Figure]:
-    """The figure of what differs between two recordings beside their numbers, if anything does.
+    """Makes the figure of what differs between two recordings beside their numbers, if any.
 
     Args:
         found: what is not the same, what matters most first.

@@ -30,7 +30,7 @@ _RING = "M6,6a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z"
 def read_curve(
     label: str, log: str | os.PathLike[str], after: int = 0, last: int | None = None
 ) -> Series:
-    """The losses in the log of a run that told each step's.
+    """Reads the losses in the log of a run that told each step's.
 
     Args:
         label: what to call the run.
@@ -143,7 +143,7 @@ class _LinearScale:
 
     @property
     def labels(self) -> dict[str, float]:
-        """Label -> height of some round numbers."""
+        """Returns label -> height of some round numbers."""
         values = round_numbers(self._low, self._high, 5)
         return {f"{value:.6g}": self(value) for value in values}
 

@@ -24,7 +24,7 @@ _IN_HEADLINE = ("Place", "Computed there", "Compared", "Check")
 
 
 def format_check(check: CheckResult) -> str:
-    """One line of progress."""
+    """Writes one line of progress."""
     if check.skipped:
         return f"skip  {check.name:<18}  {check.skipped}"
     return (
@@ -34,7 +34,7 @@ def format_check(check: CheckResult) -> str:
 
 
 def format_report(report: Report) -> str:
-    """The result, and for a failure where to look first, what failed and by how much."""
+    """Writes the result, and for a failure where to look first, what failed and by how much."""
     word = "PASSED" if report.passed else "FAILED"
     outcome = f"weights {report.weights}: {summary(report)}, {report.seconds:.0f} s"
     lines = ["", f"{word}  {report.spec}, {outcome}"]
