@@ -14,11 +14,13 @@ import time
 import numpy as np
 import pytest
 
+from tinynet.backend import FRAMEWORKS
 from tinynet.recipe import Optimizer, format_recipe
 from tinynet.search.leases import STALE_AFTER
 from tinynet.spec import format_spec
 
 from containers import CONTAINER, needs_containers
+from tiers import only_in_full
 from train_runs import RECIPE, SCRIPTS, SPEC, start, write_files
 
 KILLS = int(os.environ.get("KILL_TRIALS", "2"))
@@ -82,7 +84,7 @@ def test_in_mindspore(files, tmp_path):
     assert 0 <= result["accuracy"] <= 100
 
 
-@pytest.mark.parametrize("framework", ["torch", "mindspore"])
+@pytest.mark.parametrize("framework", only_in_full(FRAMEWORKS, ("torch",)))
 def test_a_training_that_diverges_is_done(framework, files, tmp_path):
     # Weights grow up to a hundredfold a step, until a variance is no float32 any more.
     recipe = dataclasses.replace(RECIPE, optimizer=Optimizer("sgd", momentum=0.9, weight_decay=1))
@@ -137,6 +139,7 @@ def test_killed_processes_end_with_the_same_table(files, whole, tmp_path):
     assert sorted(done(output)) == sorted(done(whole))
 
 
+@pytest.mark.full
 @needs_containers
 def test_a_host_that_dies_is_followed_by_another(files, whole, tmp_path):
     output, held = tmp_path / "search", []
