@@ -195,8 +195,11 @@ def test_measured_tables_name_every_member():
 
 
 def test_specs_that_are_shown_are_specs():
-    blocks = [block for kind, block in FENCE.findall((ROOT / "docs/spec.md").read_text())
-              if kind == "json" and "spec_version" in block]  # fmt: skip
+    blocks = [
+        block
+        for kind, block in FENCE.findall((ROOT / "docs/spec.md").read_text())
+        if kind == "json" and "spec_version" in block
+    ]
     shipped, own = (parse_spec(block) for block in blocks)
     assert blocks[0] == (SPEC_DIRECTORY / "tinynet_c.json").read_text()
     assert shipped == load_spec("tinynet_c")
@@ -224,8 +227,11 @@ def test_every_field_of_a_recipe_is_explained():
 
 
 def test_the_recipe_that_is_shown_is_the_one_that_is_shipped():
-    (shown,) = (block for kind, block in FENCE.findall((ROOT / "docs/training.md").read_text())
-                if kind == "json" and "recipe_version" in block)  # fmt: skip
+    (shown,) = (
+        block
+        for kind, block in FENCE.findall((ROOT / "docs/training.md").read_text())
+        if kind == "json" and "recipe_version" in block
+    )
     assert shown == (RECIPE_DIRECTORY / "imagenet.json").read_text()
     assert parse_recipe(shown) == load_recipe("imagenet")
 
@@ -307,9 +313,14 @@ def test_the_score_that_is_told_is_the_one_that_is_stored():
     defined = sum(outcome.defined for outcome in score.outcomes)
     page = (ROOT / "docs/faults.md").read_text()
     assert table(page, "The score") == [
-        [str(faults), str(caught), str(caught - len(score.mislocalised)), str(defined),
-         f"{alarms} of {len(score.clean)}"]
-    ]  # fmt: skip
+        [
+            str(faults),
+            str(caught),
+            str(caught - len(score.mislocalised)),
+            str(defined),
+            f"{alarms} of {len(score.clean)}",
+        ]
+    ]
     named = [row[0] for row in table(page, "What is not localised")]
     assert named == [outcome.fault for outcome in score.mislocalised]
     assert f"{faults} planted faults" in (ROOT / "README.md").read_text()

@@ -35,11 +35,16 @@ def test_the_giant_members():
     for name, millions in zip("1234", (200, 100, 50, 24), strict=True):
         spec = load_spec(SPEC_DIRECTORY / f"giant/efficientnet_b_minus_{name}.json")
         macs, twist = spec.expected.macs, spec.derivation.twist
-        expected.append([
-            spec.name, f"{millions}M", f"{macs:,}", f"{abs(macs / millions / 1e6 - 1):.2%}",
-            f"{solve_phi(base, millions * 10**6):g}",
-            *(f"{x:g}" for x in (twist.resolution, twist.depth, twist.width)),
-        ])  # fmt: skip
+        expected.append(
+            [
+                spec.name,
+                f"{millions}M",
+                f"{macs:,}",
+                f"{abs(macs / millions / 1e6 - 1):.2%}",
+                f"{solve_phi(base, millions * 10**6):g}",
+                *(f"{x:g}" for x in (twist.resolution, twist.depth, twist.width)),
+            ]
+        )
     assert rows("The giant formula and its inverse") == expected
 
 

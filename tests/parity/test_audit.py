@@ -45,10 +45,20 @@ def rows(found):
 
 # Of every kind one, since MindSpore takes a second or more for each convolution.
 SAMPLE = (
-    "convolution depthwise 5x5", "dense", "batch norm in training",
-    "batch norm in training on flat areas", "SiLU", "mean", "means as gates", "log-softmax",
-    "cross entropy", "RMSProp", "SGD", "average", "stock RMSProp in five steps",
-)  # fmt: skip
+    "convolution depthwise 5x5",
+    "dense",
+    "batch norm in training",
+    "batch norm in training on flat areas",
+    "SiLU",
+    "mean",
+    "means as gates",
+    "log-softmax",
+    "cross entropy",
+    "RMSProp",
+    "SGD",
+    "average",
+    "stock RMSProp in five steps",
+)
 
 
 @pytest.mark.parametrize("framework", ["torch", "mindspore"])
@@ -308,14 +318,19 @@ def test_what_is_no_audit_is_refused_in_one_line(change, message, small, tmp_pat
 
 
 def test_pairs_stand_in_the_order_of_their_distance(small):
-    changed = [dataclasses.replace(row, largest=row.largest * f) for row, f in
-               zip(small.rows, (2, 0.1, 1), strict=True)]  # fmt: skip
+    changed = [
+        dataclasses.replace(row, largest=row.largest * f)
+        for row, f in zip(small.rows, (2, 0.1, 1), strict=True)
+    ]
     extra = Row("dense", "y", 1.0, "x (9, 9)", 1.0, 3)
     other = dataclasses.replace(small, framework="mindspore", rows=(*changed, extra))
     pairs = pair_rows(small, other)
     assert [(p.operator, p.quantity) for p in pairs] == [
-        ("dense", "y"), ("mean", "dx"), ("mean", "y"), ("SiLU", "y"),
-    ]  # fmt: skip
+        ("dense", "y"),
+        ("mean", "dx"),
+        ("mean", "y"),
+        ("SiLU", "y"),
+    ]
     assert [p.ratio for p in pairs[1:]] == [0.1, 2.0, 1.0]
     lines = format_comparison(small, other).splitlines()
     assert lines[3].split() == ["dense", "y", "1", "only", "one", "x", "(9,", "9)"]
@@ -371,9 +386,18 @@ def test_the_tables_of_the_documentation_are_the_stored_audits(stored):
 
 def test_the_command_audits_one_framework(run_script, tmp_path):
     status, out, err = run_script(
-        "parity", "audit", "--framework", "torch", "--operators", "SiLU,mean", "--sizes", "1-3,8",
-        "--output", tmp_path, "--json",
-    )  # fmt: skip
+        "parity",
+        "audit",
+        "--framework",
+        "torch",
+        "--operators",
+        "SiLU,mean",
+        "--sizes",
+        "1-3,8",
+        "--output",
+        tmp_path,
+        "--json",
+    )
     found = json.loads(out)
     assert (status, found["framework"], found["sizes"]) == (0, "torch", [1, 2, 3, 8])
     assert [row["operator"] for row in found["rows"]] == ["SiLU", "SiLU", "mean", "mean"]

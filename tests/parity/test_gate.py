@@ -81,9 +81,13 @@ def test_every_check_passed(gate):
     status, out, _ = gate(report())
     assert status == 0
     assert json.loads(out) == {
-        "passed": True, "specs": ["tinynet_e"], "checks": len(CHECKS),
-        "failures": [], "known": [], "stale": [],
-    }  # fmt: skip
+        "passed": True,
+        "specs": ["tinynet_e"],
+        "checks": len(CHECKS),
+        "failures": [],
+        "known": [],
+        "stale": [],
+    }
 
 
 def test_a_known_difference_within_its_bound_passes_and_is_named(gate):
@@ -376,8 +380,10 @@ def test_the_gate_runs_every_check_by_itself(tmp_path, run_script):
     written = reports / "small" / "parity.json"
     assert run_script("parity", "gate", "--specs", path, "--from", written)[0] == 0
     command = json.loads(written.read_text())["command"]
-    assert command.endswith(f"parity.py --spec {path} --framework mindspore --modes pynative "
-                            "--device cpu --precision float32")  # fmt: skip
+    assert command.endswith(
+        f"parity.py --spec {path} --framework mindspore --modes pynative "
+        "--device cpu --precision float32"
+    )
 
 
 # JUnit XML
@@ -434,8 +440,10 @@ def test_junit_of_a_gate(gate, tmp_path):
     assert cases["layers-chained"].find("skipped").get("message").startswith("known difference exp")
     assert cases["onnx"].find("failure").get("message") == "not run: no onnx here"
     failure = cases["logits"].find("failure")
-    assert failure.get("message") == "classifier (mindspore graph): 3e-06 (30x noise), bound " \
-                                     "2e-06 (20x noise)"  # fmt: skip
+    assert (
+        failure.get("message") == "classifier (mindspore graph): 3e-06 (30x noise), bound "
+        "2e-06 (20x noise)"
+    )
     assert "would pass at 3e-06 (30x noise)" in failure.text
     assert "(?[31m<broken> & torn?)" in failure.text
     assert "again: python scripts/parity.py --spec tinynet_e --checks logits" in failure.text

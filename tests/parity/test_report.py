@@ -22,15 +22,36 @@ from parity.report.text import format_check, format_report
 from parity.results import CheckResult, Comparison, Divergence, Report, Series
 
 LAYERS = (
-    "conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0", "blocks.0.1", "conv_head", "classifier"
-)  # fmt: skip
+    "conv_stem",
+    "bn1",
+    "blocks.0.0.conv_dw",
+    "blocks.0.0",
+    "blocks.0.1",
+    "conv_head",
+    "classifier",
+)
 CANDIDATES = ("mindspore pynative", "mindspore graph")
 VOID = {"meta", "img", "line", "rect", "path", "circle", "br", "link"}
 CHECKS = (
-    "spec", "parameters", "pixels", "layers-isolated", "layers-chained", "logits", "loss",
-    "gradients-isolated", "gradients-chained", "statistics", "schedule", "optimizer", "ema",
-    "trajectory", "metrics", "onnx", "checkpoints", "resume",
-)  # fmt: skip
+    "spec",
+    "parameters",
+    "pixels",
+    "layers-isolated",
+    "layers-chained",
+    "logits",
+    "loss",
+    "gradients-isolated",
+    "gradients-chained",
+    "statistics",
+    "schedule",
+    "optimizer",
+    "ema",
+    "trajectory",
+    "metrics",
+    "onnx",
+    "checkpoints",
+    "resume",
+)
 
 
 class Page(HTMLParser):
@@ -186,10 +207,15 @@ def failing_report():
         "layers-chained",
         Comparison("mindspore pynative", "blocks.0.0", 0.00321, 6e-6, noise=2e-7),
         Comparison(
-            "mindspore pynative", "classifier", math.inf, 6e-6, 2e-7, "shape",
+            "mindspore pynative",
+            "classifier",
+            math.inf,
+            6e-6,
+            2e-7,
+            "shape",
             "shape (2, 10), expected (2, 1000)",
         ),
-    )  # fmt: skip
+    )
 
 
 SCRIPT = """\
@@ -201,11 +227,19 @@ print("difference")
 @pytest.fixture
 def traced_report(failing_report):
     divergence = Divergence(
-        check="layers-chained", where="blocks.0.0.bn1", operation="batch norm in evaluation mode",
-        direction="forward", framework="mindspore", file="mindspore_impl/blocks.py",
-        definition="batch_norm", error=0.00117, noise=6e-8, bound=2.4e-7,
-        explanation="It computes what an eps of 0.001 would give.", script=SCRIPT,
-    )  # fmt: skip
+        check="layers-chained",
+        where="blocks.0.0.bn1",
+        operation="batch norm in evaluation mode",
+        direction="forward",
+        framework="mindspore",
+        file="mindspore_impl/blocks.py",
+        definition="batch_norm",
+        error=0.00117,
+        noise=6e-8,
+        bound=2.4e-7,
+        explanation="It computes what an eps of 0.001 would give.",
+        script=SCRIPT,
+    )
     return dataclasses.replace(failing_report, divergence=divergence)
 
 
@@ -214,9 +248,16 @@ LINK = "https://example.org/issues/17"
 
 def known_difference(where, noise):
     return KnownDifference(
-        "lite0-kinks", "tinynet_*", "layers-chained", where, "mindspore *", "noise", noise,
-        "ReLU6 has <kinks>", LINK,
-    )  # fmt: skip
+        "lite0-kinks",
+        "tinynet_*",
+        "layers-chained",
+        where,
+        "mindspore *",
+        "noise",
+        noise,
+        "ReLU6 has <kinks>",
+        LINK,
+    )
 
 
 def page_of(report, folder, known=()):
@@ -224,8 +265,10 @@ def page_of(report, folder, known=()):
     assert path.name == "parity.html"
     beside = ["reproduce.py"] if report.divergence else []
     assert sorted(file.name for file in path.parent.iterdir()) == [
-        "parity.html", "parity.json", *beside
-    ]  # fmt: skip
+        "parity.html",
+        "parity.json",
+        *beside,
+    ]
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -295,9 +338,14 @@ def test_page_of_a_passing_report(tmp_path):
     page = page_of(passing_report(), tmp_path)
     assert page.text.index("PASSED") < page.text.index("The checks")
     for expected in (
-        "18 of 18 checks passed", "errors of all layers before add up", "1.23e-06", "0.617x",
-        "espresso", "9.9.0", "python scripts/parity.py --spec tinynet_e --seed 7",
-    ):  # fmt: skip
+        "18 of 18 checks passed",
+        "errors of all layers before add up",
+        "1.23e-06",
+        "0.617x",
+        "espresso",
+        "9.9.0",
+        "python scripts/parity.py --spec tinynet_e --seed 7",
+    ):
         assert expected in page.text
     assert page.of_class("mark failed") == []
     assert "Look here first" not in page.text
@@ -308,9 +356,13 @@ def test_page_of_a_failing_report_has_the_numbers_of_the_failure(failing_report,
     assert page.text.index("FAILED") < page.text.index("Look here first")
     assert page.text.index("Look here first") < page.text.index("The checks")
     for expected in (
-        "blocks.0.0", "0.00321 (16,050x noise)", "6e-06 (30x noise)", "none (shape)",
-        "shape (2, 10), expected (2, 1000)", "--checks layers-chained",
-    ):  # fmt: skip
+        "blocks.0.0",
+        "0.00321 (16,050x noise)",
+        "6e-06 (30x noise)",
+        "none (shape)",
+        "shape (2, 10), expected (2, 1000)",
+        "--checks layers-chained",
+    ):
         assert expected in page.text
 
 
@@ -367,17 +419,21 @@ def test_a_traced_divergence_comes_first_with_its_script(traced_report, tmp_path
     text = format_report(traced_report)
     for expected in (
         "first divergence: blocks.0.0.bn1, batch norm in evaluation mode, forward",
-        "mindspore_impl/blocks.py: batch_norm", "0.00117 (19,500x noise)",
-        "0.00117 (19,500x noise) instead of 2.4e-07 (4x noise)", "an eps of 0.001",
-    ):  # fmt: skip
+        "mindspore_impl/blocks.py: batch_norm",
+        "0.00117 (19,500x noise)",
+        "0.00117 (19,500x noise) instead of 2.4e-07 (4x noise)",
+        "an eps of 0.001",
+    ):
         assert expected in text
     page = page_of(traced_report, tmp_path)
     assert (tmp_path / "made" / "here" / "reproduce.py").read_text() == SCRIPT
     assert page.text.index("Look here first") < page.text.index("The checks")
     for expected in (
-        "mindspore_impl/blocks.py: batch_norm", "batch norm in evaluation mode, forward",
-        "0.00117 (19,500x noise) instead of 2.4e-07 (4x noise)", "reproduce.py",
-    ):  # fmt: skip
+        "mindspore_impl/blocks.py: batch_norm",
+        "batch norm in evaluation mode, forward",
+        "0.00117 (19,500x noise) instead of 2.4e-07 (4x noise)",
+        "reproduce.py",
+    ):
         assert expected in page.text
     assert "".join(page.words).count(SCRIPT) == 1
     assert sum(tag == "script" for tag, _ in page.tags) == 1
@@ -482,9 +538,19 @@ def test_heat_map_has_a_cell_for_every_comparison(tmp_path):
 
 @pytest.mark.parametrize(
     ("error", "shade"),
-    [(0.0, "h0"), (2e-8, "h0"), (4e-8, "h1"), (9e-8, "h2"), (1.9e-7, "h3"), (3.9e-7, "h4"),
-     (8e-7, "h5"), (8.1e-7, "over"), (math.inf, "over"), (math.nan, "over")],
-)  # fmt: skip
+    [
+        (0.0, "h0"),
+        (2e-8, "h0"),
+        (4e-8, "h1"),
+        (9e-8, "h2"),
+        (1.9e-7, "h3"),
+        (3.9e-7, "h4"),
+        (8e-7, "h5"),
+        (8.1e-7, "over"),
+        (math.inf, "over"),
+        (math.nan, "over"),
+    ],
+)
 def test_heat_map_shades_shares_of_the_bound(error, shade, tmp_path):
     page = page_of(gradients(gradient_check("gradients-chained", error)), tmp_path)
     cells = cells_of(page)
@@ -544,9 +610,7 @@ def test_the_checks_shows_how_many_came_how_near(tmp_path):
         for attrs in page.of_class("fill")
     ]
     # Half decades from a thousandth to a thousand times the bound, which is between 5 and 6.
-    assert [bar[:2] for bar in bars] == [
-        (True, 0), (True, 2), (True, 5), (False, 6), (False, 11)
-    ]  # fmt: skip
+    assert [bar[:2] for bar in bars] == [(True, 0), (True, 2), (True, 5), (False, 6), (False, 11)]
     assert max(bars, key=lambda bar: bar[2]) == (True, 5, 26.0)
     assert "6 within their bounds, 3 beyond" in page.text
 
@@ -560,9 +624,16 @@ def store_audit(folder, framework="mindspore", version="2.10.0", device="cpu"):
     )
     halves = Pattern("whole blocks", 8, {"eps outside the root": "0-7", "inside": "8"})
     made = Audit(
-        framework, version, device, "a machine", "the command", "2026-01-01", (1, 2), rows,
+        framework,
+        version,
+        device,
+        "a machine",
+        "the command",
+        "2026-01-01",
+        (1, 2),
+        rows,
         {"stock RMSProp": halves},
-    )  # fmt: skip
+    )
     save_audit(made, folder)
 
 
@@ -650,8 +721,10 @@ def test_document_is_strict_json_in_which_no_size_is_null(failing_report, tmp_pa
     checks = {check["name"]: check for check in document["checks"]}
     assert [item["error"] for item in checks["layers-chained"]["failures"]] == [0.00321, None]
     assert checks["trajectory"]["series"][0] == {
-        "label": "float64 reference", "values": [2.5, 2.25, 2.0], "first": 1
-    }  # fmt: skip
+        "label": "float64 reference",
+        "values": [2.5, 2.25, 2.0],
+        "first": 1,
+    }
 
 
 def test_importing_the_report_loads_no_framework():

@@ -54,11 +54,15 @@ WITHOUT_BUFFERS = '''\
 MISTAKES = {
     # what: file, the line as it is, the line with a mistake in it, the place that must be named
     "another eps": (
-        "mindspore_impl/blocks.py", "eps=settings.eps", "eps=1e-3", "bn1",
+        "mindspore_impl/blocks.py",
+        "eps=settings.eps",
+        "eps=1e-3",
+        "bn1",
     ),
     "an activation dropped": (
         "torch_impl/blocks.py",
-        "y = self.act2(self.bn2(self.conv_dw(y)))", "y = self.bn2(self.conv_dw(y))",
+        "y = self.act2(self.bn2(self.conv_dw(y)))",
+        "y = self.bn2(self.conv_dw(y))",
         "blocks.0.0.act2",
     ),
     "a skip forgotten in the judge": (
@@ -69,7 +73,9 @@ MISTAKES = {
     ),
     "an activation dropped in the head": (
         "mindspore_impl/model.py",
-        "self.act2(self.bn2(self.conv_head(x)))", "self.bn2(self.conv_head(x))", "act2",
+        "self.act2(self.bn2(self.conv_head(x)))",
+        "self.bn2(self.conv_head(x))",
+        "act2",
     ),
     "a gradient cut": (
         "mindspore_impl/blocks.py",
@@ -86,7 +92,8 @@ MISTAKES = {
     ),
     "an average that skips buffers": (
         "mindspore_impl/optim.py",
-        AVERAGED, WITHOUT_BUFFERS,
+        AVERAGED,
+        WITHOUT_BUFFERS,
         "ema.bn1.running_mean",
     ),
     "an average that skips buffers in the judge": (
@@ -109,7 +116,7 @@ MISTAKES = {
         "learning_rate(recipe, number + images // recipe.batch_size, images)",
         "rate of step 1",
     ),
-}  # fmt: skip
+}
 # Climbed to the end, where checks above fail too: the lowest must be named all the same.
 TO_THE_END = ("another eps",)
 
@@ -118,9 +125,7 @@ TO_THE_END = ("another eps",)
 def test_a_mistake_in_the_source_is_named(mistake, tmp_path):
     file, right, wrong, place = MISTAKES[mistake]
     for name in SOURCES:
-        shutil.copytree(
-            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__")
-        )  # fmt: skip
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     text = (tmp_path / file).read_text()
     assert text.count(right) == 1
     (tmp_path / file).write_text(text.replace(right, wrong))
@@ -148,6 +153,10 @@ def python(folder, *arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
     result = subprocess.run(
         [sys.executable, "-W", "ignore", *arguments],
-        cwd=folder, capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
     return result.returncode, result.stdout or result.stderr

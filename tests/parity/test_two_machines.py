@@ -102,8 +102,11 @@ def scaled(factor):
 def test_recordings_are_compared_where_no_framework_is(recordings):
     out = without(
         ["torch", "mindspore", "onnx", "onnxruntime"],
-        "compare", recordings / "torch", recordings / "mindspore", "--json",
-    )  # fmt: skip
+        "compare",
+        recordings / "torch",
+        recordings / "mindspore",
+        "--json",
+    )
     found = json.loads(out)
     assert found["passed"]
     assert found["has_reference"]
@@ -145,12 +148,17 @@ def test_only_the_references_framework_records_the_truth(recordings):
 @pytest.mark.parametrize(
     "name",
     [
-        LAYER, "layers-chained/blocks.1.1", "logits/classifier", "loss/loss",
-        "gradients-chained/blocks.0.0.conv_dw.weight", "statistics/bn1.running_var",
-        "optimizer/rmsprop/momentum of classifier.weight", "ema/bn1.weight",
+        LAYER,
+        "layers-chained/blocks.1.1",
+        "logits/classifier",
+        "loss/loss",
+        "gradients-chained/blocks.0.0.conv_dw.weight",
+        "statistics/bn1.running_var",
+        "optimizer/rmsprop/momentum of classifier.weight",
+        "ema/bn1.weight",
         "trajectory/averaged weights",
     ],
-)  # fmt: skip
+)
 def test_a_planted_difference_is_found_where_it_is(name, has_reference, compare):
     status, found = compare(with_tensor(name, scaled(1.01)), has_reference=has_reference)
     first = found["first_divergence"]
@@ -197,9 +205,10 @@ def test_a_wrong_eps_in_one_framework_is_found_at_the_first_batch_norm(
         return nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - settings.momentum)
 
     (candidate,) = candidates_of("mindspore", ["pynative"])
-    with mock.patch.object(mindspore_impl.blocks, "batch_norm", batch_norm), mock.patch.object(
-        mindspore_impl.model, "batch_norm", batch_norm
-    ):  # fmt: skip
+    with (
+        mock.patch.object(mindspore_impl.blocks, "batch_norm", batch_norm),
+        mock.patch.object(mindspore_impl.model, "batch_norm", batch_norm),
+    ):
         recording = record_again(candidate, read_recording(recordings / "torch"))
     write_recording(recording, tmp_path / "wrong")
     status, out, _ = run_script(
@@ -335,17 +344,35 @@ def test_the_format_is_that_of_recordings_made_before(recordings):
     folder = recordings / "torch"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert list(manifest) == [
-        "pack_version", "setting", "weights", "seed", "images_sha256", "environment", "switches",
-        "spec", "recipe", "files", "layers", "recorded", "noise", "truth", "sha256",
-    ]  # fmt: skip
+        "pack_version",
+        "setting",
+        "weights",
+        "seed",
+        "images_sha256",
+        "environment",
+        "switches",
+        "spec",
+        "recipe",
+        "files",
+        "layers",
+        "recorded",
+        "noise",
+        "truth",
+        "sha256",
+    ]
     assert manifest["pack_version"] == 1
     assert list(manifest["files"]) == [f"{n}.safetensors" for n in ("given", "recorded", "truth")]
     checks = dict.fromkeys(name.partition("/")[0] for name in manifest["recorded"])
     assert sorted(checks) == sorted(RECORDED)
     given = read_recording(folder).given.tensors
     assert {name.partition("/")[0] for name in given} == {
-        "pixels", "training_pixels", "labels", "state", "layer", "gradient"
-    }  # fmt: skip
+        "pixels",
+        "training_pixels",
+        "labels",
+        "state",
+        "layer",
+        "gradient",
+    }
     # Which numbers of a large tensor are kept, by its name.
     name = "layers-chained/conv_stem"
     assert sample(name, np.arange(100_000))[:4].tolist() == [34, 35, 48, 97]

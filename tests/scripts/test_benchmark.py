@@ -87,8 +87,10 @@ def test_the_inference_workload_reports(run_script, monkeypatch):
     absent = {side["name"]: side["unavailable"] for side in found["sides"] if side["unavailable"]}
     # timm has no net of this name, or is not here; OpenVINO need not be.
     assert set(absent) - {"OpenVINO, the same file"} == {
-        "timm channels-last", "timm", "timm, memory as found"
-    }  # fmt: skip
+        "timm channels-last",
+        "timm",
+        "timm, memory as found",
+    }
     assert all("timm" in reason or "openvino" in reason for reason in absent.values())
 
 
@@ -121,13 +123,19 @@ def test_the_conversion_workload_reports(run_script, monkeypatch, tmp_path):
     assert report == json.loads((tmp_path / "benchmark.json").read_text())
     (found,) = report["races"]
     assert (found["name"], found["unit"], found["items"]) == (
-        "convert, tinynet_digits, 1 MB", "MB", 1,
-    )  # fmt: skip
+        "convert, tinynet_digits, 1 MB",
+        "MB",
+        1,
+    )
     ran = [side["name"] for side in found["sides"] if side["unavailable"] is None]
     assert ran == [
-        "convert.py", "convert.py before", "load_file, save_file", "torch.load, torch.save",
-        "import numpy", "file read and written",
-    ]  # fmt: skip
+        "convert.py",
+        "convert.py before",
+        "load_file, save_file",
+        "torch.load, torch.save",
+        "import numpy",
+        "file read and written",
+    ]
 
 
 @pytest.mark.full
@@ -146,15 +154,18 @@ def test_the_suite_runs_the_ladder_by_mode_and_only_once(race, tmp_path):
     (race,) = importlib.import_module("benchmarks.suite").races(options)
     assert race.rounds == 1
     assert [side.name for side in race.contestants] == [
-        "parity.py --modes pynative", "parity.py --modes pynative before",
-        "parity.py --modes graph", "parity.py --modes graph before",
-    ]  # fmt: skip
+        "parity.py --modes pynative",
+        "parity.py --modes pynative before",
+        "parity.py --modes graph",
+        "parity.py --modes graph before",
+    ]
     for root, side in zip([SCRIPTS.parent, tmp_path] * 2, race.contestants, strict=True):
         mode = side.name.split()[2]
         assert side.arguments == {
             "command": [f"{root}/scripts/parity.py", "--spec", "tinynet_e", "--modes", mode],
-            "needs": "", "warm_up": 0,
-        }  # fmt: skip
+            "needs": "",
+            "warm_up": 0,
+        }
 
 
 def test_a_process_that_fails_or_cannot_run_is_no_time(race):

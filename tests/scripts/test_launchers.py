@@ -27,21 +27,40 @@ each_yaml = pytest.mark.parametrize("path", YAML, ids=lambda path: path.name)
 # Options of the engines, which stand in the same lines.
 ENGINES = {
     "torchrun": {
-        "--standalone", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint",
-        "--rdzv-id", "--max-restarts", "--shutdown-timeout",
+        "--standalone",
+        "--nproc-per-node",
+        "--nnodes",
+        "--rdzv-backend",
+        "--rdzv-endpoint",
+        "--rdzv-id",
+        "--max-restarts",
+        "--shutdown-timeout",
     },
     "msrun": {
-        "--worker_num", "--local_worker_num", "--node_rank", "--master_addr", "--master_port",
-        "--log_dir", "--join",
+        "--worker_num",
+        "--local_worker_num",
+        "--node_rank",
+        "--master_addr",
+        "--master_port",
+        "--log_dir",
+        "--join",
     },
     "sbatch": {
-        "--job-name", "--nodes", "--ntasks-per-node", "--gpus-per-node", "--gres",
-        "--cpus-per-task", "--time", "--signal", "--requeue", "--open-mode",
+        "--job-name",
+        "--nodes",
+        "--ntasks-per-node",
+        "--gpus-per-node",
+        "--gres",
+        "--cpus-per-task",
+        "--time",
+        "--signal",
+        "--requeue",
+        "--open-mode",
     },
     "kubectl": {"--filename"},
     "volcano": {"--publish-not-ready-addresses"},
     "pkill": {"--parent"},
-}  # fmt: skip
+}
 
 
 @cache
@@ -57,9 +76,15 @@ def options(text):
 
 def test_all_engines_are_there():
     assert {path.stem for path in LAUNCHERS} == {
-        "torchrun_node", "torchrun_nodes", "msrun_node", "msrun_nodes", "slurm_torch",
-        "slurm_mindspore", "kubernetes_torch", "volcano_mindspore",
-    }  # fmt: skip
+        "torchrun_node",
+        "torchrun_nodes",
+        "msrun_node",
+        "msrun_nodes",
+        "slurm_torch",
+        "slurm_mindspore",
+        "kubernetes_torch",
+        "volcano_mindspore",
+    }
     assert len(SHELL) + len(YAML) == len(LAUNCHERS)
 
 

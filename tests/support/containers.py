@@ -5,9 +5,7 @@ import subprocess
 import pytest
 
 # Whoever ends it ends all that runs in it.
-CONTAINER = (
-    "unshare", "--map-root-user", "--mount-proc", "--pid", "--fork", "--kill-child",
-)  # fmt: skip
+CONTAINER = ("unshare", "--map-root-user", "--mount-proc", "--pid", "--fork", "--kill-child")
 
 
 def _allowed():

@@ -29,9 +29,15 @@ SPEC = dataclasses.replace(
 # Everything that a run can have: RMSProp, average, dropout, drop-path, warm-up. Of the 20 images
 # below two and a half batches make an epoch; it has ten steps.
 RECIPE = dataclasses.replace(
-    load_recipe("digits"), name="short", epochs=4.0, batch_size=8, drop_path_rate=0.1, spec=None,
-    data=None, source="",
-)  # fmt: skip
+    load_recipe("digits"),
+    name="short",
+    epochs=4.0,
+    batch_size=8,
+    drop_path_rate=0.1,
+    spec=None,
+    data=None,
+    source="",
+)
 IMAGES, VALIDATION_IMAGES, STEPS = 20, 13, 10
 
 
@@ -55,9 +61,21 @@ def write_files(folder):
 def arguments(framework, files, output, *more):
     """Arguments of train.py for a run of RECIPE; the options in ``more`` come last."""
     usual = [
-        "--framework", framework, "--recipe", files / "recipe.json", "--spec", files / "spec.json",
-        "--data", files / "data", "--output", output, "--workers", "0", "--log-every", "1",
-    ]  # fmt: skip
+        "--framework",
+        framework,
+        "--recipe",
+        files / "recipe.json",
+        "--spec",
+        files / "spec.json",
+        "--data",
+        files / "data",
+        "--output",
+        output,
+        "--workers",
+        "0",
+        "--log-every",
+        "1",
+    ]
     if framework == "mindspore" and "--compile" not in more:
         usual.append("--no-compile")  # seconds to compile, milliseconds to run
     return [str(argument) for argument in (*usual, *more)]
@@ -73,9 +91,14 @@ def environment(**more):
 def start(*command, **settings):
     """Starts train.py, or a launcher of it, in a process and a group of processes of its own."""
     return subprocess.Popen(
-        list(map(str, command)), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True, **settings,
-    )  # fmt: skip
+        list(map(str, command)),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **settings,
+    )
 
 
 def script():

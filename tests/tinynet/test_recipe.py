@@ -29,9 +29,13 @@ from tinynet.utils.strict_json import DocumentError, check_document
 TEXT = (RECIPE_DIRECTORY / "imagenet_randaugment.json").read_text()
 SCHEMA = json.loads((RECIPE_DIRECTORY / "recipe.schema.json").read_text())
 ALL = [
-    "digits", "imagenet", "imagenet100", "imagenet_drop_path", "imagenet_randaugment",
+    "digits",
+    "imagenet",
+    "imagenet100",
+    "imagenet_drop_path",
+    "imagenet_randaugment",
     "imagenet_resnet",
-]  # fmt: skip
+]
 
 
 def refusal(text, changes=()):
@@ -469,10 +473,13 @@ def test_everything_is_described_and_nothing_else_allowed(path):
 
 def test_every_field_has_a_key_and_every_key_a_field():
     for kind, path in [
-        (Recipe, "recipe"), (Optimizer, "recipe.optimizer"), (Schedule, "recipe.schedule"),
-        (Ema, "recipe.ema"), (Augmentation, "recipe.augmentation"),
+        (Recipe, "recipe"),
+        (Optimizer, "recipe.optimizer"),
+        (Schedule, "recipe.schedule"),
+        (Ema, "recipe.ema"),
+        (Augmentation, "recipe.augmentation"),
         (RandAugment, "recipe.augmentation.randaugment"),
-    ]:  # fmt: skip
+    ]:
         keys = set(PLACES[path]["properties"]) - {"$schema", "recipe_version"}
         assert {field.name for field in dataclasses.fields(kind)} == keys, path
 
@@ -577,9 +584,11 @@ def test_the_ends_of_every_range():
             continue
         steps = path.split(".")[1:]
         for bound, allowed in [
-            ("minimum", True), ("maximum", True),
-            ("exclusiveMinimum", False), ("exclusiveMaximum", False),
-        ]:  # fmt: skip
+            ("minimum", True),
+            ("maximum", True),
+            ("exclusiveMinimum", False),
+            ("exclusiveMaximum", False),
+        ]:
             if bound in schema:
                 other = copy.deepcopy(document)
                 parent = other

@@ -23,9 +23,18 @@ from random_specs import specs
 
 TEXT = (SPEC_DIRECTORY / "tinynet_c.json").read_text()
 ALL = [
-    "efficientnet_b0", "efficientnet_lite0", "resnet18", "resnet34", "resnet50",
-    "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_digits", "tinynet_e",
-]  # fmt: skip
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "tinynet_a",
+    "tinynet_b",
+    "tinynet_c",
+    "tinynet_d",
+    "tinynet_digits",
+    "tinynet_e",
+]
 PHOTO = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_fraction": 0.9, "interpolation": "bilinear"}
 
 
@@ -324,15 +333,24 @@ def test_the_hash_covers_everything_but_the_citation():
     document = json.loads(TEXT)
     hashes = {load_spec("tinynet_c").sha256}
     changes = {
-        "name": "other", "input_size": [3, 184, 183], "num_classes": 999, "labels": None,
-        "activation": "relu6", "padding": "same", "preprocessing": PHOTO,
-        "batch_norm": {"eps": 1e-3, "momentum": 0.1}, "head": {"out_channels": 1281},
+        "name": "other",
+        "input_size": [3, 184, 183],
+        "num_classes": 999,
+        "labels": None,
+        "activation": "relu6",
+        "padding": "same",
+        "preprocessing": PHOTO,
+        "batch_norm": {"eps": 1e-3, "momentum": 0.1},
+        "head": {"out_channels": 1281},
         "stem": {"kernel_size": 3, "stride": 2, "out_channels": 31},
-        "stages": document["stages"][:-1], "derivation": None, "expected": None,
-    }  # fmt: skip
+        "stages": document["stages"][:-1],
+        "derivation": None,
+        "expected": None,
+    }
     assert changes.keys() | {"$schema", "spec_version", "source"} == document.keys() | {
-        "padding", "preprocessing",
-    }  # fmt: skip
+        "padding",
+        "preprocessing",
+    }
     for key, value in changes.items():
         other = copy.deepcopy(document)
         if value is None:
@@ -359,9 +377,17 @@ def test_with_classes():
 
 def block(key, kind, channels, kernel_size, stride, se_channels, sizes, has_skip):
     return Block(
-        key, kind, *channels, kernel_size, stride, (kernel_size // 2,) * 4, se_channels,
-        has_skip, (sizes[0],) * 2, (sizes[1],) * 2,
-    )  # fmt: skip
+        key,
+        kind,
+        *channels,
+        kernel_size,
+        stride,
+        (kernel_size // 2,) * 4,
+        se_channels,
+        has_skip,
+        (sizes[0],) * 2,
+        (sizes[1],) * 2,
+    )
 
 
 def test_the_blocks_of_tinynet_c():

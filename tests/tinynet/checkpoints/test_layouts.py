@@ -44,8 +44,11 @@ def test_mindspore_names_differ_in_batch_norm_only():
     assert names["conv_stem.weight"] == "conv_stem.weight"
     assert names["blocks.0.0.se.conv_reduce.bias"] == "blocks.0.0.se.conv_reduce.bias"
     assert [names[f"bn1.{leaf}"] for leaf in ("weight", "bias", "running_mean", "running_var")] == [
-        "bn1.gamma", "bn1.beta", "bn1.moving_mean", "bn1.moving_variance",
-    ]  # fmt: skip
+        "bn1.gamma",
+        "bn1.beta",
+        "bn1.moving_mean",
+        "bn1.moving_variance",
+    ]
 
 
 # Layouts
@@ -96,7 +99,7 @@ LAYOUTS = {
         | {"mean_square." + name: array + 1 for name, array in zoo(s).items()}
         | {"global_step": np.array([9]), "learning_rate": np.array(0.1), "epoch_num": np.array(3)}
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

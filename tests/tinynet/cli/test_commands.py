@@ -122,9 +122,19 @@ def test_three_runtimes_agree_on_photographs(run_script, photographs, tmp_path):
     for runtime in RUNTIMES:
         file = tmp_path / f"{runtime}.jsonl"
         status, out, err = run_script(
-            "evaluate", "--framework", runtime, "--weights", files[runtime], "--data", photographs,
-            "--batch-size", 4, "--predictions", file, "--json",
-        )  # fmt: skip
+            "evaluate",
+            "--framework",
+            runtime,
+            "--weights",
+            files[runtime],
+            "--data",
+            photographs,
+            "--batch-size",
+            4,
+            "--predictions",
+            file,
+            "--json",
+        )
         report, lines = json.loads(out), predictions_in(file)
         assert (status, err) == (0, "")
         assert (report["framework"], report["spec"]) == (runtime, "efficientnet_lite0")
@@ -154,14 +164,28 @@ def test_the_batch_size_changes_nothing(run_script, runtime, weights, crops, tmp
     for batch_size in (1, 2, 3, 5):
         file = tmp_path / f"{batch_size}.jsonl"
         status, out, err = run_script(
-            "evaluate", "--framework", runtime, "--weights", weights[runtime], "--data", crops,
-            "--batch-size", batch_size, "--predictions", file, "--json",
-        )  # fmt: skip
+            "evaluate",
+            "--framework",
+            runtime,
+            "--weights",
+            weights[runtime],
+            "--data",
+            crops,
+            "--batch-size",
+            batch_size,
+            "--predictions",
+            file,
+            "--json",
+        )
         assert (status, err) == (0, "")
         lines = predictions_in(file)
         assert [line["file"] for line in lines] == [
-            "b/0.png", "b/1.png", "d/2.png", "g/3.png", "g/4.png"
-        ]  # fmt: skip
+            "b/0.png",
+            "b/1.png",
+            "d/2.png",
+            "g/3.png",
+            "g/4.png",
+        ]
         assert [line["label"] for line in lines] == [1, 1, 3, 6, 6]
         assert json.loads(out)["images"] == 5
         orders.append([line["top5"] for line in lines])
@@ -181,9 +205,17 @@ def test_an_archive_is_evaluated_as_its_folder(run_script, runtime, weights, cro
     found = []
     for data in (crops, tmp_path / "crops.zip"):
         status, out, err = run_script(
-            "evaluate", "--framework", runtime, "--weights", weights[runtime], "--data", data,
-            "--predictions", tmp_path / "p.jsonl", "--json",
-        )  # fmt: skip
+            "evaluate",
+            "--framework",
+            runtime,
+            "--weights",
+            weights[runtime],
+            "--data",
+            data,
+            "--predictions",
+            tmp_path / "p.jsonl",
+            "--json",
+        )
         assert (status, err) == (0, "")
         report = json.loads(out)
         del report["images_per_second"]
@@ -223,9 +255,14 @@ def test_classify_a_folder_for_a_machine(run_script, weights, crops):
         ("mindspore", ("--framework", "mindspore")),
     ):
         status, out, err = run_script(
-            "classify", crops / "g", crops / "b" / "0.png", "--weights", weights[runtime],
-            *option, "--json",
-        )  # fmt: skip
+            "classify",
+            crops / "g",
+            crops / "b" / "0.png",
+            "--weights",
+            weights[runtime],
+            *option,
+            "--json",
+        )
         assert (status, err) == (0, "")
         reports.append(json.loads(out))
         assert (reports[-1]["framework"], reports[-1]["spec"]) == (runtime, "tiny")
@@ -304,9 +341,13 @@ def test_a_classifier_of_zeros_can_be_exported(run_script, tmp_path):
     state = TINY_STATE | {key: np.zeros_like(TINY_STATE[key]) for key in classifier_keys(TINY)}
     save_checkpoint(tmp_path / "zeros.safetensors", Checkpoint(state, TINY))
     status, out, _ = run_script(
-        "export", "--framework", "mindspore", "--weights", tmp_path / "zeros.safetensors",
+        "export",
+        "--framework",
+        "mindspore",
+        "--weights",
+        tmp_path / "zeros.safetensors",
         tmp_path / "zeros.onnx",
-    )  # fmt: skip
+    )
     assert status == 0
     assert "difference from the twin: 0.0e+00" in out
 
@@ -369,7 +410,8 @@ EVALUATE_ERRORS = {
     ),
     "device": ({"--device": "ascend"}, "device is 'ascend', expected one of cpu, cuda"),
     "not finite": (
-        {"--framework": "onnx", "--weights": "nan.onnx"}, r"0\.png: .* NaN or an infinity"
+        {"--framework": "onnx", "--weights": "nan.onnx"},
+        r"0\.png: .* NaN or an infinity",
     ),
     "no such data": ({"--data": "absent"}, "absent: no such folder"),
     "empty folder": ({"--data": "empty"}, "empty: empty folder"),
@@ -381,7 +423,7 @@ EVALUATE_ERRORS = {
     "workers": ({"--workers": "-1"}, "workers is -1"),
     "predictions": ({"--predictions": "absent/p.jsonl"}, "the folder absent does not exist"),
     "predictions folder": ({"--predictions": "empty"}, "empty: is a folder"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", EVALUATE_ERRORS)
@@ -390,9 +432,11 @@ def test_evaluate_refuses(run_script, case, place, weights, crops, monkeypatch):
     before = sorted(place.rglob("*"))
     changed, message = EVALUATE_ERRORS[case]
     good = {
-        "--framework": "torch", "--weights": weights["torch"], "--data": crops,
+        "--framework": "torch",
+        "--weights": weights["torch"],
+        "--data": crops,
         "--predictions": "p.jsonl",
-    }  # fmt: skip
+    }
     arguments = [text for option in (good | changed).items() for text in option]
     status, out, err = run_script("evaluate", *arguments)
     assert (status, out) == (2, "")
@@ -404,9 +448,18 @@ def test_a_failed_evaluation_keeps_the_predictions_of_before(run_script, place, 
     file = place / "p.jsonl"
     file.write_text("{}\n")
     status, _, _ = run_script(
-        "evaluate", "--framework", "torch", "--weights", weights["torch"], "--predictions", file,
-        "--data", place / "text", "--batch-size", 1,
-    )  # fmt: skip
+        "evaluate",
+        "--framework",
+        "torch",
+        "--weights",
+        weights["torch"],
+        "--predictions",
+        file,
+        "--data",
+        place / "text",
+        "--batch-size",
+        1,
+    )
     assert status == 2
     assert file.read_text() == "{}\n"
 
@@ -468,9 +521,18 @@ def test_a_training_checkpoint_is_evaluated_raw_or_averaged(run_script, tmp_path
     save_training_state(tmp_path / "run.safetensors", dataclasses.replace(start, ema=averaged))
     for option, expected in (((), False), (("--ema",), True)):
         status, out, _ = run_script(
-            "evaluate", "--framework", "torch", "--weights", tmp_path / "run.safetensors", *option,
-            "--data", "digits", "--json", "--predictions", tmp_path / "p.jsonl",
-        )  # fmt: skip
+            "evaluate",
+            "--framework",
+            "torch",
+            "--weights",
+            tmp_path / "run.safetensors",
+            *option,
+            "--data",
+            "digits",
+            "--json",
+            "--predictions",
+            tmp_path / "p.jsonl",
+        )
         assert status == 0
         assert json.loads(out)["images"] == 360
         lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]

@@ -89,11 +89,19 @@ def test_without_destination_it_tells_how_far_a_run_got(command, training):
     assert report["tensors"] == len(state.tensors)
     assert (report["spec"], report["notes"]) == ("small", [])
     assert report["training"] == {
-        "recipe": "digits_rmsprop", "version": 1, "seed": -3, "images": 300,
-        "data_sha256": "00ff" * 16, "step": 70, "epoch": 1120 / 300, "position": 1120,
-        "ema_updates": 69, "best": {"metric": "ema_top1", "value": 0.1 + 0.2, "step": 60},
-        "loss_scale": 32768.0, "good_steps": 11,
-    }  # fmt: skip
+        "recipe": "digits_rmsprop",
+        "version": 1,
+        "seed": -3,
+        "images": 300,
+        "data_sha256": "00ff" * 16,
+        "step": 70,
+        "epoch": 1120 / 300,
+        "position": 1120,
+        "ema_updates": 69,
+        "best": {"metric": "ema_top1", "value": 0.1 + 0.2, "step": 60},
+        "loss_scale": 32768.0,
+        "good_steps": 11,
+    }
 
 
 def test_of_mere_weights_there_is_no_training_to_tell(command, source):

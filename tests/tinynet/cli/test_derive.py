@@ -138,8 +138,12 @@ def test_figures(answer, tmp_path):
     pytest.importorskip("matplotlib")
     paths = answer("--figures", tmp_path / "figures")["figures"]
     assert [path.rpartition("/")[2] for path in paths] == [
-        "law.svg", "front.svg", "curves.svg", "leave_one_out.svg", "budgets.svg",
-    ]  # fmt: skip
+        "law.svg",
+        "front.svg",
+        "curves.svg",
+        "leave_one_out.svg",
+        "budgets.svg",
+    ]
     for path in paths:
         text = (tmp_path / path).read_text()
         assert text.rstrip().endswith("</svg>")
@@ -157,28 +161,42 @@ def test_figures(answer, tmp_path):
         (["--macs", "12Q"], "argument --macs: 12Q is not a number of macs, expected 100M or 1.5G"),
         (["--macs", "-3M"], "argument --macs: expected one argument"),
         (["--giant", "--phi", "1"], "--giant and --phi are two jobs, expected one of them"),
-        (["--phi", "-1", "--macs", "1M"], "--macs is given with --phi, which leaves nothing to "
-         "solve"),
-        (["--width", "0.5"], "--width is given, expected --resolution and --depth, with --width or "
-         "--macs"),
-        (["--resolution", "0.5", "--depth", "1"], "--macs is missing, expected a budget such as "
-         "100M"),
+        (
+            ["--phi", "-1", "--macs", "1M"],
+            "--macs is given with --phi, which leaves nothing to solve",
+        ),
+        (
+            ["--width", "0.5"],
+            "--width is given, expected --resolution and --depth, with --width or --macs",
+        ),
+        (
+            ["--resolution", "0.5", "--depth", "1"],
+            "--macs is missing, expected a budget such as 100M",
+        ),
         (["--depth", "0"], "argument --depth: 0 is not a multiplier, expected 0 to 64, above 0"),
-        (["--macs", "100M", "--output", "net"], "--output is net, expected the name of a .json "
-         "file"),
+        (
+            ["--macs", "100M", "--output", "net"],
+            "--output is net, expected the name of a .json file",
+        ),
         (["--law", "--output", "net.json"], "--output is given with --law, which makes no spec"),
         (["--law", "--base", "tinynet_a"], "--base is given with --law, which makes no spec"),
         (["--fit", "--name", "net"], "--name is given with --fit, which makes no spec"),
-        (["--macs", "100M", "--giant", "--frontier", "mine.json"], "--frontier is given with "
-         "--giant, which fits no curves"),
+        (
+            ["--macs", "100M", "--giant", "--frontier", "mine.json"],
+            "--frontier is given with --giant, which fits no curves",
+        ),
         (["--phi", "-1", "--kernel", "rbf"], "--kernel is given with --phi, which fits no curves"),
-        (["--macs", "100M", "--resolution", "0.5", "--depth", "1", "--noise", "0.1"], "--noise is "
-         "given with --resolution, which fits no curves"),
-        (["--resolution", "1", "--depth", "1", "--width", "1", "--length-scale", "1"],
-         "--length-scale is given with --resolution, which fits no curves"),
+        (
+            ["--macs", "100M", "--resolution", "0.5", "--depth", "1", "--noise", "0.1"],
+            "--noise is given with --resolution, which fits no curves",
+        ),
+        (
+            ["--resolution", "1", "--depth", "1", "--width", "1", "--length-scale", "1"],
+            "--length-scale is given with --resolution, which fits no curves",
+        ),
         (["--law", "--kernel", "rbf"], "--kernel is given with --law, which fits no curves"),
     ],
-)  # fmt: skip
+)
 def test_arguments_that_contradict(arguments, message, run_script):
     status, out, err = run_script("derive", *arguments)
     assert (status, out) == (2, "")

@@ -17,9 +17,16 @@ SCRIPTS = [path.stem for path in sorted((ROOT / "scripts").glob("[!_]*.py"))]
 # Slow to import: whatever stands here cannot be in a command that answers at once.
 FRAMEWORKS = ("torch", "mindspore", "onnx", "onnxruntime")
 HEAVY = (
-    *FRAMEWORKS, "PIL", "jsonschema", "matplotlib", "numpy", "safetensors", "scipy", "sklearn",
+    *FRAMEWORKS,
+    "PIL",
+    "jsonschema",
+    "matplotlib",
+    "numpy",
+    "safetensors",
+    "scipy",
+    "sklearn",
     "tqdm",
-)  # fmt: skip
+)
 
 # The script in a process of its own; the last line tells which of these modules it loaded.
 PROBE = """

@@ -74,17 +74,28 @@ def test_a_run_and_its_records(train, framework, tmp_path):
     status, report, err = train(framework, "run", "--log-every", 2, "--keep-every", 2, "--seed", 3)
     assert status == 0
     assert folder_of(output) == [
-        "best.safetensors", "epoch_00002.safetensors", "epoch_00004.safetensors",
-        "last.safetensors", "log.jsonl", "run.json", "tensorboard",
-    ]  # fmt: skip
+        "best.safetensors",
+        "epoch_00002.safetensors",
+        "epoch_00004.safetensors",
+        "last.safetensors",
+        "log.jsonl",
+        "run.json",
+        "tensorboard",
+    ]
     log, evaluations = log_of(output, "train"), log_of(output, "evaluation")
 
     # The log
     assert [line["step"] for line in log] == [2, 4, 6, 8, 10]
     for line in log:
         assert list(line) == [
-            "kind", "step", "epoch", "loss", "learning_rate", "images_per_second", "skipped",
-        ]  # fmt: skip
+            "kind",
+            "step",
+            "epoch",
+            "loss",
+            "learning_rate",
+            "images_per_second",
+            "skipped",
+        ]
         assert line["epoch"] == line["step"] * 8 / IMAGES
         assert line["learning_rate"] == learning_rate(RECIPE, line["step"] - 1, IMAGES)
         assert 1.5 < line["loss"] < 4
@@ -93,9 +104,18 @@ def test_a_run_and_its_records(train, framework, tmp_path):
     assert [line["step"] for line in evaluations] == ENDS
     for line in evaluations:
         assert list(line) == [
-            "kind", "step", "epoch", "images", "top1", "top5", "loss", "skipped", "ema_top1",
-            "ema_top5", "ema_loss",
-        ]  # fmt: skip
+            "kind",
+            "step",
+            "epoch",
+            "images",
+            "top1",
+            "top5",
+            "loss",
+            "skipped",
+            "ema_top1",
+            "ema_top5",
+            "ema_loss",
+        ]
         assert line["images"] == VALIDATION_IMAGES
         hits = [line[name] * VALIDATION_IMAGES / 100 for name in ("top1", "ema_top1", "ema_top5")]
         assert hits == pytest.approx([round(number) for number in hits])
@@ -111,8 +131,11 @@ def test_a_run_and_its_records(train, framework, tmp_path):
     assert report["checkpoint"] == str(output / "last.safetensors")
     assert (report["step"], report["stopped_by"]) == (STEPS, None)
     assert [line.split("  step ")[0] for line in err.splitlines()] == [
-        "epoch   1.20", "epoch   2.00", "epoch   3.20", "epoch   4.00"
-    ]  # fmt: skip
+        "epoch   1.20",
+        "epoch   2.00",
+        "epoch   3.20",
+        "epoch   4.00",
+    ]
 
     # The checkpoints
     values = [line["ema_top1"] for line in evaluations]
@@ -243,8 +266,12 @@ def test_what_a_killed_run_left_is_done_again(train, tmp_path):
     status, _, _ = train("torch", "killed", "--resume", "auto")
     assert status == 0
     assert folder_of(output) == [
-        "best.safetensors", "last.safetensors", "log.jsonl", "run.json", "tensorboard",
-    ]  # fmt: skip
+        "best.safetensors",
+        "last.safetensors",
+        "log.jsonl",
+        "run.json",
+        "tensorboard",
+    ]
     expected = (tmp_path / "whole" / "last.safetensors").read_bytes()
     assert (output / "last.safetensors").read_bytes() == expected
     assert [line["loss"] for line in log_of(output, "train")] == [
@@ -252,10 +279,15 @@ def test_what_a_killed_run_left_is_done_again(train, tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("first", "suffix", "second"), [
-    ("torch", ".pth", "torch"), ("torch", ".ckpt", "mindspore"), ("mindspore", ".pth", "torch"),
-    ("mindspore", ".ckpt", "mindspore"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("first", "suffix", "second"),
+    [
+        ("torch", ".pth", "torch"),
+        ("torch", ".ckpt", "mindspore"),
+        ("mindspore", ".pth", "torch"),
+        ("mindspore", ".ckpt", "mindspore"),
+    ],
+)
 def test_a_copy_goes_on_in_either_framework(train, run_script, first, suffix, second, tmp_path):
     train(first, "first", "--stop-after", 4)
     copy = tmp_path / f"copy{suffix}"
@@ -327,8 +359,10 @@ RESUME_ERRORS = {
         r"last\.safetensors: was made with another recipe: epochs \(4\.0, 5\.0\), "
         r"schedule\.learning_rate \(0\.002, 0\.1\)",
     ),
-    "engine": (("--set", "augmentation.engine=fast"),
-               r'another recipe: augmentation\.engine \(null, "fast"\)'),
+    "engine": (
+        ("--set", "augmentation.engine=fast"),
+        r'another recipe: augmentation\.engine \(null, "fast"\)',
+    ),
     "spec": (("--spec", "tinynet_digits"), "trains small, expected tinynet_digits"),
     "data": (("--data", "other/data"), "was made on 20 other images than the 20 of the data named"),
     "seed": (("--seed", "1"), "has seed 0, expected 1"),
@@ -338,7 +372,7 @@ RESUME_ERRORS = {
     "absent": (("--resume", "absent.safetensors"), "No such file"),
     "not a checkpoint": (("--resume", "run/run.json"), "unknown suffix"),
     "weights as well": (("--resume", "a.pth", "--weights", "b.pth"), "--resume goes on with one"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", RESUME_ERRORS)
@@ -534,9 +568,10 @@ def test_a_batch_in_parts(train, framework, tmp_path):
     assert (tmp_path / "enough" / "last.safetensors").read_bytes() == expected
 
 
-@pytest.mark.parametrize(("framework", "precision"), [
-    ("torch", "bfloat16"), ("torch", "float16"), ("mindspore", "float16")
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("framework", "precision"),
+    [("torch", "bfloat16"), ("torch", "float16"), ("mindspore", "float16")],
+)
 def test_half_precision(train, framework, precision, tmp_path):
     train(framework, "single", "--stop-after", 3)
     status, _, _ = train(framework, "half", "--precision", precision, "--stop-after", 3)
@@ -554,9 +589,15 @@ def test_half_precision(train, framework, precision, tmp_path):
 def test_what_is_not_finite_ends_the_run(train, framework, found, tmp_path):
     # Found in the loss of a step, or in an evaluation.
     diverging = (
-        "--set", "optimizer.kind=sgd", "--set", "schedule.learning_rate=100",
-        "--set", "schedule.warmup_epochs=0", "--set", "epochs=100",
-    )  # fmt: skip
+        "--set",
+        "optimizer.kind=sgd",
+        "--set",
+        "schedule.learning_rate=100",
+        "--set",
+        "schedule.warmup_epochs=0",
+        "--set",
+        "epochs=100",
+    )
     status, report, err = train(framework, "run", *diverging, *found)
     assert (status, report) == (2, None)
     assert is_error(err, r"the (loss is nan|net is not finite \(.*\)) at step \d+ \(epoch .*\): .*")
@@ -601,7 +642,7 @@ ERRORS = {
     "absent weights": ({"--weights": "absent.pth"}, r"absent\.pth"),
     "weights of another": ({"--weights": "lite.safetensors"}, r"lite\.safetensors"),
     "abbreviation": ({"--prec": "float16"}, "unrecognized arguments: --prec"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("framework", TWINS)
@@ -628,7 +669,7 @@ DEVICE_ERRORS = {
     "mindspore": (("--device", "ascend"), "device ascend cannot be used: "),
     "bfloat16": (("--precision", "bfloat16"), "'bfloat16', expected one of float32, float16"),
     "torch tf32": (("--precision", "tf32"), "expected one of float32, bfloat16, float16, float64"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", DEVICE_ERRORS)

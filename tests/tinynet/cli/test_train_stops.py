@@ -89,10 +89,14 @@ def assert_goes_on(run_script, files):
 
 # MindSpore turns the SIGINT that arrives in one of its operations into a SIGTERM, so both are
 # tried at once; test_distributed.py sends it a SIGTERM.
-@pytest.mark.parametrize(("framework", "number", "statuses"), [
-    ("torch", signal.SIGTERM, {143}), ("torch", signal.SIGINT, {130}),
-    ("mindspore", signal.SIGINT, {130, 143}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("framework", "number", "statuses"),
+    [
+        ("torch", signal.SIGTERM, {143}),
+        ("torch", signal.SIGINT, {130}),
+        ("mindspore", signal.SIGINT, {130, 143}),
+    ],
+)
 def test_a_signal_ends_the_run_resumably(framework, number, statuses, files, assert_goes_on):
     process = run_until(2, framework, files)
     process.send_signal(number)

@@ -183,32 +183,42 @@ def test_accumulation(batch_size, ranks, micro_batch, expected):
     ("batch_size", "ranks", "micro_batch", "message"),
     [
         (
-            32, 3, None,
+            32,
+            3,
+            None,
             "a batch of 32 images cannot be shared equally by 3 processes; change it with "
             "--set batch_size=...",
         ),
         (
-            2, 4, None,
+            2,
+            4,
+            None,
             "a batch of 2 images cannot be shared equally by 4 processes; change it with "
             "--set batch_size=...",
         ),
         (
-            32, 2, 5,
+            32,
+            2,
+            5,
             "--micro-batch is 5, expected a divisor of 16, the images that each of 2 processes "
             "has of a batch of 32",
         ),
         (
-            32, 1, 0,
+            32,
+            1,
+            0,
             "--micro-batch is 0, expected a divisor of 32, the images that each of 1 processes "
             "has of a batch of 32",
         ),
         (
-            32, 1, -4,
+            32,
+            1,
+            -4,
             "--micro-batch is -4, expected a divisor of 32, the images that each of 1 processes "
             "has of a batch of 32",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_batch_that_cannot_be_split(batch_size, ranks, micro_batch, message):
     with pytest.raises(BatchingError) as caught:
         accumulation(NET, batch_size, ranks, micro_batch)

@@ -106,9 +106,17 @@ def test_what_it_costs_on_labelled_images(digits, tmp_path, run_script):
     assert (status, report["images"], report["spec"]) == (0, 256, "shallow")
     assert report["bytes"] < 0.8 * digits.stat().st_size  # of so small a net half is names
     status, out, _ = run_script(
-        "evaluate", "--framework", "onnx", "--weights", destination, "--against", digits,
-        "--data", "digits", "--json",
-    )  # fmt: skip
+        "evaluate",
+        "--framework",
+        "onnx",
+        "--weights",
+        destination,
+        "--against",
+        digits,
+        "--data",
+        "digits",
+        "--json",
+    )
     found = json.loads(out)
     assert (status, found["images"], found["against"]["images"]) == (0, 360, 360)
     assert found["against"]["top1"] > 90
@@ -123,9 +131,16 @@ def test_what_it_costs_on_labelled_images(digits, tmp_path, run_script):
 
 def test_against_a_checkpoint_in_words(digits, run_script):
     status, out, _ = run_script(
-        "evaluate", "--framework", "onnx", "--weights", digits, "--data", "digits",
-        "--against", digits.with_suffix(".safetensors"),
-    )  # fmt: skip
+        "evaluate",
+        "--framework",
+        "onnx",
+        "--weights",
+        digits,
+        "--data",
+        "digits",
+        "--against",
+        digits.with_suffix(".safetensors"),
+    )
     lines = out.splitlines()
     assert (status, lines[0]) == (0, "shallow in ONNX Runtime, images: 360")
     assert lines[1].endswith("digits.safetensors in PyTorch")

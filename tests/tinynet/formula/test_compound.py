@@ -50,10 +50,14 @@ def test_they_are_four_and_not_among_the_members_that_the_gate_climbs():
 
 @pytest.mark.parametrize(
     ("path", "budget", "most_off"),
-    [(path, budget, most_off) for path, (budget, most_off) in zip(
-        GIANT, [(200e6, 0.004), (100e6, 0.002), (50e6, 0.04), (24e6, 0.013)], strict=True)],
+    [
+        (path, budget, most_off)
+        for path, (budget, most_off) in zip(
+            GIANT, [(200e6, 0.004), (100e6, 0.002), (50e6, 0.04), (24e6, 0.013)], strict=True
+        )
+    ],
     ids=lambda value: getattr(value, "stem", None),
-)  # fmt: skip
+)
 def test_they_are_what_the_formula_makes(path, budget, most_off):
     spec = load_spec(path)
     phi = solve_phi(BASE, int(budget))

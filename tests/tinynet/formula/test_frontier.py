@@ -122,18 +122,31 @@ def changed(**changes):
     ("text", "message"),
     [
         ("", "not valid JSON at line 1, column 1: Expecting value"),
-        (TEXT.replace('"base"', '"bass"'), 'unknown key "bass", expected one of $schema, '
-         "frontier_version, base, source, points (and 1 more)"),
-        (changed(accuracy=101), "points[1].accuracy is 101, expected top-1 in percent, from 0 to "
-         "100"),
-        (changed(macs=1.5), "points[1].macs is 1.5, expected a whole number of "
-         "multiply-accumulates"),
-        (changed(twist={"resolution": 1, "depth": 1}), 'the key "width" is missing in '
-         "points[1].twist, expected a multiplier above 0, at most 64"),
-        (changed(macs=336867713), "points[1].macs is 336867713, expected 336867712, what its twist "
-         "of efficientnet_b0 counts to"),
+        (
+            TEXT.replace('"base"', '"bass"'),
+            'unknown key "bass", expected one of $schema, '
+            "frontier_version, base, source, points (and 1 more)",
+        ),
+        (
+            changed(accuracy=101),
+            "points[1].accuracy is 101, expected top-1 in percent, from 0 to 100",
+        ),
+        (
+            changed(macs=1.5),
+            "points[1].macs is 1.5, expected a whole number of multiply-accumulates",
+        ),
+        (
+            changed(twist={"resolution": 1, "depth": 1}),
+            'the key "width" is missing in '
+            "points[1].twist, expected a multiplier above 0, at most 64",
+        ),
+        (
+            changed(macs=336867713),
+            "points[1].macs is 336867713, expected 336867712, what its twist "
+            "of efficientnet_b0 counts to",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_wrong(text, message, tmp_path):
     path = tmp_path / "points.json"
     path.write_text(text)

@@ -55,8 +55,9 @@ def test_predictions_are_those_of_scikit_learn(kernel, smoothness):
     curve = Curve(tuple(COSTS), tuple(VALUES), kernel, 2.5, 1.7, 1e-3)
     theirs = GaussianProcessRegressor(
         ConstantKernel(2.5) * Matern(1.7, nu=smoothness) + WhiteKernel(1e-3),
-        normalize_y=True, optimizer=None,
-    ).fit(np.log(COSTS)[:, None], np.log(VALUES))  # fmt: skip
+        normalize_y=True,
+        optimizer=None,
+    ).fit(np.log(COSTS)[:, None], np.log(VALUES))
     for cost in np.geomspace(0.01, 3, 50):
         (mean,), (deviation,) = theirs.predict([[math.log(cost)]], return_std=True)
         found = curve(cost)

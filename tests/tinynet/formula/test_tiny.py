@@ -51,9 +51,14 @@ def test_released_widths_are_recovered(point):
 # The paper's own figures, in millions: it rounds, and counts B0 as 387.
 @pytest.mark.parametrize(
     ("name", "paper"),
-    [("tinynet_a", 339), ("tinynet_b", 202), ("tinynet_c", 100), ("tinynet_d", 52),
-     ("tinynet_e", 24)],
-)  # fmt: skip
+    [
+        ("tinynet_a", 339),
+        ("tinynet_b", 202),
+        ("tinynet_c", 100),
+        ("tinynet_d", 52),
+        ("tinynet_e", 24),
+    ],
+)
 def test_released_widths_are_recovered_within_a_step_from_the_papers_count(name, paper):
     released = load_spec(name)
     twist = released.derivation.twist
@@ -132,8 +137,12 @@ def test_what_is_out_of_reach_is_so_for_every_side_and_width(budget, curves):
 
 
 def test_pixels_move_no_further_than_needed(curves):
-    moved = [found for budget in BUDGETS if budget not in OUT_OF_REACH
-             if (found := tiny_formula(BASE, curves, budget, "x")).pixels]  # fmt: skip
+    moved = [
+        found
+        for budget in BUDGETS
+        if budget not in OUT_OF_REACH
+        if (found := tiny_formula(BASE, curves, budget, "x")).pixels
+    ]
     assert moved
     for found in moved:
         predicted = int(224 * found.resolution.value)

@@ -133,8 +133,11 @@ def test_its_spec_is_a_document_like_any_other():
 
 def test_null_is_the_only_other_batch_norm():
     document = json.loads(format_spec(SMALL)) | {"batch_norm": 0}
-    with pytest.raises(SpecError, match="batch_norm is 0, expected an object with eps and momentum"
-                                        ", or null where it is folded"):  # fmt: skip
+    with pytest.raises(
+        SpecError,
+        match="batch_norm is 0, expected an object with eps and momentum"
+        ", or null where it is folded",
+    ):
         parse_spec(json.dumps(document))
 
 

@@ -77,9 +77,11 @@ def test_every_tensor_of_a_small_net():
 
 def test_only_the_leaves_of_batch_norm_differ_in_mindspore():
     leaves = {
-        "weight": "gamma", "bias": "beta",
-        "running_mean": "moving_mean", "running_var": "moving_variance",
-    }  # fmt: skip
+        "weight": "gamma",
+        "bias": "beta",
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+    }
     for name in list_specs():
         names = mindspore_keys(load_spec(name))
         assert list(names) == list(manifest(load_spec(name)))

@@ -91,11 +91,12 @@ def test_families_do_not_mix():
         basic,
         'stages[2].kind is "ir", expected "basic" or "bottleneck" (the first stage\'s family)',
         stages=(*basic.stages, tiny.stages[1]),
-    )  # fmt: skip
+    )
     refused(
-        tiny, 'stages[1].kind is "basic", expected "ds" or "ir" (the first stage\'s family)',
+        tiny,
+        'stages[1].kind is "basic", expected "ds" or "ir" (the first stage\'s family)',
         stages=(tiny.stages[0], basic.stages[0]),
-    )  # fmt: skip
+    )
     refused(basic, "head is there, expected none (a ResNet has none)", head=Head(8))
     refused(tiny, 'the key "head" is missing, expected an object with out_channels', head=None)
     refused(tiny, "stem.pool is there, expected none (only a ResNet has one)", stem=basic.stem)

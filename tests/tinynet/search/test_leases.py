@@ -114,9 +114,10 @@ def test_a_machine_that_was_started_anew_is_another_host(folder, monkeypatch):
     read = Path.read_text
     put(folder, 1, started="1")
     monkeypatch.setattr(
-        Path, "read_text",
+        Path,
+        "read_text",
         lambda path, **how: "another" if path.name == "boot_id" else read(path, **how),
-    )  # fmt: skip
+    )
     assert claim(folder) is None
     grow_old(folder / "claim.1")
     assert claim(folder).name == "claim.2"

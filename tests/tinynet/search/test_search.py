@@ -29,18 +29,39 @@ BASE = load_spec(SPEC_DIRECTORY / "search/efficientnet_b0_digits.json")
 PATH = RECIPE_DIRECTORY / "search/digits_search.json"
 RECIPE = load_recipe(PATH)
 PLAN = Plan(
-    BASE, 0, (0.05, 0.1, 0.2), (0.5, 1.5), (0.25, 1.0), (0.1, 2.0), 0.03,
-    RECIPE, "torch", "float32", None, 1437, "images",
-)  # fmt: skip
+    BASE,
+    0,
+    (0.05, 0.1, 0.2),
+    (0.5, 1.5),
+    (0.25, 1.0),
+    (0.1, 2.0),
+    0.03,
+    RECIPE,
+    "torch",
+    "float32",
+    None,
+    1437,
+    "images",
+)
 
 
 def result(training, accuracy, seconds=1.0):
     spec = training.solution.spec
     return Result(
-        training.index, training.seed, spec.name, spec.sha256, training.solution.twist,
-        training.cost, count(spec).macs, count(spec).params, "torch", "digits_search", 4.0,
-        accuracy, seconds,
-    )  # fmt: skip
+        training.index,
+        training.seed,
+        spec.name,
+        spec.sha256,
+        training.solution.twist,
+        training.cost,
+        count(spec).macs,
+        count(spec).params,
+        "torch",
+        "digits_search",
+        4.0,
+        accuracy,
+        seconds,
+    )
 
 
 def accuracy(training):
@@ -217,8 +238,11 @@ def test_a_net_that_diverged_once_is_listed_and_left_out(found, tmp_path):
     # The last of its budget, which is the last.
     row = list(csv.DictReader(format_table(again).splitlines()))[-1]
     assert (row["name"], row["accuracy"], row["front"], row["diverged"]) == (
-        best.name, "", "no", "1",
-    )  # fmt: skip
+        best.name,
+        "",
+        "no",
+        "1",
+    )
     assert row["accuracies"] == f"{best.accuracies[0]:.3f}"
     usual = list(csv.DictReader(format_table(found).splitlines()))
     assert {row["diverged"] for row in usual} == {"0"}

@@ -51,11 +51,34 @@ def whole(files, tmp_path_factory):
 
 def begin(files, output, *more, framework="torch", inside=()):
     return start(
-        *inside, sys.executable, SCRIPTS / "search.py", "--framework", framework,
-        "--output", output, "--spec", files / "base.json", "--recipe", files / "recipe.json",
-        "--data", files / "data", "--costs", "0.3,0.6", "--tolerance", "0.2",
-        "--models", MODELS, "--seeds", SEEDS, "--jobs", 1, "--save-every", 1, "--json", *more,
-    )  # fmt: skip
+        *inside,
+        sys.executable,
+        SCRIPTS / "search.py",
+        "--framework",
+        framework,
+        "--output",
+        output,
+        "--spec",
+        files / "base.json",
+        "--recipe",
+        files / "recipe.json",
+        "--data",
+        files / "data",
+        "--costs",
+        "0.3,0.6",
+        "--tolerance",
+        "0.2",
+        "--models",
+        MODELS,
+        "--seeds",
+        SEEDS,
+        "--jobs",
+        1,
+        "--save-every",
+        1,
+        "--json",
+        *more,
+    )
 
 
 def finish(process):

@@ -68,9 +68,24 @@ def test_drawing_again_gives_the_same_whatever_was_drawn_between():
 
 def test_every_part_of_a_key_tells_streams_apart():
     keys = [
-        (0,), (1,), (-1,), ("0",), ("1",), (0, 0), (0, 1), (1, 0), (0, "1"), (1, "a"),
-        ("01",), ("0", "1"), ("0\0", "1"), ("0", "\0001"), (), ("",), (10**30,),
-    ]  # fmt: skip
+        (0,),
+        (1,),
+        (-1,),
+        ("0",),
+        ("1",),
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (0, "1"),
+        (1, "a"),
+        ("01",),
+        ("0", "1"),
+        ("0\0", "1"),
+        ("0", "\0001"),
+        (),
+        ("",),
+        (10**30,),
+    ]
     firsts = [uniform((1,), *key).item() for key in keys]
     assert len(set(firsts)) == len(keys)
 
