@@ -201,6 +201,7 @@ def test_torchrun(run_script, files):
     assert_within_rounding(last_of(two), last_of(one), last_of(one), judge(STEPS))
 
 
+@pytest.mark.full
 def test_msrun(run_script, files):
     # msrun takes its time, so once is all: it goes on with what one process began, and is told to
     # stop.
