@@ -18,6 +18,7 @@ from tinynet.utils.environment import environment
 
 from parity.candidates import Candidate, candidates_of
 from parity.checks import CHECKS, Check
+from parity.checks.non_smooth import over_batches
 from parity.context import Context
 from parity.results import CheckResult, Comparison, Report, Series
 from parity.tolerances.calibration import DIRECTORY
@@ -91,7 +92,8 @@ def _run_check(check: Check, context: Context) -> tuple[CheckResult, Exception |
     raised: Exception | None = None
     try:
         if not skipped:
-            items.extend(check.compare(context))
+            compare = over_batches(check.compare) if check.by_chance else check.compare
+            items.extend(compare(context))
     except Exception as error:  # a broken twin can raise anything, and the report must say so
         raised = error
         items.append(_from_error(error, context.spec))

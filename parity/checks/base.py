@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 from tinynet.spec import Spec
 
 from parity.candidates import BASELINE, TRUTH, Candidate
 from parity.context import NOISE_SAMPLES, Context
 from parity.distances import Array, compare_values, norm
-from parity.results import CheckResult, Comparison, Series
+from parity.results import CheckResult, Comparison, Origin, Series
 from parity.tolerances.bounds import Bound
+from parity.tracing import bisection
 from parity.tracing.sources import Source
 from parity.tracing.suspect import Suspect
 
@@ -23,6 +24,14 @@ IDENTICAL = "a copy has no rounding: identical bits"
 
 # How the page draws what a check measured at many places: by layer, or as a map of tensors.
 Drawing = Literal["", "layers", "gradients"]
+
+
+def compare_equal(
+    candidate: str, where: str, otherwise: str, **origin: Unpack[Origin]
+) -> Comparison:
+    """Compares what is equal or not; ``otherwise`` says how it differs, empty where it does not."""
+    error = float(bool(otherwise))
+    return Comparison(candidate, where, error, 0.0, kind="bits", note=otherwise, **origin)
 
 
 class Check(ABC):
@@ -36,6 +45,8 @@ class Check(ABC):
         needs: what of training it needs: nothing, single steps, or images to train on.
         quantities: the rows of :data:`parity.tolerances.bounds.BOUNDS` that bound it. A check that
             has some is calibrated.
+        by_chance: whether a net that is not smooth may differ by chance, see
+            :func:`parity.checks.non_smooth.over_batches`.
         drawing: how the page draws it where it measured many places, apart from the spread of its
             errors; empty where they are in no order that tells anything.
         exports: whether it writes ONNX files, which takes longer than all other checks together;
@@ -51,6 +62,7 @@ class Check(ABC):
     reason: ClassVar[str]
     needs: ClassVar[Literal["", "steps", "images"]] = ""
     quantities: ClassVar[tuple[str, ...]] = ()
+    by_chance: ClassVar[bool] = False
     drawing: ClassVar[Drawing] = "layers"
     exports: ClassVar[bool] = False
     recorded_with: ClassVar[str] = ""
@@ -99,7 +111,17 @@ class Check(ABC):
 class MeasuredCheck(Check):
     """A check of numbers: the reference's, the baseline's, whose errors are the noise, and those of
     each candidate. The names of places may begin with a part of the check and a slash.
+
+    Attributes:
+        tracer: of :mod:`parity.tracing.bisection`, finds the operation that is off.
     """
+
+    tracer: ClassVar[staticmethod[[Context, Candidate], Suspect | None]] = staticmethod(
+        bisection.forward
+    )
+
+    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
+        return self.tracer(context, context.candidate_of(result.failures[0]))
 
     @abstractmethod
     def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:

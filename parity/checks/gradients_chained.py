@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from tinynet.net.manifest import TRAINED_ROLES, manifest
 from tinynet.spec import Spec
 
 from parity.candidates import Candidate
 from parity.checks.base import RELATIVE, MeasuredCheck
-from parity.checks.non_smooth import over_batches
 from parity.context import Context
 from parity.distances import Array
-from parity.results import CheckResult, Comparison, Series
 from parity.tolerances.bounds import BOUNDS
 from parity.tolerances.quantities import gradient_quantity, gradient_scales
 from parity.tracing import bisection
-from parity.tracing.suspect import Suspect
 
 
 class GradientsChainedCheck(MeasuredCheck):
@@ -28,6 +25,8 @@ class GradientsChainedCheck(MeasuredCheck):
     reason = f"{BOUNDS['gradient'].reason}; ReLU6: {BOUNDS['gradient, kinked'].reason}"
     needs = "steps"
     quantities = ("gradient", "gradient, kinked")
+    by_chance = True
+    tracer = staticmethod(bisection.backward)
     drawing = "gradients"
     recorded_with = "training step"
 
@@ -43,9 +42,3 @@ class GradientsChainedCheck(MeasuredCheck):
         entries, found = manifest(context.spec).items(), gradients.parameters
         trained = [key for key, entry in entries if entry.role in TRAINED_ROLES and key in found]
         return {key: found[key] for key in reversed(trained)} | {"input": gradients.input}
-
-    def compare(self, context: Context) -> Iterator[Comparison | Series]:
-        return over_batches(super().compare)(context)
-
-    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
-        return bisection.backward(context, context.candidate_of(result.failures[0]))

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from tinynet.spec import Spec
 
 from parity.candidates import Candidate
 from parity.checks.base import RELATIVE, MeasuredCheck
-from parity.checks.non_smooth import over_batches
 from parity.context import Context
 from parity.distances import Array
-from parity.results import CheckResult, Comparison, Series
 from parity.tolerances.bounds import BOUNDS
 from parity.tolerances.quantities import gradient_scales, is_non_smooth
 from parity.tracing import bisection
-from parity.tracing.suspect import Suspect
 
 
 class GradientsIsolatedCheck(MeasuredCheck):
@@ -30,6 +27,8 @@ class GradientsIsolatedCheck(MeasuredCheck):
     reason = BOUNDS["gradient, isolated"].reason
     needs = "steps"
     quantities = ("gradient, isolated", "gradient, kinked alone")
+    by_chance = True
+    tracer = staticmethod(bisection.backward)
     drawing = "gradients"
     releases = ("backward_inputs",)
 
@@ -54,9 +53,3 @@ class GradientsIsolatedCheck(MeasuredCheck):
             found |= {key: block.parameters[key] for key in reversed(block.parameters)}
             found[f"{name} input"] = block.input
         return found
-
-    def compare(self, context: Context) -> Iterator[Comparison | Series]:
-        return over_batches(super().compare)(context)
-
-    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
-        return bisection.backward(context, context.candidate_of(result.failures[0]))

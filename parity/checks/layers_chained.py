@@ -8,11 +8,8 @@ from parity.candidates import Candidate
 from parity.checks.base import RELATIVE, MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
-from parity.results import CheckResult
 from parity.tolerances.bounds import BOUNDS
 from parity.tolerances.quantities import whole_quantity
-from parity.tracing import bisection
-from parity.tracing.suspect import Suspect
 
 
 class LayersChainedCheck(MeasuredCheck):
@@ -30,6 +27,3 @@ class LayersChainedCheck(MeasuredCheck):
 
     def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
         return context.outputs(candidate, sample)
-
-    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
-        return bisection.forward(context, context.candidate_of(result.failures[0]))

@@ -13,11 +13,9 @@ from parity.context import Context
 from parity.distances import Array, compare_within
 from parity.reference.net import ReferenceNet
 from parity.reference.structure import NET
-from parity.results import CheckResult, Comparison, Series
+from parity.results import Comparison, Series
 from parity.tolerances.bounds import BOUNDS, ROUNDOFF, Bound
 from parity.tolerances.quantities import layer_quantity
-from parity.tracing import bisection
-from parity.tracing.suspect import Suspect
 
 
 class LayersIsolatedCheck(MeasuredCheck):
@@ -63,9 +61,6 @@ class LayersIsolatedCheck(MeasuredCheck):
                     origin = candidate.origin()
                     yield Comparison(title, name, math.inf, 0.0, 0.0, "unexpected", note, **origin)
         yield from super().compare(context)
-
-    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
-        return bisection.forward(context, context.candidate_of(result.failures[0]))
 
 
 def _has_gates(name: str, spec: Spec) -> bool:

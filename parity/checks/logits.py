@@ -8,11 +8,8 @@ from parity.candidates import Candidate
 from parity.checks.base import RELATIVE, MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
-from parity.results import CheckResult
 from parity.tolerances.bounds import BOUNDS, Bound
 from parity.tolerances.quantities import whole_quantity
-from parity.tracing import bisection
-from parity.tracing.suspect import Suspect
 
 
 class LogitsCheck(MeasuredCheck):
@@ -46,6 +43,3 @@ class LogitsCheck(MeasuredCheck):
 
     def baselines(self, context: Context) -> list[dict[str, Array]]:
         return [{context.spec.names.classifier: logits} for logits in context.baseline_logits]
-
-    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
-        return bisection.forward(context, context.candidate_of(result.failures[0]))

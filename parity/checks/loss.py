@@ -10,11 +10,9 @@ from parity.candidates import Candidate
 from parity.checks.base import MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
-from parity.results import CheckResult
 from parity.tolerances.bounds import BOUNDS
 from parity.tolerances.quantities import whole_quantity
 from parity.tracing import bisection
-from parity.tracing.suspect import Suspect
 
 
 class LossCheck(MeasuredCheck):
@@ -26,6 +24,7 @@ class LossCheck(MeasuredCheck):
     reason = BOUNDS["loss"].reason
     needs = "steps"
     quantities = ("loss", "loss, no exp")
+    tracer = staticmethod(bisection.loss)
     recorded_with = "training step"
 
     def quantity(self, where: str, spec: Spec) -> str:
@@ -33,6 +32,3 @@ class LossCheck(MeasuredCheck):
 
     def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
         return {"loss": np.array(context.gradients(candidate, sample).loss)}
-
-    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
-        return bisection.loss(context, context.candidate_of(result.failures[0]))

@@ -18,8 +18,7 @@ from tinynet.recipe import Augmentation
 from tinynet.spec import load_spec
 
 from parity.candidates import BASELINE
-from parity.checks.base import IDENTICAL, SHARE, Check
-from parity.checks.marks import marked
+from parity.checks.base import IDENTICAL, SHARE, Check, compare_equal
 from parity.context import Context
 from parity.distances import compare_bits
 from parity.reference import oracles
@@ -56,26 +55,11 @@ class PixelsCheck(Check):
         spec, card = load_spec("tinynet_e"), _test_card()
         matches = hashlib.sha256(preprocess(card, spec).tobytes()).hexdigest() == TEST_CARD_SHA256
         note = "" if matches else "not the pixels that timm's transform makes of the test card"
-        yield Comparison(
-            "pixel path",
-            "test card",
-            float(not matches),
-            0.0,
-            0.0,
-            "bits",
-            note,
-            part=_Part.EVALUATION,
-        )
+        yield compare_equal("pixel path", "test card", note, part=_Part.EVALUATION)
         crops = [augment(card, spec, _AUGMENTATION, 5, Sample(0, index)) for index in range(4)]
         otherwise = "not the crops, flips and colours that torchvision makes with the same numbers"
-        yield marked(
-            "training images",
-            "training card",
-            oracles.mark(*crops),
-            TRAINING_CARD,
-            otherwise,
-            _Part.TRAINING,
-        )
+        note = oracles.unmarked(TRAINING_CARD, otherwise, *crops)
+        yield compare_equal("training images", "training card", note, part=_Part.TRAINING)
         for framework in context.frameworks:
             yield from _fed(framework)
         stem = context.spec.names.stem

@@ -15,11 +15,10 @@ from tinynet.checkpoints.training_state import TrainingState, load_training_stat
 from parity import inputs
 from parity.candidates import BASELINE, Candidate
 from parity.checks.base import Check
-from parity.checks.non_smooth import over_batches
 from parity.context import Context
 from parity.context_training import NATIVE_SUFFIX, STEPS
 from parity.distances import compare_bits
-from parity.results import CheckResult, Comparison, Series
+from parity.results import CheckResult, Comparison
 from parity.tolerances.bounds import BOUNDS
 from parity.tracing import training_trace
 from parity.tracing.sources import Source
@@ -38,13 +37,11 @@ class ResumeCheck(Check):
     reason = f"in one framework identical bits; moved: {BOUNDS['trajectory'].reason}"
     needs = "images"
     quantities = ("trajectory",)
+    by_chance = True
     drawing = ""
     releases = ("envelope", "course", "half")
 
-    def compare(self, context: Context) -> Iterator[Comparison | Series]:
-        return over_batches(self._compare)(context)
-
-    def _compare(self, context: Context) -> Iterator[Comparison]:
+    def compare(self, context: Context) -> Iterator[Comparison]:
         first, bound = context.first, context.bound("trajectory")
         for candidate in dict.fromkeys((BASELINE, first)):
             expected = context.course(candidate).trajectory.state.tensors

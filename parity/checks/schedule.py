@@ -18,8 +18,7 @@ from tinynet.training import loop
 from tinynet.training.schedule import ema_decay, learning_rate, total_steps
 from tinynet.utils.random_numbers import uniform
 
-from parity.checks.base import Check
-from parity.checks.marks import marked
+from parity.checks.base import Check, compare_equal
 from parity.context import Context
 from parity.context_training import STEPS
 from parity.distances import compare_bits
@@ -163,14 +162,14 @@ def _drop_path(spec: Spec) -> Iterator[Comparison]:
 
 
 def _drawn() -> Iterator[Comparison]:
-    order = oracles.mark(np.array([sample.index for sample in samples_at(range(30), 10, 0)]))
-    otherwise = "another order of samples than ever"
-    yield marked("samples", "order", order, SAMPLE_ORDER, otherwise, _Part.SAMPLES)
+    order = np.array([sample.index for sample in samples_at(range(30), 10, 0)])
+    note = oracles.unmarked(SAMPLE_ORDER, "another order of samples than ever", order)
+    yield compare_equal("samples", "order", note, part=_Part.SAMPLES)
     spec, recipe = load_spec("tinynet_e"), load_recipe("imagenet_drop_path")
-    masks = draw_masks(spec, recipe, 0, samples_at(range(5), 10, 0))
-    found = oracles.mark(*(mask for mask in masks if mask is not None))
-    otherwise = "dropout or drop-path leaves out others than ever"
-    yield marked("masks", "dropout and drop-path", found, MASKS, otherwise, _Part.MASKS)
+    drawn = draw_masks(spec, recipe, 0, samples_at(range(5), 10, 0))
+    masks = [mask for mask in drawn if mask is not None]
+    note = oracles.unmarked(MASKS, "dropout or drop-path leaves out others than ever", *masks)
+    yield compare_equal("masks", "dropout and drop-path", note, part=_Part.MASKS)
 
 
 def _initial(spec: Spec) -> Iterator[Comparison]:

@@ -20,7 +20,7 @@ from tinynet.spec import (
 )
 from tinynet.utils.strict_json import format_path
 
-from parity.checks.base import Check
+from parity.checks.base import Check, compare_equal
 from parity.context import Context
 from parity.reference import structure
 from parity.results import CheckResult, Comparison
@@ -114,8 +114,8 @@ def _resolved(spec: Spec) -> Comparison:
             found = getattr(block, field)
             if found != wanted:
                 note = f"{found}, expected {wanted}"
-                return _same("blocks", f"{block.key}.{field}", _Part.BLOCKS, note)
-    return _same("blocks", "strides, skips and paddings", _Part.BLOCKS)
+                return compare_equal("blocks", f"{block.key}.{field}", note, part=_Part.BLOCKS)
+    return compare_equal("blocks", "strides, skips and paddings", "", part=_Part.BLOCKS)
 
 
 def _fields(candidate: str, found: Spec, expected: Spec, part: _Part) -> Comparison:
@@ -123,12 +123,8 @@ def _fields(candidate: str, found: Spec, expected: Spec, part: _Part) -> Compari
     for path in {**wants, **has}:
         if path != "source" and has.get(path) != wants.get(path):
             note = f"{has.get(path)!r}, expected {wants.get(path)!r}"
-            return _same(candidate, path, part, note)
-    return _same(candidate, "every field", part)
-
-
-def _same(candidate: str, where: str, part: _Part, note: str = "") -> Comparison:
-    return Comparison(candidate, where, float(bool(note)), 0.0, 0.0, "bits", note, part=part)
+            return compare_equal(candidate, path, note, part=part)
+    return compare_equal(candidate, "every field", "", part=part)
 
 
 def _leaves(value: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -8,11 +8,9 @@ from parity.candidates import Candidate
 from parity.checks.base import RELATIVE, MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
-from parity.results import CheckResult
 from parity.tolerances.bounds import BOUNDS
 from parity.tolerances.quantities import statistic_scale
 from parity.tracing import bisection
-from parity.tracing.suspect import Suspect
 
 
 class StatisticsCheck(MeasuredCheck):
@@ -24,6 +22,7 @@ class StatisticsCheck(MeasuredCheck):
     reason = BOUNDS["statistics"].reason
     needs = "steps"
     quantities = ("statistics",)
+    tracer = staticmethod(bisection.statistics)
     recorded_with = "training step"
 
     def scales(self, truths: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
@@ -32,6 +31,3 @@ class StatisticsCheck(MeasuredCheck):
 
     def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
         return context.gradients(candidate, sample).statistics
-
-    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
-        return bisection.statistics(context, context.candidate_of(result.failures[0]))

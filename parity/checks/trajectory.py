@@ -8,7 +8,6 @@ import numpy as np
 
 from parity.candidates import Candidate
 from parity.checks.base import MeasuredCheck
-from parity.checks.non_smooth import over_batches
 from parity.context import Context
 from parity.distances import Array
 from parity.results import CheckResult, Comparison, Series
@@ -27,6 +26,7 @@ class TrajectoryCheck(MeasuredCheck):
     reason = BOUNDS["trajectory"].reason
     needs = "images"
     quantities = ("trajectory",)
+    by_chance = True
     drawing = ""
     recorded_with = "training"
 
@@ -40,24 +40,22 @@ class TrajectoryCheck(MeasuredCheck):
         return [_tensors(run) for run in context.envelope]
 
     def compare(self, context: Context) -> Iterator[Comparison | Series]:
-        return over_batches(_compare)(context)
+        truth, baselines = context.reference_course, context.envelope
+        yield Series("float64 reference", tuple(truth.losses.tolist()))
+        for sample, run in enumerate(baselines):
+            yield Series(f"PyTorch float32, sample {sample}", tuple(run.losses.tolist()))
+        for candidate in context.with_baseline:
+            title, found = str(candidate), context.course(candidate).trajectory
+            yield Series(title, tuple(found.losses.tolist()))
+            bound = context.bound("trajectory", candidate)
+            yield from compare_trajectories(
+                title, found, truth, baselines, bound, **candidate.origin()
+            )
 
     def locate(self, context: Context, result: CheckResult) -> Suspect | None:
         candidate = context.candidate_of(result.failures[0])
         found = training_trace.step(context, candidate)
         return found or training_trace.loop_suspect(result)
-
-
-def _compare(context: Context) -> Iterator[Comparison | Series]:
-    truth, baselines = context.reference_course, context.envelope
-    yield Series("float64 reference", tuple(truth.losses.tolist()))
-    for sample, run in enumerate(baselines):
-        yield Series(f"PyTorch float32, sample {sample}", tuple(run.losses.tolist()))
-    for candidate in context.with_baseline:
-        title, found = str(candidate), context.course(candidate).trajectory
-        yield Series(title, tuple(found.losses.tolist()))
-        bound = context.bound("trajectory", candidate)
-        yield from compare_trajectories(title, found, truth, baselines, bound, **candidate.origin())
 
 
 def _tensors(run: Trajectory) -> dict[str, Array]:

@@ -92,3 +92,9 @@ def mark(*arrays: NDArray[np.generic]) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
+
+
+def unmarked(expected: str, otherwise: str, *arrays: NDArray[np.generic]) -> str:
+    """Says how arrays differ from those that have a mark; empty where they do not."""
+    found = mark(*arrays)
+    return "" if found == expected else f"marked {found}, expected {expected}: {otherwise}"

@@ -32,6 +32,7 @@ def script(context: Context, result: CheckResult, suspect: Suspect) -> str:
     return _HEAD.format(
         title=f"{suspect.where}: {suspect.operation} ({place or 'place not known'})",
         root=str(sources.ROOT),
+        spec=_spec(context.spec),
         body=body.strip("\n"),
     )
 
@@ -44,17 +45,25 @@ Prints how far each result is from the truth. Exits with status 1 while one is t
 
 import sys
 
+import numpy as np
+
 sys.path.insert(0, {root!r})
 
+from tinynet.backend import load_backend
+from tinynet.spec import load_spec, parse_spec
+
+from parity import inputs
+from parity.distances import norm, relative_error
+from parity.reference.net import ReferenceNet
+
+spec = {spec}
 {body}
 '''
 
 
-def _net(context: Context) -> str:
-    return f"""\
-spec = {_spec(context.spec)}
-state = inputs.sample_state(spec, {context.seed}, load_backend({REFERENCE!r}, tune=True))
-"""
+def _state(context: Context) -> str:
+    reference = f"load_backend({REFERENCE!r}, tune=True)"
+    return f"state = inputs.sample_state(spec, {context.seed}, {reference})"
 
 
 def _spec(spec: Spec) -> str:
@@ -73,16 +82,7 @@ def _evaluation(context: Context, suspect: Suspect) -> str:
         else f"twin.probe.isolated(net, {{{name!r}: x}}, mode)[{name!r}]"
     )
     return f"""\
-import numpy as np
-
-from tinynet.spec import load_spec, parse_spec
-
-from parity import inputs
-from parity.distances import relative_error
-from parity.reference.net import ReferenceNet
-from tinynet.backend import load_backend
-
-{_net(context)}
+{_state(context)}
 definition = ReferenceNet(spec, state)
 x = {given}.astype(np.float32)
 truth = definition.run({name!r}, x).output
@@ -102,17 +102,9 @@ sys.exit(off)
 def _training(context: Context, suspect: Suspect) -> str:
     name, key = suspect.unit, suspect.where
     return f"""\
-import numpy as np
-
-from tinynet.spec import load_spec, parse_spec
-
-from parity import inputs
 from parity.reference import operations
-from parity.distances import norm, relative_error
-from parity.reference.net import ReferenceNet
-from tinynet.backend import load_backend
 
-{_net(context)}
+{_state(context)}
 definition = ReferenceNet(spec, state)
 pixels, labels = inputs.pixels(spec, 4, {context.seed + 1}), inputs.labels(spec, 4, {context.seed})
 
@@ -148,24 +140,18 @@ sys.exit(off)
 
 def _update(context: Context, suspect: Suspect) -> str:
     return f"""\
-import numpy as np
-
 from tinynet.recipe import load_recipe
 from tinynet.utils.random_numbers import uniform
-from tinynet.spec import load_spec, parse_spec
 
-from parity import inputs
-from parity.reference import training as defined_training
-from parity.distances import relative_error
-from tinynet.backend import load_backend
+from parity.reference import training
 
-{_net(context)}
+{_state(context)}
 start = inputs.training_state(spec, load_recipe({OPTIMIZERS[suspect.optimizer]!r}), state)
 trained = next(iter(start.slots.values()))
 draw = {{key: uniform(array.shape, key) - 0.5 for key, array in trained.items()}}
 gradients = [{{key: values.astype(np.float32) for key, values in draw.items()}}]
 rates, decays = [{training_trace.RATE}], [{training_trace.DECAY}]
-truths = defined_training.update(start, gradients, rates, decays).tensors
+truths = training.update(start, gradients, rates, decays).tensors
 off = False
 for framework in {context.frameworks}:
     found = load_backend(framework, tune=True).probe.update(start, gradients, rates, decays).tensors
@@ -181,13 +167,11 @@ sys.exit(off)
 def _check(context: Context, name: str) -> str:
     first = context.first
     return f"""\
-from tinynet.spec import load_spec, parse_spec
-
 from parity.candidates import candidates_of
 from parity.suite import run_checks
 
 report = run_checks(
-    {_spec(context.spec)},
+    spec,
     checks=[{name!r}],
     seed={context.seed},
     candidates=candidates_of({first.framework!r}, {[s.mode for s in context.candidates]}),
