@@ -52,10 +52,11 @@ def load_native(path: str | os.PathLike[str]) -> Native:
             f"{path}: cannot be read, it is damaged or no MindSpore checkpoint"
         ) from None
     content = _with_arrays(content)
-    metadata = _parse_metadata(content.get("metadata"))
-    if metadata is None:
-        return Native(content, {})
-    return Native({key: value for key, value in content.items() if key != "metadata"}, metadata)
+    try:
+        metadata = json.loads(content["metadata"])
+    except (KeyError, TypeError, json.JSONDecodeError):
+        metadata = None
+    return Native.of(content, metadata)
 
 
 def save_native(
@@ -141,14 +142,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _with_arrays(content: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v.asnumpy() if isinstance(v, ms.Tensor) else v for k, v in content.items()}
-
-
-def _parse_metadata(text: Any) -> dict[str, str] | None:
-    # None where the file is not of our writing: what it calls metadata, if anything, is its own.
-    try:
-        metadata = json.loads(text)
-    except (TypeError, json.JSONDecodeError):
-        return None
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        return None
-    return metadata

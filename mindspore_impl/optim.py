@@ -9,6 +9,7 @@ the time that a loop takes, whose turns are unrolled one after the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -18,7 +19,22 @@ from tinynet.recipe import Optimizer
 Tensors = Sequence[ms.Tensor]
 
 
-class RMSProp(nn.Cell):
+class _Optimizer(nn.Cell):
+    # Slot -> where it starts.
+    STARTS: ClassVar[dict[str, str]]
+
+    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
+        super().__init__(auto_prefix=False)
+        self.trained = ms.ParameterTuple(parameters)
+        self.decays = tuple(settings.weight_decay if decays else 0.0 for decays in decayed)
+        self.slots = {slot: self.trained.clone(slot, how) for slot, how in self.STARTS.items()}
+        for slot, tensors in self.slots.items():
+            setattr(self, slot, tensors)
+        self.decay, self.eps, self.m = settings.decay, settings.eps, settings.momentum
+        self.for_each = ops.HyperMap()
+
+
+class RMSProp(_Optimizer):
     """RMSProp in TensorFlow's form: eps inside the root, the learning rate inside the momentum.
 
     With g the gradient plus weight_decay times the parameter p where it decays:
@@ -34,15 +50,7 @@ class RMSProp(nn.Cell):
     ``torch.optim.RMSprop`` is another formula, and ``mindspore.nn.RMSProp`` has another on CPUs.
     """
 
-    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
-        super().__init__(auto_prefix=False)
-        self.trained = ms.ParameterTuple(parameters)
-        self.decays = tuple(settings.weight_decay if decays else 0.0 for decays in decayed)
-        self.mean_square = self.trained.clone("mean_square", "ones")
-        self.momentum = self.trained.clone("momentum", "zeros")
-        self.slots = {"mean_square": self.mean_square, "momentum": self.momentum}
-        self.decay, self.eps, self.m = settings.decay, settings.eps, settings.momentum
-        self.for_each = ops.HyperMap()
+    STARTS: ClassVar = {"mean_square": "ones", "momentum": "zeros"}
 
     def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
@@ -67,7 +75,7 @@ class RMSProp(nn.Cell):
         return ops.assign_sub(parameter, step)
 
 
-class SGD(nn.Cell):
+class SGD(_Optimizer):
     """Stochastic gradient descent with momentum.
 
     With g the gradient plus weight_decay times the parameter p where it decays:
@@ -81,14 +89,7 @@ class SGD(nn.Cell):
     Source: ``torch.optim.SGD`` without dampening, ``mindspore.nn.SGD``.
     """
 
-    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
-        super().__init__(auto_prefix=False)
-        self.trained = ms.ParameterTuple(parameters)
-        self.decays = tuple(settings.weight_decay if decays else 0.0 for decays in decayed)
-        self.momentum = self.trained.clone("momentum", "zeros")
-        self.slots = {"momentum": self.momentum}
-        self.m = settings.momentum
-        self.for_each = ops.HyperMap()
+    STARTS: ClassVar = {"momentum": "zeros"}
 
     def construct(self, gradients: Tensors, learning_rate: ms.Tensor) -> None:
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""

@@ -48,10 +48,7 @@ def load_native(path: str | os.PathLike[str]) -> Native:
     except Exception as error:  # a damaged pickle can raise anything
         raise NativeFileError(f"{path}: {_problem(error)}") from None
     content = _with_arrays(content, f"{path}: ")
-    metadata = _parse_metadata(content.get("metadata") if isinstance(content, dict) else None)
-    if metadata is None:
-        return Native(content, {})
-    return Native({key: value for key, value in content.items() if key != "metadata"}, metadata)
+    return Native.of(content, content.get("metadata") if isinstance(content, dict) else None)
 
 
 def save_native(
@@ -73,7 +70,7 @@ def training_tensors(content: Mapping[str, Any]) -> State:
     """Names the tensors of a file of :func:`save_training` as its canonical file does."""
     tensors: State = {}
     for group, entries in content.items():
-        # What belongs to no group keeps its name, and is an error of whoever checks them.
+        # What belongs to no group keeps its name, and is an error where they are checked.
         _flatten(entries, _GROUPS.get(group, group), tensors)
     return tensors
 
@@ -149,10 +146,3 @@ def _flatten(value: Any, prefix: str, tensors: dict[str, Any]) -> None:
     separator = "." if prefix and not prefix.endswith(".") else ""
     for key, item in value.items():
         _flatten(item, f"{prefix}{separator}{key}", tensors)
-
-
-def _parse_metadata(value: Any) -> dict[str, str] | None:
-    # None where the file is not of our writing: what it calls metadata, if anything, is its own.
-    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        return None
-    return value

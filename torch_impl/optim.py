@@ -8,7 +8,7 @@ whole update to a few percent of a step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -21,7 +21,28 @@ Tensors = list[torch.Tensor]
 _torch: Any = torch
 
 
-class RMSProp(nn.Module):
+class _Optimizer(nn.Module):
+    # Slot -> where it starts.
+    STARTS: ClassVar[dict[str, float]]
+
+    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
+        super().__init__()
+        self.settings = settings
+        self.trained = list(parameters)
+        self.decayed = [index for index, decays in enumerate(decayed) if decays]
+        self.slots = {
+            slot: [torch.full_like(p, start, requires_grad=False) for p in parameters]
+            for slot, start in self.STARTS.items()
+        }
+
+    def decay_weights(self, gradients: Tensors) -> None:
+        if self.settings.weight_decay and self.decayed:
+            chosen = [gradients[index] for index in self.decayed]
+            parameters = [self.trained[index] for index in self.decayed]
+            _torch._foreach_add_(chosen, parameters, alpha=self.settings.weight_decay)
+
+
+class RMSProp(_Optimizer):
     """RMSProp in TensorFlow's form: eps inside the root, the learning rate inside the momentum.
 
     With g the gradient plus weight_decay times the parameter p where it decays:
@@ -37,21 +58,13 @@ class RMSProp(nn.Module):
     ``torch.optim.RMSprop`` is another formula, and ``mindspore.nn.RMSProp`` has another on CPUs.
     """
 
-    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
-        super().__init__()
-        self.settings = settings
-        self.trained = list(parameters)
-        self.decayed = list(decayed)
-        self.slots = {
-            "mean_square": [torch.ones_like(p, requires_grad=False) for p in parameters],
-            "momentum": [torch.zeros_like(p, requires_grad=False) for p in parameters],
-        }
+    STARTS: ClassVar = {"mean_square": 1.0, "momentum": 0.0}
 
     @torch.no_grad()
     def forward(self, gradients: Tensors, learning_rate: float) -> None:
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
         settings, mean_square, momentum = self.settings, *self.slots.values()
-        _decay_weights(gradients, self.trained, self.decayed, settings.weight_decay)
+        self.decay_weights(gradients)
         squares = _torch._foreach_mul(gradients, gradients)
         _torch._foreach_lerp_(mean_square, squares, 1.0 - settings.decay)
         roots = _torch._foreach_add(mean_square, settings.eps)
@@ -61,7 +74,7 @@ class RMSProp(nn.Module):
         _torch._foreach_sub_(self.trained, momentum)
 
 
-class SGD(nn.Module):
+class SGD(_Optimizer):
     """Stochastic gradient descent with momentum.
 
     With g the gradient plus weight_decay times the parameter p where it decays:
@@ -75,20 +88,13 @@ class SGD(nn.Module):
     Source: ``torch.optim.SGD`` without dampening, ``mindspore.nn.SGD``.
     """
 
-    def __init__(self, parameters: Tensors, decayed: Sequence[bool], settings: Optimizer):
-        super().__init__()
-        self.settings = settings
-        self.trained = list(parameters)
-        self.decayed = list(decayed)
-        self.slots = {
-            "momentum": [torch.zeros_like(p, requires_grad=False) for p in parameters],
-        }
+    STARTS: ClassVar = {"momentum": 0.0}
 
     @torch.no_grad()
     def forward(self, gradients: Tensors, learning_rate: float) -> None:
         """Updates all parameters; ``gradients`` are in their order and may be overwritten."""
         settings, momentum = self.settings, self.slots["momentum"]
-        _decay_weights(gradients, self.trained, self.decayed, settings.weight_decay)
+        self.decay_weights(gradients)
         _torch._foreach_mul_(momentum, settings.momentum)
         _torch._foreach_add_(momentum, gradients)
         _torch._foreach_add_(self.trained, momentum, alpha=-learning_rate)
@@ -109,13 +115,3 @@ class Average(nn.Module):
 
 
 OPTIMIZERS: dict[str, type[RMSProp] | type[SGD]] = {"rmsprop": RMSProp, "sgd": SGD}
-
-
-def _decay_weights(
-    gradients: Tensors, parameters: Tensors, decayed: Sequence[bool], weight_decay: float
-) -> None:
-    if weight_decay and any(decayed):
-        chosen = [index for index, decays in enumerate(decayed) if decays]
-        _torch._foreach_add_(
-            [gradients[i] for i in chosen], [parameters[i] for i in chosen], alpha=weight_decay
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from numpy.typing import NDArray
 
@@ -78,3 +78,16 @@ class Native:
 
     content: Any
     metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, content: Any, metadata: Any) -> Native:
+        """Takes the metadata that ``save_native`` wrote out of the content.
+
+        What another program calls metadata stays in the content.
+        """
+        if not isinstance(metadata, dict):
+            return cls(content, {})
+        texts = cast("dict[str, Any]", metadata)
+        if not all(isinstance(text, str) for text in texts.values()):
+            return cls(content, {})
+        return cls({key: value for key, value in content.items() if key != "metadata"}, texts)

@@ -74,12 +74,7 @@ class MetricSums(NamedTuple):
 
     def plus(self, other: MetricSums) -> MetricSums:
         """Those of both: of images that ranks evaluated apart."""
-        return MetricSums(
-            self.images + other.images,
-            self.hits1 + other.hits1,
-            self.hits5 + other.hits5,
-            self.loss + other.loss,
-        )
+        return MetricSums.of_total(np.array(self, np.float64) + np.array(other, np.float64))
 
     def _mean(self, total: float) -> float:
         if self.images == 0:
