@@ -96,9 +96,10 @@ def run(options: argparse.Namespace) -> int:
     if options.framework is None and not options.collect:
         raise UsageError("--framework is missing, expected torch or mindspore")
     from tinynet.formula.frontier import format_frontier
-    from tinynet.search.plan import load_plan, load_results
-    from tinynet.search.reports import format_found, found_document
-    from tinynet.search.results import collect, format_table
+    from tinynet.search.analysis import collect
+    from tinynet.search.plan import load_plan
+    from tinynet.search.reports import format_found, format_table, found_document
+    from tinynet.search.results import load_results
     from tinynet.training.checks import check_output
     from tinynet.utils.atomic_files import write_atomically
 
@@ -136,7 +137,8 @@ def _job(folder: Path, options: argparse.Namespace) -> Work:
     from tinynet.data.open_data import open_data
     from tinynet.data.sources import fingerprint
     from tinynet.recipe import RECIPE_DIRECTORY, load_recipe
-    from tinynet.search.plan import Plan, SearchError, open_search, trainings
+    from tinynet.search.plan import Plan, SearchError, open_search
+    from tinynet.search.sampling import trainings
     from tinynet.search.worker import Work
     from tinynet.spec import SPEC_DIRECTORY, load_spec
     from tinynet.training.options import Options
@@ -181,7 +183,8 @@ def _job(folder: Path, options: argparse.Namespace) -> Work:
 
 def _train(job: Work, options: argparse.Namespace) -> tuple[int, int]:
     """Trains in worker processes; returns the signal that ended it or 0, and how many are left."""
-    from tinynet.search.plan import SearchError, result_path
+    from tinynet.search.plan import SearchError
+    from tinynet.search.results import result_path
     from tinynet.search.worker import work
     from tinynet.utils.process_pool import process_pool, processor_shares
 

@@ -20,7 +20,7 @@ from tinynet.formula.drawing import (
 )
 from tinynet.formula.tiny import Curves
 from tinynet.net.complexity import count
-from tinynet.search.results import MULTIPLIERS, Found
+from tinynet.search.analysis import MULTIPLIERS, Found
 
 _COLOURS = (MEASURED, COMPUTED, CONTRAST, "tab:green", "tab:orange", "tab:purple")
 
@@ -47,7 +47,7 @@ def draw(folder: Path, found: Found) -> list[Path]:
 
 def _fixed_cost(figure: Figure, found: Found) -> None:
     costs = [spread.cost for spread in found.spreads]
-    # Where costs are many, colours come again.
+    # With many costs, colours repeat.
     colours = {cost: _COLOURS[place % len(_COLOURS)] for place, cost in enumerate(costs)}
     for axes, name in zip(figure.subplots(1, 3, sharey=True), MULTIPLIERS, strict=True):
         lines = [name]
@@ -85,14 +85,10 @@ def _curves(figure: Figure, found: Found, curves: Curves) -> None:
     draw_curve(depth, curves.depth, "depth", found.front, base_macs, lowest)
     resolution.legend()
     chosen = found.chosen
-    width.plot(
-        [s.budget / 1e6 for s in chosen], [s.twist.width for s in chosen], "s", color=COMPUTED,
-        label="chosen",
-    )  # fmt: skip
-    width.plot(
-        macs_of(found.front), [p.twist.width for p in found.front], "o", color=MEASURED,
-        label="measured",
-    )  # fmt: skip
+    budgets, widths = [s.budget / 1e6 for s in chosen], [s.twist.width for s in chosen]
+    width.plot(budgets, widths, "s", color=COMPUTED, label="chosen")
+    widths = [p.twist.width for p in found.front]
+    width.plot(macs_of(found.front), widths, "o", color=MEASURED, label="measured")
     width.set_title("width")
     over_macs(width)
     width.legend()

@@ -1,14 +1,14 @@
-"""Who works on what, where many processes, on many machines, share a folder and nothing else.
+"""Leases: which process works on what, where many share a folder and nothing else.
 
-A piece of work is a folder, and a claim on it is a file there that was created exclusively, which
-holds the host and the process. Its holder renews it every minute. It is stale when its process is
-on this host and is no more, or when it was not renewed for ten minutes. A stale claim is taken
-over by creating the one with the next number, so that of many who try, one succeeds. The clocks
-of the machines must agree to some minutes.
+A piece of work is a folder, and a claim on it is a file there that was created exclusively; it
+holds the host and the process. Its holder renews it every minute. A claim is stale when its process
+was on this host and has ended, or when it was not renewed for ten minutes. A stale claim is taken
+over by creating the one with the next number, so that one of many who try succeeds. The clocks of
+the machines must agree to some minutes.
 
-Another host is whatever numbers its processes by itself: another machine, the same machine started
-anew, another container on it. Whether a process there is alive cannot be seen from here, so its
-claims are told by their age alone.
+A host is whatever numbers its own processes: a machine, a machine between two restarts, a
+container. Whether a process on another host is alive cannot be seen from here, so only the age of
+its claims counts.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def claim(folder: Path) -> Path | None:
     """Claims a piece of work.
 
     Args:
-        folder: of the work; made where there is none.
+        folder: of the work; it is made if it does not exist.
 
     Returns:
-        The claim, for :func:`kept`; None where somebody else has it.
+        The claim, for :func:`kept`; None if another process has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     number, newest = max(
@@ -53,7 +53,7 @@ def claim(folder: Path) -> Path | None:
 
 @contextmanager
 def kept(path: Path) -> Generator[None, None, None]:
-    """Renews a claim while its holder works, and gives it up behind that, if it is still there."""
+    """Renews a claim while its holder works, and then gives it up if its file still exists."""
     done = threading.Event()
 
     def renew() -> None:
@@ -69,7 +69,7 @@ def kept(path: Path) -> Generator[None, None, None]:
         done.set()
         thread.join()
         with suppress(FileNotFoundError):
-            # Stale for everybody. Were it removed, an older one would be the newest again.
+            # Stale for every process. Were it removed, an older one would be the newest again.
             os.utime(path, (0, 0))
 
 
@@ -78,18 +78,18 @@ def _is_stale(path: Path) -> bool:
         age = time.time() - path.stat().st_mtime
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return True  # its work was just done
-    # Nothing is in it yet where its holder has just created it, or was killed at that moment.
+        return True  # its work has just been finished
+    # The file is empty if its holder has just created it, or was killed at that moment.
     holder: dict[str, Any] = json.loads(text) if text.endswith("}") else {}
     is_here = holder.pop("host", None) == _host()
     return age > STALE_AFTER or (is_here and holder != _process(holder["pid"]))
 
 
 def _host() -> str:
-    """What numbers the processes that this one can see."""
+    """Returns the name of what numbers the processes that this one can see."""
     parts = [socket.gethostname()]
-    # Names alone would not do: containers of one machine may share its name, machines may have none
-    # but "localhost", and of a container that was started anew the numbers begin anew.
+    # Names are not enough: containers may share their machine's name, machines may all be called
+    # "localhost", and a container that is started again begins to count again.
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
     with suppress(OSError):
@@ -98,12 +98,12 @@ def _host() -> str:
 
 
 def _process(pid: int) -> dict[str, int | str | None]:
-    """The process with this number, told from earlier and later ones where the system can."""
+    """Returns the process with a number, and when it started where the system can tell."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:
-            # Behind the name, which may hold anything, in brackets: the state is the third field
-            # and the time of the start the 22nd (man 5 proc).
+            # After the name in brackets, which may hold anything: the state is the third field and
+            # the time of the start the 22nd (man 5 proc).
             fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         except OSError:
             return {"pid": pid, "started": None}
@@ -114,5 +114,5 @@ def _process(pid: int) -> dict[str, int | str | None]:
     except ProcessLookupError:
         return {"pid": pid, "started": None}
     except PermissionError:
-        pass  # another user's, and there
+        pass  # it exists and is another user's
     return {"pid": pid, "started": "unknown"}

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from tinynet.net.complexity import count
+from tinynet.search.analysis import Found
 from tinynet.search.plan import Plan
-from tinynet.search.results import Found
+from tinynet.spec import Twist
 from tinynet.utils.tables import table
 
 _DIVERGED = "diverged, and left out of all that follows\n"
 
 
+def format_table(found: Found) -> str:
+    """Returns the models as text with commas between (CSV): cheapest budget and best model first.
+
+    A model that diverged stands after the others of its budget, without an accuracy.
+    """
+    front = {point.name for point in found.front}
+    text = io.StringIO()
+    columns = "cost accuracy resolution depth width macs params front name accuracies diverged"
+    names: Sequence[str] = columns.split()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    best_first = sorted(found.models, key=lambda m: (m.cost, -m.accuracy, m.index))
+    for m in sorted((*best_first, *found.diverged), key=lambda m: m.cost):
+        row = {
+            "cost": f"{m.cost:g}",
+            "accuracy": "" if m.diverged else f"{m.accuracy:.3f}",
+            "macs": m.macs,
+            "params": m.params,
+            "front": "yes" if m.name in front else "no",
+            "name": m.name,
+            "accuracies": " ".join(f"{accuracy:.3f}" for accuracy in m.accuracies),
+            "diverged": m.diverged,
+        }
+        multipliers = dataclasses.asdict(m.twist).items()
+        writer.writerow(row | {name: f"{value:g}" for name, value in multipliers})
+    return text.getvalue()
+
+
 def found_document(plan: Plan, found: Found) -> dict[str, Any]:
-    """All that was found, as JSON has it."""
+    """Returns all that was found, as JSON has it."""
     curves = found.curves
     return {
         "base": plan.base.name,
@@ -40,7 +73,7 @@ def found_document(plan: Plan, found: Found) -> dict[str, Any]:
 
 
 def format_found(plan: Plan, found: Found) -> str:
-    """The same in tables."""
+    """Returns the same in tables, for people."""
     models = len(found.models) + len(found.diverged)
     parts = [
         f"{models} twists of {plan.base.name}, {_trainings(found)} trainings",
@@ -63,31 +96,20 @@ def _trainings(found: Found) -> int:
 
 def _diverged(found: Found) -> str:
     header = ("cost", "trainings", "resolution", "depth", "width", "name")
-    return table(
-        header,
-        [
-            (
-                f"{m.cost:g}",
-                f"{m.diverged} of {m.diverged + len(m.accuracies)}",
-                *(f"{value:g}" for value in dataclasses.astuple(m.twist)),
-                m.name,
-            )
-            for m in found.diverged
-        ],
-        numbers=6,
-    )
+    rows: list[tuple[str, ...]] = []
+    for m in found.diverged:
+        trained = f"{m.diverged} of {m.diverged + len(m.accuracies)}"
+        rows.append((f"{m.cost:g}", trained, *_multipliers(m.twist), m.name))
+    return table(header, rows, numbers=6)
 
 
 def _correlations(found: Found) -> str:
-    by_cost: dict[float, list[str]] = {}
-    models: dict[float, int] = {}
-    for row in found.correlations:
-        text = "-" if row.rho is None else f"{row.rho:+.2f} ({row.p:.4f})"
-        by_cost.setdefault(row.cost, []).append(text)
-        models[row.cost] = row.models
-    header = ("cost", "models", "resolution", "depth", "width")
-    rows = [(f"{cost:g}", f"{models[cost]}", *cells) for cost, cells in by_cost.items()]
-    return table(header, rows, numbers=5)
+    rows: list[tuple[str, ...]] = []
+    for cost, same in groupby(found.correlations, lambda row: row.cost):
+        found_here = list(same)
+        cells = ("-" if r.rho is None else f"{r.rho:+.2f} ({r.p:.4f})" for r in found_here)
+        rows.append((f"{cost:g}", f"{found_here[0].models}", *cells))
+    return table(("cost", "models", "resolution", "depth", "width"), rows, numbers=5)
 
 
 def _spreads(found: Found) -> str:
@@ -101,34 +123,19 @@ def _spreads(found: Found) -> str:
 
 def _front(found: Found) -> str:
     header = ("macs", "accuracy", "resolution", "depth", "width", "name")
-    return table(
-        header,
-        [
-            (
-                f"{p.macs:,}",
-                f"{p.accuracy:.2f}",
-                *(f"{value:g}" for value in dataclasses.astuple(p.twist)),
-                p.name,
-            )
-            for p in found.front
-        ],
-        numbers=6,
-    )
+    rows = [
+        (f"{p.macs:,}", f"{p.accuracy:.2f}", *_multipliers(p.twist), p.name) for p in found.front
+    ]
+    return table(header, rows, numbers=6)
 
 
 def _chosen(found: Found) -> str:
-    header = ("budget", "macs", "resolution", "depth", "width")
-    return table(
-        header,
-        [
-            (
-                f"{s.budget:,}",
-                f"{count(s.spec).macs:,}",
-                str(s.resolution),
-                str(s.depth),
-                f"{s.twist.width:g}",
-            )
-            for s in found.chosen
-        ],
-        numbers=5,
-    )
+    rows: list[tuple[str, ...]] = []
+    for s in found.chosen:
+        multipliers = str(s.resolution), str(s.depth), f"{s.twist.width:g}"
+        rows.append((f"{s.budget:,}", f"{count(s.spec).macs:,}", *multipliers))
+    return table(("budget", "macs", "resolution", "depth", "width"), rows, numbers=5)
+
+
+def _multipliers(twist: Twist) -> tuple[str, ...]:
+    return tuple(f"{value:g}" for value in dataclasses.astuple(twist))

@@ -1,212 +1,84 @@
-"""What a search found: its models, their noise, ranks at fixed cost, front, curves and choice.
-
-All of it follows from the results alone, in the order of the models, so it is the same whatever
-the order of training and however often that was interrupted.
-"""
+"""What each training of a search reached: one small file for each, in the search's folder."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import math
-from collections.abc import Sequence
-from itertools import groupby
-from statistics import mean, stdev
-from typing import Any, cast
+import json
+from pathlib import Path
 
-from tinynet.formula.frontier import Frontier, Point, non_dominated, point
-from tinynet.formula.regression import MINIMUM_POINTS
-from tinynet.formula.tiny import Curves, TinySolution, fit, tiny_formula
-from tinynet.net.twist import count_twist
-from tinynet.search.plan import BASE, Plan, Result, SearchError
+from tinynet.search.plan import MULTIPLIER, NUMBER, TEXT, WHOLE, SearchError, search_schema
+from tinynet.search.sampling import Training
 from tinynet.spec import Twist
-
-MULTIPLIERS = ("resolution", "depth", "width")
+from tinynet.utils.atomic_files import write_text_atomically
+from tinynet.utils.dataclass_json import from_document
+from tinynet.utils.strict_json import object_schema, raised_as, read_checked
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Model:
-    """A sampled net and how its trainings ended.
+class Result:
+    """What a training reached; the fields are those of its file.
 
-    Attributes:
-        index: its number.
-        name: its spec's.
-        twist: what made it.
-        cost: of the budget, as a share of the base's macs.
-        macs: multiply-accumulates for one image, exactly.
-        params: number of parameters.
-        accuracies: of the trainings that did not diverge, by seed, in percent.
-        diverged: how many trainings did.
+    ``cost`` is the budget as a share of the base's macs. ``accuracy`` is top-1 in percent, of the
+    averaged weights if the recipe averages; it is None if the training diverged, and ``epochs``
+    then says when. ``seconds`` counts the session that ended the training.
     """
 
     index: int
+    seed: int
     name: str
+    spec_sha256: str
     twist: Twist
     cost: float
     macs: int
     params: int
-    accuracies: tuple[float, ...]
-    diverged: int
-
-    @property
-    def accuracy(self) -> float:
-        """The mean over the seeds, of a net of which no training diverged."""
-        return mean(self.accuracies)
+    framework: str
+    recipe: str
+    epochs: float
+    accuracy: float | None
+    seconds: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Correlation:
-    """Spearman's rank correlation of accuracy with a multiplier, among the models of a budget.
-
-    ``rho`` and ``p`` (two-sided) are None where there are fewer than three models, or all are
-    alike.
-    """
-
-    cost: float
-    multiplier: str
-    models: int
-    rho: float | None
-    p: float | None
+def result_path(folder: Path, training: Training) -> Path:
+    """Returns where the result of a training is, once it is done."""
+    return folder / "models" / f"{training.name}.json"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Spread:
-    """How far accuracies lie apart, as standard deviations in points of top-1.
-
-    Attributes:
-        cost: of the budget.
-        seeds: between the seeds of one net, over all nets of the budget; None with one seed.
-        models: between the nets of the budget, each with its mean; None with one net.
-    """
-
-    cost: float
-    seeds: float | None
-    models: float | None
+def save_result(folder: Path, result: Result, training: Training) -> None:
+    """Writes the result of a training into the folder of its search."""
+    path = result_path(folder, training)
+    path.parent.mkdir(exist_ok=True)
+    write_text_atomically(path, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Found:
-    """All that a search found.
-
-    Attributes:
-        models: those of which no training diverged, by number. All that follows is theirs.
-        diverged: the others, by number.
-        frontier: the same as a frontier, for the tiny formula.
-        front: the points that no other beats, by macs.
-        spreads: for each budget.
-        correlations: for each budget and multiplier.
-        curves: fitted to the front; None with fewer than three points there.
-        chosen: what the tiny formula makes of each budget; empty without curves.
-    """
-
-    models: tuple[Model, ...]
-    diverged: tuple[Model, ...]
-    frontier: Frontier
-    front: tuple[Point, ...]
-    spreads: tuple[Spread, ...]
-    correlations: tuple[Correlation, ...]
-    curves: Curves | None
-    chosen: tuple[TinySolution, ...]
-
-
-def collect(plan: Plan, results: Sequence[Result]) -> Found:
-    """Collects a search, whole or as far as it is.
-
-    A net of which one training diverged has no accuracy: the mean of the others would flatter it.
-
-    Args:
-        plan: the search.
-        results: from :func:`tinynet.search.plan.load_results`.
+def load_results(folder: Path) -> list[Result]:
+    """Loads all results of a search, by model and seed.
 
     Raises:
-        SearchError: there are none, or one is of another net than its twist makes.
+        SearchError: a file that is malformed.
     """
-    if not results:
-        raise SearchError("the search has no results yet, expected at least one trained model")
-    trained = [_model(list(same)) for _, same in groupby(results, lambda result: result.index)]
-    for model in trained:
-        counted = count_twist(plan.base, model.twist).macs
-        if model.macs != counted:
-            raise SearchError(
-                f"{model.name}: macs is {model.macs}, expected {counted}, what its twist of "
-                f"{plan.base.name} counts to"
-            )
-    models = [model for model in trained if not model.diverged]
-    points = [
-        point(plan.base, m.twist, m.accuracy, m.name, f"mean of seeds: {len(m.accuracies)}")
-        for m in models
-    ]
-    front = non_dominated(points)[0] if points else []
-    source = f"a search with seed {plan.seed}, recipe {plan.recipe.name}, in {plan.framework}"
-    curves = fit(front) if len(front) >= MINIMUM_POINTS else None
-    by_cost = {cost: [m for m in models if m.cost == cost] for cost in sorted(set(plan.costs))}
-    return Found(
-        tuple(models),
-        tuple(model for model in trained if model.diverged),
-        Frontier(plan.base, BASE, tuple(points), source),
-        tuple(front),
-        tuple(_spread(cost, same) for cost, same in by_cost.items()),
-        tuple(_correlation(cost, n, same) for cost, same in by_cost.items() for n in MULTIPLIERS),
-        curves,
-        tuple(_choose(plan, curves, cost) for cost in by_cost) if curves else (),
-    )
+    found: list[Result] = []
+    for path in sorted((folder / "models").glob("[!.]*.json")):
+        with raised_as(SearchError):
+            found.append(from_document(Result, read_checked(path, _SCHEMA)))
+    return sorted(found, key=lambda result: (result.index, result.seed))
 
 
-def format_table(found: Found) -> str:
-    """The models as text with commas between (CSV), the cheapest budget and best model first.
-
-    Behind those of its budget stands a model that diverged, without an accuracy.
-    """
-    front = {point.name for point in found.front}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ("cost", "accuracy", "resolution", "depth", "width", "macs", "params", "front", "name",
-         "accuracies", "diverged")
-    )  # fmt: skip
-    best_first = sorted(found.models, key=lambda m: (m.cost, -m.accuracy, m.index))
-    for m in sorted((*best_first, *found.diverged), key=lambda m: m.cost):
-        writer.writerow(
-            (f"{m.cost:g}", "" if m.diverged else f"{m.accuracy:.3f}",
-             *map("{:g}".format, dataclasses.astuple(m.twist)),
-             m.macs, m.params, "yes" if m.name in front else "no", m.name,
-             " ".join(f"{accuracy:.3f}" for accuracy in m.accuracies), m.diverged)
-        )  # fmt: skip
-    return text.getvalue()
-
-
-def _model(results: Sequence[Result]) -> Model:
-    first = results[0]
-    accuracies = tuple(r.accuracy for r in results if r.accuracy is not None)
-    return Model(
-        first.index, first.name, first.twist, first.cost, first.macs, first.params, accuracies,
-        len(results) - len(accuracies),
-    )  # fmt: skip
-
-
-def _spread(cost: float, models: Sequence[Model]) -> Spread:
-    repeated = [m for m in models if len(m.accuracies) > 1]
-    squares = sum((a - m.accuracy) ** 2 for m in repeated for a in m.accuracies)
-    freedom = sum(len(m.accuracies) - 1 for m in repeated)
-    return Spread(
-        cost,
-        math.sqrt(squares / freedom) if freedom else None,
-        stdev(m.accuracy for m in models) if len(models) > 1 else None,
-    )
-
-
-def _correlation(cost: float, multiplier: str, models: Sequence[Model]) -> Correlation:
-    values = [float(getattr(m.twist, multiplier)) for m in models]
-    accuracies = [m.accuracy for m in models]
-    if len(models) < 3 or len(set(values)) == 1 or len(set(accuracies)) == 1:
-        return Correlation(cost, multiplier, len(models), None, None)
-    # Imported here: it takes longer than everything else that reads a search.
-    import scipy.stats  # pyright: ignore[reportMissingTypeStubs]
-
-    found: Any = cast(Any, scipy.stats).spearmanr(values, accuracies)
-    return Correlation(cost, multiplier, len(models), float(found.statistic), float(found.pvalue))
-
-
-def _choose(plan: Plan, curves: Curves, cost: float) -> TinySolution:
-    return tiny_formula(plan.base, curves, plan.budget(cost), f"{plan.base.name}-tiny-{cost:g}")
+_TWIST = object_schema("", dict.fromkeys(("resolution", "depth", "width"), MULTIPLIER))
+_SCHEMA = search_schema(
+    "the result of a training",
+    {
+        "index": (WHOLE, "a model's number"),
+        "seed": (WHOLE, "a seed"),
+        "name": (TEXT, "a name"),
+        "spec_sha256": (TEXT, "a hash"),
+        "twist": (_TWIST, "an object with resolution, depth and width"),
+        "cost": (NUMBER, "a share of the base's macs"),
+        "macs": (WHOLE, "a number of macs"),
+        "params": (WHOLE, "a number of parameters"),
+        "framework": (TEXT, "a framework"),
+        "recipe": (TEXT, "a recipe's name"),
+        "epochs": (NUMBER, "a number of epochs"),
+        "accuracy": ({"type": ["number", "null"]}, "top-1 in percent, or null if it diverged"),
+        "seconds": (NUMBER, "a number of seconds"),
+    },
+)

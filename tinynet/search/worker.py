@@ -1,4 +1,4 @@
-"""What a process of a search does: it claims trainings, and trains them, until all are done."""
+"""What a process of a search does: it claims and trains nets until all trainings are done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from tinynet.checkpoints.training_state import (
 from tinynet.data.open_data import Data
 from tinynet.net.complexity import count
 from tinynet.search.leases import claim, kept
-from tinynet.search.plan import Plan, Result, Training, result_path, save_result
+from tinynet.search.plan import Plan
+from tinynet.search.results import Result, result_path, save_result
+from tinynet.search.sampling import Training
 from tinynet.training import loop
 from tinynet.training.checks import DivergedError
 from tinynet.training.options import Options, last_step
@@ -51,16 +53,16 @@ class Work:
 
 
 def work(job: Work) -> int:
-    """Trains what nobody else does, until everything is done.
+    """Trains what no other process trains, until everything is done.
 
-    What others are training is waited for, since they may be killed, and their claims go stale.
-    A training that diverges is done: that it did is its result.
+    It waits for what others are training, since they may be killed and their claims go stale. A
+    training that diverges is done: its divergence is its result.
 
     Returns:
         0, or the signal that ended it.
 
     Raises:
-        ValueError: a device, precision or batch that cannot be, or an image that cannot be read.
+        ValueError: an impossible device, precision or batch, or an unreadable image.
     """
     twin = load_backend(job.plan.framework, tune=True)
     while True:
@@ -85,47 +87,53 @@ def work(job: Work) -> int:
 def _train(twin: Backend, job: Work, training: Training, run: Path) -> int:
     began = time.monotonic()
     spec, plan = training.solution.spec, job.plan
-    # Somebody may have ended it between the look and the claim.
+    # Another process may have finished it between the look and the claim.
     if not result_path(job.folder, training).exists():
         options = dataclasses.replace(job.how, output=run)
-        last = run / LAST
-        state = (
-            load_training_state(last)
-            if last.exists()
-            else initial_training_state(
-                spec, plan.recipe, training.seed, plan.images, plan.data_sha256, None
-            )
-        )
+        if (run / LAST).exists():
+            state = load_training_state(run / LAST)
+        else:
+            images, seed = (plan.images, plan.data_sha256), training.seed
+            state = initial_training_state(spec, plan.recipe, seed, *images, None)
         try:
             progress, stopped_by = _go_on(twin, state, job.data._replace(spec=spec), options)
             if stopped_by:
                 return stopped_by
-            # The one evaluation is behind the last step, and the checkpoint behind that.
+            # The only evaluation follows the last step, and the checkpoint follows that.
             epochs, accuracy = progress.epoch, cast(Best, progress.best).value
         except DivergedError as error:
             epochs, accuracy = error.epoch, None
         result = Result(
-            training.index, training.seed, spec.name, spec.sha256, training.solution.twist,
-            training.cost, count(spec).macs, count(spec).params, plan.framework, plan.recipe.name,
-            epochs, accuracy, round(time.monotonic() - began, 1),
-        )  # fmt: skip
+            index=training.index,
+            seed=training.seed,
+            name=spec.name,
+            spec_sha256=spec.sha256,
+            twist=training.solution.twist,
+            cost=training.cost,
+            **dataclasses.asdict(count(spec)),
+            framework=plan.framework,
+            recipe=plan.recipe.name,
+            epochs=epochs,
+            accuracy=accuracy,
+            seconds=round(time.monotonic() - began, 1),
+        )
         save_result(job.folder, result, training)
-    shutil.rmtree(run, ignore_errors=True)  # somebody may just look into it
+    shutil.rmtree(run, ignore_errors=True)  # another process may be looking into it
     return 0
 
 
 def _go_on(twin: Any, state: TrainingState, data: Data, options: Options) -> tuple[Progress, int]:
-    """Trains what is left; gives how far it came, and the signal that ended it, or 0."""
+    """Trains what is left; returns how far it came, and the signal that ended it, or 0."""
     if state.progress.step == last_step(state.progress, options):
         return state.progress, 0
-    # Processes side by side would write their lines into each other's.
+    # Several processes would write their lines into each other's.
     with redirect_stderr(io.StringIO()):
         outcome = loop.train(twin, state, data, options)
     return outcome.progress, outcome.stopped_by
 
 
 def _is_done(folder: Path, training: Training) -> bool:
-    # A run that is left beside its result was killed before it was removed.
+    # A run that still exists beside its result was killed before it was removed.
     is_there = result_path(folder, training).exists()
     return is_there and not _run_folder(folder, training).exists()
 

@@ -32,6 +32,11 @@ def check_destination(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a UTF-8 text file as :func:`write_atomically` does, which see for errors."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     """Writes a file under a temporary name beside its place, then renames it.
 

@@ -78,6 +78,13 @@ def check_document(document: Any, schema: dict[str, Any], source: str) -> None:
         raise DocumentError(f"{source}: {_describe(errors[0])}{more}")
 
 
+def read_checked(path: Path, schema: dict[str, Any]) -> Any:
+    """Reads the document in a file and checks it; for errors see what each of the steps raises."""
+    document = parse_document(read_text(path), str(path))
+    check_document(document, schema, str(path))
+    return document
+
+
 @cache
 def load_schema(path: Path) -> dict[str, Any]:
     """Returns the JSON Schema in a file that is shipped; not to be changed."""

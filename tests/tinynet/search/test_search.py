@@ -11,57 +11,27 @@ from tinynet.formula.frontier import load_frontier
 from tinynet.net.complexity import count
 from tinynet.net.twist import derive
 from tinynet.recipe import RECIPE_DIRECTORY, format_recipe, load_recipe
-from tinynet.search.plan import (
-    Plan,
-    Result,
-    SearchError,
-    load_plan,
-    load_results,
-    open_search,
-    sample,
-    save_result,
-    trainings,
-)
-from tinynet.search.results import collect, format_table
+from tinynet.search.analysis import collect
+from tinynet.search.plan import Plan, SearchError, load_plan, open_search
+from tinynet.search.reports import format_table
+from tinynet.search.results import Result, load_results, save_result
+from tinynet.search.sampling import sample, trainings
 from tinynet.spec import SPEC_DIRECTORY, load_spec
 
 BASE = load_spec(SPEC_DIRECTORY / "search/efficientnet_b0_digits.json")
 PATH = RECIPE_DIRECTORY / "search/digits_search.json"
 RECIPE = load_recipe(PATH)
-PLAN = Plan(
-    BASE,
-    0,
-    (0.05, 0.1, 0.2),
-    (0.5, 1.5),
-    (0.25, 1.0),
-    (0.1, 2.0),
-    0.03,
-    RECIPE,
-    "torch",
-    "float32",
-    None,
-    1437,
-    "images",
-)
+RANGES = ((0.5, 1.5), (0.25, 1.0), (0.1, 2.0))
+HOW = (RECIPE, "torch", "float32", None, 1437, "images")
+PLAN = Plan(BASE, 0, (0.05, 0.1, 0.2), *RANGES, 0.03, *HOW)
 
 
 def result(training, accuracy, seconds=1.0):
     spec = training.solution.spec
-    return Result(
-        training.index,
-        training.seed,
-        spec.name,
-        spec.sha256,
-        training.solution.twist,
-        training.cost,
-        count(spec).macs,
-        count(spec).params,
-        "torch",
-        "digits_search",
-        4.0,
-        accuracy,
-        seconds,
-    )
+    net = (spec.name, spec.sha256, training.solution.twist, training.cost)
+    counted = dataclasses.astuple(count(spec))
+    how = ("torch", "digits_search", 4.0)
+    return Result(training.index, training.seed, *net, *counted, *how, accuracy, seconds)
 
 
 def accuracy(training):
@@ -237,12 +207,8 @@ def test_a_net_that_diverged_once_is_listed_and_left_out(found, tmp_path):
     assert [row.models for row in again.correlations] == [5, 5, 5, 5, 5, 5, 4, 4, 4]
     # The last of its budget, which is the last.
     row = list(csv.DictReader(format_table(again).splitlines()))[-1]
-    assert (row["name"], row["accuracy"], row["front"], row["diverged"]) == (
-        best.name,
-        "",
-        "no",
-        "1",
-    )
+    shown = (row["name"], row["accuracy"], row["front"], row["diverged"])
+    assert shown == (best.name, "", "no", "1")
     assert row["accuracies"] == f"{best.accuracies[0]:.3f}"
     usual = list(csv.DictReader(format_table(found).splitlines()))
     assert {row["diverged"] for row in usual} == {"0"}
