@@ -66,7 +66,7 @@ class Inputs:
         pixels: for evaluation, (N, C, H, W) in float32.
         training_pixels: for a training step, likewise.
         labels: of the training pixels, (N,).
-        layer_inputs: layer -> what it is given alone.
+        layer_inputs: layer -> its input when it runs alone.
         gradients: key -> the gradient that the optimizers are given.
         recipe: of the stretch of training.
         start: where the stretch of training begins.

@@ -30,10 +30,13 @@ USUAL_BATCH_NORM = BatchNorm(eps=1e-5, momentum=0.1)
 PHOTOGRAPHS = {
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
     "skimage": (
-        "data/astronaut.png", "data/chelsea.png", "data/coffee.png",
-        "data/motorcycle_left.png", "data/rocket.jpg",
+        "data/astronaut.png",
+        "data/chelsea.png",
+        "data/coffee.png",
+        "data/motorcycle_left.png",
+        "data/rocket.jpg",
     ),
-}  # fmt: skip
+}
 
 
 def pixels(spec: Spec, count: int, seed: int) -> NDArray[np.float32]:

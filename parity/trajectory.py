@@ -1,4 +1,4 @@
-"""Whole stretches of training: the same steps in either twin, judged by float64.
+"""Whole stretches of training: the same steps in either twin, compared with float64.
 
 The reference is PyTorch in float64. What float32 may lose is spanned by PyTorch's own float32 runs,
 each from weights one rounding away from the start: that is the envelope.
@@ -23,7 +23,7 @@ from tinynet.checkpoints.training_state import TrainingState, load_training_stat
 from tinynet.data.loader import load_batches
 from tinynet.data.open_data import Data
 from tinynet.data.sources import Source
-from tinynet.net.manifest import TRAINED_ROLES, State, manifest
+from tinynet.net.manifest import TRAINED_ROLES, manifest
 from tinynet.training import loop
 from tinynet.training.options import Options, Scores, after_step
 from tinynet.training.schedule import ema_decay, learning_rate
@@ -36,27 +36,31 @@ from parity.tolerances.bounds import BOUNDS, Bound
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Losses (steps,) in float64, and the state behind the last step."""
+    """Losses (steps,) in float64, and the state after the last step."""
 
     losses: Array
     state: TrainingState
 
     @cached_property
     def tensors_by_kind(self) -> dict[str, Array]:
-        """All tensors of a kind as one: what a single small one loses by chance is no measure."""
-        entries = manifest(self.state.progress.spec)
-        trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
-        statistics = [key for key in entries if key not in trained]
-        kinds = {
-            "weights": _joined(self.state.weights, trained),
-            "statistics": _joined(self.state.weights, statistics),
-        }
-        if self.state.ema is not None:
-            kinds["averaged weights"] = _joined(self.state.ema, trained)
-            kinds["averaged statistics"] = _joined(self.state.ema, statistics)
-        for slot, arrays in self.state.slots.items():
-            kinds[f"slot {slot}"] = _joined(arrays, trained)
-        return kinds
+        """The state's, see :func:`tensors_by_kind`."""
+        return tensors_by_kind(self.state)
+
+
+def tensors_by_kind(state: TrainingState) -> dict[str, Array]:
+    """Joins all tensors of a kind, since a single small one may be off by chance."""
+    entries = manifest(state.progress.spec)
+    trained = [key for key, entry in entries.items() if entry.role in TRAINED_ROLES]
+    statistics = [key for key in entries if key not in trained]
+    found = {"weights": (state.weights, trained), "statistics": (state.weights, statistics)}
+    if state.ema is not None:
+        found["averaged weights"] = state.ema, trained
+        found["averaged statistics"] = state.ema, statistics
+    found |= {f"slot {slot}": (arrays, trained) for slot, arrays in state.slots.items()}
+    return {
+        name: np.concatenate([arrays[key].ravel() for key in keys])
+        for name, (arrays, keys) in found.items()
+    }
 
 
 def follow(
@@ -67,7 +71,7 @@ def follow(
     accumulation: int = 1,
     **settings: Any,
 ) -> Trajectory:
-    """Trains some steps on one process, by the loop's own step.
+    """Takes some steps on one process, by the loop's own step.
 
     Args:
         framework: the twin.
@@ -133,7 +137,7 @@ def train(
         start: where to begin.
         source: the images to train on.
         folder: for what the run writes.
-        stop_after: the step behind which to stop, by default the recipe's last.
+        stop_after: the step after which to stop, by default the recipe's last.
         compiled: compile the step first.
         device: what the framework calls it.
         precision: of the twin's ``TrainStep``.
@@ -175,7 +179,7 @@ def train(
 def envelope(
     start: TrainingState, source: Source, steps: int, samples: int, accumulation: int = 1
 ) -> list[Trajectory]:
-    """Float32 runs of the baseline, each from a start one rounding away from the others."""
+    """Makes float32 runs of the baseline, each from a start one rounding away."""
     return [
         follow(REFERENCE, moved_start(start, sample), source, steps, accumulation)
         for sample in range(samples)
@@ -190,7 +194,7 @@ def compare_trajectories(
     bound: Bound = BOUNDS["trajectory"],
     **origin: Unpack[Origin],
 ) -> Iterator[Comparison]:
-    """Holds a run against the reference's, bounded by the envelope.
+    """Compares a run with the reference's, bounded by the envelope.
 
     Losses are compared step by step; the envelope of a step is the widest so far, since chance
     brings the baselines together now and then. States are compared by kind of tensor: weights,
@@ -218,17 +222,13 @@ def compare_trajectories(
 
 
 def loss_noise(truth: Trajectory, baselines: Sequence[Trajectory]) -> Array:
-    """The relative width of the envelope at each step: the widest so far."""
+    """Returns the relative width of the envelope at each step: the widest so far."""
     distances = np.array([np.abs(run.losses - truth.losses) for run in baselines])
     return np.maximum.accumulate(distances.max(axis=0)) / truth.losses
 
 
-def _joined(arrays: State, keys: list[str]) -> Array:
-    return np.concatenate([arrays[key].ravel() for key in keys])
-
-
 def moved_start(start: TrainingState, sample: int) -> TrainingState:
-    """The start with each weight moved by up to one float32 rounding; sample 0 is not moved."""
+    """Returns the start, its weights moved by up to one float32 rounding; sample 0 is not."""
     if sample == 0:
         return start
     weights = {k: moved(array, "envelope", sample, k) for k, array in start.weights.items()}

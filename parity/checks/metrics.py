@@ -133,8 +133,7 @@ class MetricsCheck(Check):
             return self.suspect(first, source, f"{first.note}.")
         source = Source.of(load_backend(first.framework).predict.Predictor)
         explanation = (
-            "The net is right, but not what it is asked by for answers: "
-            f"{first.where}. {first.note}"
+            f"The net is right, but not what asks it for answers: {first.where}. {first.note}"
         )
         found = bisection.forward(context, context.candidate_of(first))
         return found or self.suspect(first, source, explanation)

@@ -33,7 +33,7 @@ SAMPLE_ORDER = "96b28756cf7833cd"
 MASKS = "6131e7f493654465"
 # Of the running statistics. Source: Han et al., TinyNets (arXiv 2010.14819), section 4.
 STATISTICS_DECAY = 0.99
-# Beyond so many standard errors, a deviation is no chance: one in two million.
+# A deviation beyond so many standard errors comes by chance once in two million.
 _CHANCES = 5
 # ImageNet's: what makes the steps of the shipped recipes.
 _IMAGES = 1_281_167

@@ -36,6 +36,7 @@ from parity.results import CheckResult, Comparison
 from parity.tolerances.bounds import ROUNDOFF
 from parity.tracing.sources import Source
 from parity.tracing.suspect import Suspect
+from parity.trajectory import tensors_by_kind
 
 _CLASSES = {"rmsprop": "RMSProp", "sgd": "SGD"}
 # Of the step on given gradients.
@@ -243,7 +244,7 @@ def step(context: Context, candidate: Candidate) -> Suspect | None:
 def _transitions(
     context: Context, candidate: Candidate, batches: Sequence[TrainingBatch]
 ) -> Iterator[dict[str, tuple[Array, Array]]]:
-    # Of each step: what it is asked for -> what it did from where it was, and what it had to do.
+    # For each step: the quantity -> what the step made of its start, and what it must make of it.
     own = _step(candidate, context.start, compiled=candidate.mode == "graph")
     before = context.start
     for batch in batches:
@@ -262,21 +263,11 @@ def _transitions(
 
 
 def _kinds(state: TrainingState) -> dict[str, Array]:
-    # The moves of the weights are joined: one alone may be all rounding.
-    trained = _trained(state)
-    statistics = [key for key in manifest(state.progress.spec) if key not in trained]
-    groups: dict[str, list[Array]] = {
-        "statistics": [state.weights[key] for key in statistics],
-        "weights": [state.weights[key] for key in trained],
-    }
-    for slot, arrays in state.slots.items():
-        groups[f"slot {slot}"] = [arrays[key] for key in trained]
-    if state.ema is not None:
-        groups["averaged statistics"] = [state.ema[key] for key in statistics]
-        groups["averaged weights"] = [state.ema[key] for key in trained]
-    return {
-        name: np.concatenate([array.ravel() for array in arrays]) for name, arrays in groups.items()
-    }
+    # In the order in which a step makes them.
+    found = tensors_by_kind(state)
+    slots = [name for name in found if name.startswith("slot")]
+    order = ("statistics", "weights", *slots, "averaged statistics", "averaged weights")
+    return {name: found[name] for name in order if name in found}
 
 
 def _part_of_step(

@@ -39,7 +39,7 @@ def test_the_definition_is_pytorchs_float64(kind):
 
 
 @pytest.mark.parametrize("kind", only_in_full(KINDS, ("basic",)))
-def test_every_rung_passes_in_both_modes(kind):
+def test_every_check_passes_in_both_modes(kind):
     report = run_checks(small_resnet(kind))
     assert [check.name for check in report.checks] == list(CHECKS)
     assert report.passed
@@ -103,7 +103,7 @@ def test_bits_that_differ_are_no_chance(tmp_path):
 
 
 @pytest.mark.full
-def test_resnet18_passes_the_rungs_of_inference():
+def test_resnet18_passes_the_checks_of_inference():
     candidates = candidates_of(modes=("pynative",))
     assert run_checks(load_spec("resnet18"), checks=CHEAP, candidates=candidates).passed
 
