@@ -17,12 +17,12 @@ _MISSING: tuple[Kind, str] = ("missing", "it is not there")
 
 
 def norm(values: Array) -> float:
-    """Euclidean norm in float64."""
+    """Returns the Euclidean norm in float64."""
     return float(np.linalg.norm(values.astype(np.float64).ravel()))
 
 
 def relative_error(found: Array, truth: Array, scale: float | None = None) -> float:
-    """Norm of the difference over a scale, by default the norm of the truth.
+    """Returns the norm of the difference over a scale, by default the norm of the truth.
 
     Infinite where the truth is zero and the difference is not, or where a value is not finite.
     """
@@ -73,7 +73,7 @@ def compare_within(
     scale: float | None = None,
     **origin: Unpack[Origin],
 ) -> Comparison:
-    """Compares an array with another one, bounded by a known number.
+    """Compares an array with another one as :func:`compare_values` does, within a known limit.
 
     Args:
         candidate: what ``found`` came from.

@@ -40,7 +40,7 @@ PHOTOGRAPHS = {
 
 
 def pixels(spec: Spec, count: int, seed: int) -> NDArray[np.float32]:
-    """Normalised pixels (count, C, H, W): structure at two coarse scales, and texture.
+    """Draws normalised pixels (count, C, H, W): structure at two coarse scales, and texture.
 
     The texture matters: in large flat areas every rounding goes the same way, and a batch norm
     that sums in float32 without compensation (MindSpore's on CPU) drifts 20 times farther.
@@ -112,25 +112,25 @@ def _brightness(shape: tuple[int, int, int, int], *key: Key) -> NDArray[np.float
 
 
 def jitter(images: NDArray[np.float32], sample: int, seed: int) -> NDArray[np.float32]:
-    """The same pixels, each moved by up to one float32 rounding; sample 0 is not moved."""
+    """Returns the same pixels, each moved by up to one float32 rounding; sample 0 is not moved."""
     return images if sample == 0 else moved(images, seed, "jitter", sample)
 
 
 def moved(values: NDArray[np.float32], *key: Key) -> NDArray[np.float32]:
-    """Numbers, each moved by up to one float32 rounding; ``key`` names the random ones."""
+    """Returns numbers, each moved by up to one float32 rounding; ``key`` names the random ones."""
     shift = 2.0 * uniform(values.shape, *key) - 1.0
     return (values * (1.0 + 2.0**-24 * shift)).astype(np.float32)
 
 
 def labels(spec: Spec, count: int, seed: int) -> NDArray[np.int64]:
-    """Class indices (count,)."""
+    """Draws class indices (count,)."""
     return np.floor(uniform((count,), seed, "labels") * spec.num_classes).astype(np.int64)
 
 
 def sample_state(
     spec: Spec, seed: int, twin: Backend, precision: str = "float64", device: str = "cpu"
 ) -> State:
-    """A state with nothing trivial in it, for a spec that has no trained weights.
+    """Makes a state with nothing trivial in it, for a spec that has no trained weights.
 
     Initial weights, but for scales and biases drawn at random and for batch-norm statistics
     measured on a batch, as training would leave them. Without measured statistics activations
@@ -169,7 +169,7 @@ def sample_state(
 
 
 def training_state(spec: Spec, recipe: Recipe, weights: State) -> TrainingState:
-    """A run under way, with nothing trivial in it: averages away from the weights, full slots."""
+    """Makes a run under way with nothing trivial in it: averages off the weights, full slots."""
     start = initial_training_state(spec, recipe, 0, 1, "", weights)
 
     averages = None
@@ -190,7 +190,7 @@ def training_state(spec: Spec, recipe: Recipe, weights: State) -> TrainingState:
 
 
 def photographs() -> list[Path]:
-    """Real photographs that ship inside installed packages, in a fixed order.
+    """Lists real photographs that ship inside installed packages, in a fixed order.
 
     The packages are found without being imported.
     """
