@@ -1,5 +1,6 @@
-"""The giant formula: EfficientNet's compound scaling, its inverse on the exact counter, and the law
-of costs that it stands on.
+"""Compound scaling, its inverse on the exact counter, and the law of costs that it assumes.
+
+The TinyNets paper calls compound scaling the giant formula, as does the option ``--giant``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SMALLEST, LARGEST = -10, 10
 
 
 def compound_twist(phi: float) -> Twist:
-    """EfficientNet's compound scaling: one exponent for resolution, depth and width.
+    """Returns EfficientNet's compound scaling: one exponent for resolution, depth and width.
 
     Args:
         phi: 0 is the base, above 0 is larger, below 0 smaller; from -10 to 10.
@@ -39,7 +40,7 @@ def compound_twist(phi: float) -> Twist:
 
 
 def solve_phi(base: Spec, budget: int) -> float:
-    """The exponent whose net comes nearest to a budget, counted exactly.
+    """Finds the exponent whose net comes nearest to a budget, counted exactly.
 
     Args:
         base: the spec to scale.
@@ -61,7 +62,7 @@ def solve_phi(base: Spec, budget: int) -> float:
 
 
 def law(twist: Twist) -> float:
-    """The cost ratio by the law that scaling papers use, depth * width**2 * resolution**2.
+    """Returns the cost ratio by the law that scaling papers use, depth * width**2 * resolution**2.
 
     Wrong for this family, whose stem and head do not scale: see docs/formula.md.
 
@@ -71,5 +72,5 @@ def law(twist: Twist) -> float:
 
 
 def width_by_law(twist: Twist, cost: float) -> float:
-    """The width that the law gives for a cost ratio at a twist's resolution and depth."""
+    """Returns the width that the law gives for a cost ratio at a twist's resolution and depth."""
     return math.sqrt(cost / (twist.depth * twist.resolution**2))

@@ -26,10 +26,10 @@ MEASURED, COMPUTED, CONTRAST = "black", "tab:blue", "tab:red"
 def write_drawings(
     folder: Path, drawings: Mapping[str, Callable[[Figure], None]], height: float = 3.4
 ) -> list[Path]:
-    """Draws into a folder, as SVG, and gives the paths.
+    """Draws into a folder, as SVG, and returns the paths.
 
     Args:
-        folder: made if it is not there.
+        folder: made if it does not exist.
         drawings: what fills each drawing, by its name.
         height: of each, in inches; all are nine wide.
     """
@@ -50,13 +50,10 @@ def write_drawings(
 def draw_front(axes: Axes, points: Sequence[Point], front: Sequence[Point]) -> None:
     """Draws accuracy over macs, the front joined by a line."""
     others = [point for point in points if point not in front]
-    axes.plot(
-        macs_of(front), [p.accuracy for p in front], "o-", color=MEASURED, label="first front"
-    )
-    axes.plot(
-        macs_of(others), [p.accuracy for p in others], "o", color=CONTRAST, mfc="white",
-        label="dominated",
-    )  # fmt: skip
+    accuracies = [p.accuracy for p in front]
+    axes.plot(macs_of(front), accuracies, "o-", color=MEASURED, label="first front")
+    accuracies = [p.accuracy for p in others]
+    axes.plot(macs_of(others), accuracies, "o", color=CONTRAST, mfc="white", label="dominated")
     axes.set_ylabel("top-1, %")
     axes.legend()
 
@@ -87,7 +84,7 @@ def draw_curve(
 
 
 def macs_of(points: Sequence[Point]) -> list[float]:
-    """Their macs, in millions."""
+    """Returns the macs of points, in millions."""
     return [point.macs / 1e6 for point in points]
 
 

@@ -74,7 +74,7 @@ def _law(figure: Figure, frontier: Frontier) -> None:
     by_law = [base * growth**phi for phi in exponents]
     right.plot(exponents, by_law, color=CONTRAST, label=f"law, x {growth:.2f} per step")
     right.set_yscale("log")
-    right.set_xlabel("exponent phi of the giant formula")
+    right.set_xlabel("exponent phi of compound scaling")
     right.set_ylabel("million multiply-accumulates")
     right.legend()
 

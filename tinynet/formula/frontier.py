@@ -1,23 +1,24 @@
-"""Measured members of a family, and which of them no other beats: what the tiny formula fits."""
+"""Measured members of a family, and the best among them: what the tiny formula is fitted to."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from tinynet.net.complexity import count
 from tinynet.net.twist import count_twist
 from tinynet.spec import Spec, Twist, list_specs, load_spec
+from tinynet.utils.dataclass_json import from_document, to_document
 from tinynet.utils.strict_json import (
     DocumentError,
     check_document,
+    format_document,
     list_documents,
+    load_schema,
     parse_document,
+    raised_as,
     read_document,
 )
 
@@ -63,7 +64,7 @@ class Frontier:
 
 
 def point(base: Spec, twist: Twist, accuracy: float, name: str, source: str = "") -> Point:
-    """A point with its cost counted.
+    """Returns a point with its cost counted.
 
     Args:
         base: the spec that was twisted.
@@ -79,9 +80,9 @@ def point(base: Spec, twist: Twist, accuracy: float, name: str, source: str = ""
 def non_dominated(points: Sequence[Point]) -> list[list[Point]]:
     """Sorts points into fronts, by accuracy (more is better) and macs (fewer is better).
 
-    A point dominates another when it is no worse in both and better in one. The first front is
-    dominated by nobody, the next one only by the first, and so on. In a front points stand in the
-    order of their macs.
+    A point dominates another if it is at least as good in both and better in one. No point
+    dominates the first front, only the first front dominates the next one, and so on. The points of
+    a front stand in the order of their macs.
 
     Source: Deb et al., NSGA-II (IEEE Trans. Evol. Comput. 6, 2002), section III-A.
     """
@@ -100,23 +101,22 @@ def load_frontier(name_or_path: str | os.PathLike[str]) -> Frontier:
     Raises:
         FrontierError: no such file, one that does not fit ``tinynet/frontiers/
             frontier.schema.json``, or a point whose macs are not those of its twist.
-        tinynet.spec.SpecError: the base is no valid spec.
+        tinynet.spec.SpecError: the base is not a valid spec.
     """
     source = os.fspath(name_or_path)
-    try:
+    with raised_as(FrontierError):
         text = read_document(name_or_path, FRONTIER_DIRECTORY, "frontier")
         document = parse_document(text, source)
         # As for specs: a test holds what is shipped against the schema, whose checker is slow.
         if source not in list_documents(FRONTIER_DIRECTORY):
-            check_document(document, _schema(), source)
-    except DocumentError as error:
-        raise FrontierError(str(error)) from None
+            schema = load_schema(FRONTIER_DIRECTORY / "frontier.schema.json")
+            check_document(document, schema, source)
     base_name = document["base"]
     shipped = base_name in list_specs()
     base = load_spec(base_name if shipped else Path(source).parent / base_name)
     points: list[Point] = []
     for index, row in enumerate(document["points"]):
-        twist = Twist(**{key: float(value) for key, value in row["twist"].items()})
+        twist = from_document(Twist, row["twist"])
         found = point(base, twist, float(row["accuracy"]), row["name"], row["source"])
         if found.macs != row["macs"]:
             raise FrontierError(
@@ -128,35 +128,19 @@ def load_frontier(name_or_path: str | os.PathLike[str]) -> Frontier:
 
 
 def format_frontier(frontier: Frontier) -> str:
-    """The points as JSON text for people, one line each: the inverse of :func:`load_frontier`."""
-    rows = (
-        json.dumps(
-            {
-                "name": p.name,
-                "twist": dataclasses.asdict(p.twist),
-                "macs": p.macs,
-                "accuracy": p.accuracy,
-                "source": p.source,
-            }
-        )
-        for p in frontier.points
-    )
-    head = {
+    """Returns the points as JSON text for people: the inverse of :func:`load_frontier`."""
+    keys = ("name", "twist", "macs", "accuracy", "source")
+    points = [to_document(one) for one in frontier.points]
+    document = {
         "$schema": "frontier.schema.json",
         "frontier_version": 1,
         "base": frontier.base_name,
         "source": frontier.source,
+        "points": [{key: one[key] for key in keys} for one in points],
     }
-    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
-    lines.append('  "points": [\n' + ",\n".join(f"    {row}" for row in rows) + "\n  ]")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    return format_document(document, rows="points")
 
 
 def _dominates(one: Point, other: Point) -> bool:
     no_worse = one.macs <= other.macs and one.accuracy >= other.accuracy
     return no_worse and (one.macs, one.accuracy) != (other.macs, other.accuracy)
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return json.loads((FRONTIER_DIRECTORY / "frontier.schema.json").read_text(encoding="utf-8"))

@@ -153,7 +153,5 @@ def fit_curve(costs: Sequence[float], values: Sequence[float], process: Process)
         warnings.simplefilter("ignore")
         model.fit([[math.log(cost)] for cost in costs], [math.log(value) for value in values])
     scaled, noise = model.kernel_.k1, model.kernel_.k2
-    return Curve(
-        tuple(costs), tuple(values), process.kernel, float(scaled.k1.constant_value),
-        float(scaled.k2.length_scale), float(noise.noise_level),
-    )  # fmt: skip
+    fitted = (scaled.k1.constant_value, scaled.k2.length_scale, noise.noise_level)
+    return Curve(tuple(costs), tuple(values), process.kernel, *map(float, fitted))

@@ -17,6 +17,7 @@ from tinynet.net.complexity import count
 from tinynet.net.rounding import round_resolution
 from tinynet.net.twist import count_twist, derive
 from tinynet.spec import Spec, Twist
+from tinynet.utils.dataclass_json import from_document
 
 # How far from a budget a net may be before another input size is tried, as a share of the budget.
 TOLERANCE = 0.01
@@ -115,20 +116,16 @@ def fit(points: Sequence[Point], process: Process | None = None) -> Curves:
 
 
 def released_curves() -> Curves:
-    """The curves through the first front of the released members, as :func:`fit` fits them.
+    """Returns the curves that :func:`fit` fits to the first front of the released members.
 
-    They are shipped, since to import scikit-learn takes longer than all else that makes a spec.
+    They are shipped because importing scikit-learn takes longer than the rest of the formula.
     """
     document = json.loads((FRONTIER_DIRECTORY / "fitted/released.json").read_text("utf-8"))
-    resolution, depth = (
-        Curve(**row | {key: tuple(row[key]) for key in ("costs", "values")})
-        for row in (document["resolution"], document["depth"])
-    )
-    return Curves(resolution, depth)
+    return from_document(Curves, {key: document[key] for key in ("resolution", "depth")})
 
 
 def solve_width(base: Spec, resolution: float, depth: float, budget: int, name: str) -> Solution:
-    """The width that comes nearest to a budget, at a given resolution and depth.
+    """Finds the width that comes nearest to a budget, at a given resolution and depth.
 
     Channels are rounded, so the count grows in steps, each for an interval of widths. The middle
     of the nearest step is taken.
@@ -151,7 +148,7 @@ def solve_width(base: Spec, resolution: float, depth: float, budget: int, name: 
 
 
 def tiny_formula(base: Spec, curves: Curves, budget: int, name: str) -> TinySolution:
-    """The tiny formula: a net for a budget.
+    """Finds a net for a budget by the tiny formula.
 
     Resolution and depth are read off the curves at the budget's cost ratio, and width is solved.
     Where no width comes within 1 %, the input is made a pixel larger, a pixel smaller, two pixels

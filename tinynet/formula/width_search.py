@@ -23,7 +23,7 @@ class Plateau:
 
 
 def around(settings: range, macs: Callable[[int], int], budget: int, what: str) -> list[Plateau]:
-    """The plateaus on both sides of a budget.
+    """Finds the plateaus on both sides of a budget.
 
     Args:
         settings: all there are, ascending.
@@ -50,7 +50,7 @@ def around(settings: range, macs: Callable[[int], int], budget: int, what: str) 
 
 
 def nearest(plateaus: list[Plateau], budget: int) -> Plateau:
-    """The plateau that comes nearest to a budget; of two equally near, the cheaper."""
+    """Returns the plateau that comes nearest to a budget; of two equally near, the cheaper."""
     return min(plateaus, key=lambda plateau: (abs(plateau.macs - budget), plateau.macs))
 
 

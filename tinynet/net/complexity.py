@@ -61,7 +61,7 @@ class Layer:
 
 
 def layers(spec: Spec) -> tuple[Layer, ...]:
-    """Every layer with parameters, in the order data flows through them."""
+    """Returns every layer with parameters, in the order data flows through them."""
     table = _layers(spec)
     if spec.batch_norm is not None:
         return tuple(table)
@@ -70,17 +70,15 @@ def layers(spec: Spec) -> tuple[Layer, ...]:
 
 
 def count(spec: Spec) -> Complexity:
-    """Exact multiply-accumulates (one image) and trained parameters of a spec."""
+    """Counts exact multiply-accumulates (one image) and trained parameters of a spec."""
     table = layers(spec)
     return Complexity(sum(layer.macs for layer in table), sum(layer.params for layer in table))
 
 
 def _layers(spec: Spec) -> Iterator[Layer]:
-    stem = Convolution(
-        spec.names.stem, "bn1", spec.input_size[0], spec.stem.out_channels, spec.stem_out_size,
-        spec.stem.kernel_size,
-    )  # fmt: skip
-    yield from _conv_norm("", stem)
+    stem, in_channels, size = spec.stem, spec.input_size[0], spec.stem_out_size
+    shapes = (in_channels, stem.out_channels, size, stem.kernel_size)
+    yield from _conv_norm("", Convolution(spec.names.stem, "bn1", *shapes))
     for block in spec.blocks():
         for convolution in BLOCK_KINDS[block.kind].convolutions(block):
             yield from _conv_norm(f"{block.key}.", convolution)
@@ -96,9 +94,7 @@ def _layers(spec: Spec) -> Iterator[Layer]:
 
 def _conv_norm(prefix: str, conv: Convolution) -> Iterator[Layer]:
     out, shape = conv.out_channels, (conv.out_channels, *conv.out_size)
-    yield Layer(
-        prefix + conv.key, "conv2d", conv.in_channels, out, shape, conv.kernel_size, conv.groups,
-        bias=not conv.norm,
-    )  # fmt: skip
+    how = (conv.kernel_size, conv.groups, not conv.norm)
+    yield Layer(prefix + conv.key, "conv2d", conv.in_channels, out, shape, *how)
     if conv.norm:
         yield Layer(prefix + conv.norm, "batch_norm", out, out, shape)

@@ -14,9 +14,15 @@ from tinynet.spec import Spec, list_specs, load_spec
 
 State = dict[str, NDArray[Any]]
 Role = Literal[
-    "conv_weight", "conv_bias", "linear_weight", "linear_bias",
-    "bn_weight", "bn_bias", "bn_mean", "bn_var",
-]  # fmt: skip
+    "conv_weight",
+    "conv_bias",
+    "linear_weight",
+    "linear_bias",
+    "bn_weight",
+    "bn_bias",
+    "bn_mean",
+    "bn_var",
+]
 
 # The last part of a canonical key (PyTorch's and timm's name) and of MindSpore's, by role.
 CANONICAL_LEAVES: dict[Role, str] = {
@@ -64,7 +70,7 @@ class Entry:
 
 
 def manifest(spec: Spec) -> dict[str, Entry]:
-    """Canonical key -> entry, for every tensor of a spec, in the order data flows through them."""
+    """Returns canonical key -> entry for every tensor of a spec, in the order data flows."""
     entries: dict[str, Entry] = {}
     for layer in layers(spec):
         vector = (layer.out_channels,)
@@ -81,21 +87,21 @@ def manifest(spec: Spec) -> dict[str, Entry]:
 
 
 def mindspore_keys(spec: Spec) -> dict[str, str]:
-    """Canonical key -> MindSpore's name of the same tensor."""
-    names: dict[str, str] = {}
-    for key, entry in manifest(spec).items():
-        names[key] = f"{key.rpartition('.')[0]}.{MINDSPORE_LEAVES[entry.role]}"
-    return names
+    """Returns canonical key -> MindSpore's name of the same tensor."""
+    return {
+        key: f"{key.rpartition('.')[0]}.{MINDSPORE_LEAVES[entry.role]}"
+        for key, entry in manifest(spec).items()
+    }
 
 
 def canonical_key(name: str) -> str:
-    """The canonical key of a tensor, from MindSpore's name of it or from the canonical one."""
+    """Returns the canonical key of a tensor, given MindSpore's name of it or the canonical one."""
     module, dot, leaf = name.rpartition(".")
     return module + dot + CANONICAL_OF_MINDSPORE.get(leaf, leaf)
 
 
 def check_state(state: Mapping[str, NDArray[Any]], spec: Spec, source: str) -> State:
-    """Accounts for every key of a state against the manifest of a spec.
+    """Checks every key of a state against the manifest of a spec.
 
     Args:
         state: canonical key -> array.
@@ -116,7 +122,7 @@ def check_state(state: Mapping[str, NDArray[Any]], spec: Spec, source: str) -> S
 def check_tensors(
     tensors: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], place: str
 ) -> State:
-    """Accounts for every one of some named tensors: exactly these, float32 and finite.
+    """Checks named tensors: exactly these, each of its shape, float32 and finite.
 
     Args:
         tensors: name -> array.
@@ -204,7 +210,7 @@ def infer_spec(shapes: Mapping[str, tuple[int, ...]], source: str) -> Spec:
 
 
 def classifier_keys(spec: Spec) -> tuple[str, str]:
-    """The keys of the classifier's weight and bias."""
+    """Returns the keys of the classifier's weight and bias."""
     return f"{spec.names.classifier}.weight", f"{spec.names.classifier}.bias"
 
 

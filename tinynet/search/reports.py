@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 from tinynet.net.complexity import count
-from tinynet.search.analysis import Found
+from tinynet.search.analysis import MULTIPLIERS, Found
 from tinynet.search.plan import Plan
 from tinynet.spec import Twist
 from tinynet.utils.tables import table
 
+_COLUMNS = ("cost", "accuracy", *MULTIPLIERS, "macs", "params", "front", "name")
+_COLUMNS += ("accuracies", "diverged")
 _DIVERGED = "diverged, and left out of all that follows\n"
 
 
@@ -25,9 +26,7 @@ def format_table(found: Found) -> str:
     """
     front = {point.name for point in found.front}
     text = io.StringIO()
-    columns = "cost accuracy resolution depth width macs params front name accuracies diverged"
-    names: Sequence[str] = columns.split()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     best_first = sorted(found.models, key=lambda m: (m.cost, -m.accuracy, m.index))
     for m in sorted((*best_first, *found.diverged), key=lambda m: m.cost):
