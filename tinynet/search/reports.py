@@ -14,8 +14,6 @@ from tinynet.search.plan import Plan
 from tinynet.spec import Twist
 from tinynet.utils.tables import table
 
-_COLUMNS = ("cost", "accuracy", *MULTIPLIERS, "macs", "params", "front", "name")
-_COLUMNS += ("accuracies", "diverged")
 _DIVERGED = "diverged, and left out of all that follows\n"
 
 
@@ -26,22 +24,15 @@ def format_table(found: Found) -> str:
     """
     front = {point.name for point in found.front}
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    counts, marks = ("macs", "params"), ("front", "name", "accuracies", "diverged")
+    writer.writerow(("cost", "accuracy", *MULTIPLIERS, *counts, *marks))
     best_first = sorted(found.models, key=lambda m: (m.cost, -m.accuracy, m.index))
     for m in sorted((*best_first, *found.diverged), key=lambda m: m.cost):
-        row = {
-            "cost": f"{m.cost:g}",
-            "accuracy": "" if m.diverged else f"{m.accuracy:.3f}",
-            "macs": m.macs,
-            "params": m.params,
-            "front": "yes" if m.name in front else "no",
-            "name": m.name,
-            "accuracies": " ".join(f"{accuracy:.3f}" for accuracy in m.accuracies),
-            "diverged": m.diverged,
-        }
-        multipliers = dataclasses.asdict(m.twist).items()
-        writer.writerow(row | {name: f"{value:g}" for name, value in multipliers})
+        reached = "" if m.diverged else f"{m.accuracy:.3f}"
+        accuracies = " ".join(f"{accuracy:.3f}" for accuracy in m.accuracies)
+        marks = ("yes" if m.name in front else "no", m.name, accuracies, m.diverged)
+        writer.writerow((f"{m.cost:g}", reached, *_multipliers(m.twist), m.macs, m.params, *marks))
     return text.getvalue()
 
 
