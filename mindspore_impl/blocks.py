@@ -22,7 +22,7 @@ def conv2d(
     groups: int = 1,
     bias: bool = False,
 ) -> nn.Conv2d:
-    """A convolution with explicit padding (top, bottom, left, right) in pixels."""
+    """Builds a convolution with explicit padding (top, bottom, left, right) in pixels."""
     # The default pad_mode is "same". Weights are zeros until a state is written, which is much
     # faster than drawing numbers that are not used.
     zeros = {"weight_init": "zeros", "bias_init": "zeros"}
@@ -32,7 +32,7 @@ def conv2d(
 
 
 def batch_norm(channels: int, settings: BatchNorm | None) -> nn.Cell:
-    """Batch normalisation over (N, H, W), or the identity where it is folded."""
+    """Builds batch normalisation over (N, H, W), or the identity where it is folded."""
     if settings is None:
         return nn.Identity()
     # MindSpore's momentum is the weight of the old statistics: the one place that knows.
@@ -40,13 +40,13 @@ def batch_norm(channels: int, settings: BatchNorm | None) -> nn.Cell:
 
 
 def activation(name: str) -> nn.Cell:
-    """The activation a spec names."""
+    """Builds the activation that a spec names."""
     return {"silu": nn.SiLU, "relu6": nn.ReLU6, "relu": nn.ReLU}[name]()
 
 
 def max_pool(pool: Pool) -> nn.MaxPool2d:
-    """The stem's pool: (N, C, H, W) to (N, C, h, w)."""
-    # With pad_mode "pad" what is added is never the maximum; "same" would add it behind only.
+    """Builds the stem's pool: (N, C, H, W) to (N, C, h, w)."""
+    # With pad_mode "pad" what is added is never the maximum; "same" would add it at the end only.
     return nn.MaxPool2d(pool.kernel_size, pool.stride, pad_mode="pad", padding=pool.padding)
 
 
@@ -130,7 +130,7 @@ class InvertedResidual(nn.Cell):
 
 
 class BasicBlock(nn.Cell):
-    """Two convolutions, of which the first strides; activation behind the sum."""
+    """Two convolutions, of which the first strides; the activation follows the sum."""
 
     def __init__(self, block: Block, settings: BatchNorm | None, activation_name: str):
         super().__init__()
@@ -151,7 +151,7 @@ class BasicBlock(nn.Cell):
 
 
 class Bottleneck(nn.Cell):
-    """A convolution between two of 1x1, which narrow and widen; activation behind the sum."""
+    """A convolution between two of 1x1, which narrow and widen; the activation follows the sum."""
 
     def __init__(self, block: Block, settings: BatchNorm | None, activation_name: str):
         super().__init__()
@@ -187,12 +187,12 @@ class Downsample(nn.SequentialCell):
 
 
 def downsample(block: Block, settings: BatchNorm | None) -> nn.Cell:
-    """The block's projection, or the identity where the input is added as it is."""
+    """Builds the block's projection, or the identity where the input is added unchanged."""
     return nn.Identity() if block.has_skip else Downsample(block, settings)
 
 
 def squeeze_excite(block: Block, activation_name: str) -> nn.Cell:
-    """The block's squeeze-excite, or the identity where it has none."""
+    """Builds the block's squeeze-excite, or the identity where it has none."""
     if not block.se_channels:
         return nn.Identity()
     return SqueezeExcite(block.mid_channels, block.se_channels, activation_name)

@@ -29,7 +29,7 @@ def join(device: str) -> Group[Device]:
     set_device(device)
     if int(os.environ.get("MS_WORKER_NUM", "1")) == 1:
         return Group(0, 1, device)
-    # Ended by a signal, msrun leaves its processes behind. They are told, and write a checkpoint.
+    # A signal that ends msrun leaves its processes running. They are told, and write a checkpoint.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     dist.init()
     return Group(dist.get_rank(), dist.get_group_size(), device)
@@ -61,7 +61,7 @@ def average(tensors: Sequence[ms.Tensor], group: Group[Device]) -> None:
 
 
 def total(numbers: NDArray[np.float64], group: Group[Device]) -> NDArray[np.float64]:
-    """The sum over all processes of float64 numbers (N,)."""
+    """Sums float64 numbers (N,) over all processes."""
     if group.size == 1:
         return numbers
     # Devices without float64 would round counts above 2^24: in two exact halves.

@@ -7,7 +7,7 @@ from mindspore import ops
 
 
 def cross_entropy(logits: ms.Tensor, labels: ms.Tensor, label_smoothing: float = 0.0) -> ms.Tensor:
-    """Mean cross entropy with label smoothing.
+    """Returns the mean cross entropy with label smoothing.
 
     The target is (1 - s) on the true class plus s / K on each of the K classes, the true one
     included.

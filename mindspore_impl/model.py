@@ -43,7 +43,7 @@ class Net(nn.Cell):
         self.spec = spec
 
     def features(self, x: ms.Tensor, drop_path: ms.Tensor | None = None) -> ms.Tensor:
-        """The last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
+        """Returns the last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
 
         ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.data.masks.
         """
@@ -61,7 +61,7 @@ class Net(nn.Cell):
         dropout: ms.Tensor | None = None,
         drop_path: ms.Tensor | None = None,
     ) -> ms.Tensor:
-        """Logits: (N, C, H, W) pixels to (N, num_classes).
+        """Returns logits: (N, C, H, W) pixels to (N, num_classes).
 
         ``dropout`` (N, feature_channels) scales the pooled features in training and
         ``drop_path`` (N, blocks) the residual branches, see tinynet.data.masks.
@@ -185,7 +185,7 @@ def make_net(spec: Spec, state: State | None = None) -> Net:
 
 
 def canonical_tensors(net: Net) -> dict[str, ms.Parameter]:
-    """The tensors of a net by canonical key, in manifest order, as far as it has them."""
+    """Returns the tensors of a net by canonical key, in manifest order, as far as it has them."""
     # By place in the net: Parameter.name changes when the net is wrapped in another Cell.
     tensors = dict(net.parameters_and_names())
     names = mindspore_keys(net.spec).items()

@@ -83,8 +83,8 @@ def training_tensors(content: Mapping[str, Any]) -> State:
 
 
 def save_training(path: str | os.PathLike[str], state: TrainingState) -> None:
-    """Writes a training state under MindSpore's names: of a weight; of the same behind ``ema.``;
-    and behind ``mean_square.`` or ``momentum.``, which is what the optimizers of
+    """Writes a training state under MindSpore's names: of a weight; of the same after ``ema.``;
+    and after ``mean_square.`` or ``momentum.``, which is what the optimizers of
     :mod:`mindspore_impl.optim` call theirs.
 
     Raises:

@@ -49,8 +49,8 @@ class Predictor:
         write_state(self.net, deployed(self.spec, state)[1])
 
     def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
-        # Graph mode compiles anew for a new batch size, seconds for the last, smaller batch.
+        """Returns logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
+        # Graph mode compiles again for a new batch size, seconds for the last, smaller batch.
         self.batch_size = max(self.batch_size, len(images))
         count, missing = len(images), self.batch_size - len(images)
         if missing:

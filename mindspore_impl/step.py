@@ -89,7 +89,7 @@ class TrainStep(StepBase[ms.Parameter]):
             return rest(loss, rate, share, asked, inverse)
 
     def predictor(self, ema: bool) -> Predictor:
-        """The net as it is now, ready to answer, in float32."""
+        """Returns the net of now, ready to answer, in float32."""
         averages = self.average.averages if self.average else self.tensors
         tensors = averages if ema else self.tensors
         self._predictor.write(self.arrays(self.keys, tensors))

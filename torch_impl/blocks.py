@@ -23,7 +23,7 @@ def conv2d(
     groups: int = 1,
     bias: bool = False,
 ) -> nn.Conv2d:
-    """A convolution with explicit padding (top, bottom, left, right) in pixels."""
+    """Builds a convolution with explicit padding (top, bottom, left, right) in pixels."""
     top, bottom, left, right = padding
     is_depthwise = groups == in_channels == out_channels
     if is_depthwise and (kernel_size, *padding) == (5, 2, 2, 2, 2) and stride < 3:
@@ -49,19 +49,19 @@ class _UnevenConv2d(nn.Conv2d):
 
 
 def batch_norm(channels: int, settings: BatchNorm | None) -> nn.Module:
-    """Batch normalisation over (N, H, W), or the identity where it is folded."""
+    """Builds batch normalisation over (N, H, W), or the identity where it is folded."""
     if settings is None:
         return nn.Identity()
     return nn.BatchNorm2d(channels, eps=settings.eps, momentum=settings.momentum)
 
 
 def activation(name: str) -> nn.Module:
-    """The activation a spec names."""
+    """Builds the activation that a spec names."""
     return {"silu": nn.SiLU, "relu6": nn.ReLU6, "relu": nn.ReLU}[name]()
 
 
 def max_pool(pool: Pool) -> nn.MaxPool2d:
-    """The stem's pool: (N, C, H, W) to (N, C, h, w)."""
+    """Builds the stem's pool: (N, C, H, W) to (N, C, h, w)."""
     return nn.MaxPool2d(pool.kernel_size, pool.stride, pool.padding)
 
 
@@ -141,7 +141,7 @@ class InvertedResidual(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions, of which the first strides; activation behind the sum."""
+    """Two convolutions, of which the first strides; the activation follows the sum."""
 
     def __init__(self, block: Block, settings: BatchNorm | None, activation_name: str):
         super().__init__()
@@ -162,7 +162,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A convolution between two of 1x1, which narrow and widen; activation behind the sum."""
+    """A convolution between two of 1x1, which narrow and widen; the activation follows the sum."""
 
     def __init__(self, block: Block, settings: BatchNorm | None, activation_name: str):
         super().__init__()
@@ -198,12 +198,12 @@ class Downsample(nn.Sequential):
 
 
 def downsample(block: Block, settings: BatchNorm | None) -> nn.Module:
-    """The block's projection, or the identity where the input is added as it is."""
+    """Builds the block's projection, or the identity where the input is added unchanged."""
     return nn.Identity() if block.has_skip else Downsample(block, settings)
 
 
 def squeeze_excite(block: Block, activation_name: str) -> nn.Module:
-    """The block's squeeze-excite, or the identity where it has none."""
+    """Builds the block's squeeze-excite, or the identity where it has none."""
     if not block.se_channels:
         return nn.Identity()
     return SqueezeExcite(block.mid_channels, block.se_channels, activation_name)

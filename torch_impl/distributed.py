@@ -52,7 +52,7 @@ def average(tensors: Sequence[torch.Tensor], group: Group[Device]) -> None:
 
 
 def total(numbers: NDArray[np.float64], group: Group[Device]) -> NDArray[np.float64]:
-    """The sum over all processes of float64 numbers (N,)."""
+    """Sums float64 numbers (N,) over all processes."""
     if group.size == 1:
         return numbers
     summed = torch.from_numpy(numbers).to(group.device)

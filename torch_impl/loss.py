@@ -9,7 +9,7 @@ import torch.nn.functional as F
 def cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Mean cross entropy with label smoothing.
+    """Returns the mean cross entropy with label smoothing.
 
     The target is (1 - s) on the true class plus s / K on each of the K classes, the true one
     included.

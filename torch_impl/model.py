@@ -43,7 +43,7 @@ class Net(nn.Module):
         self.spec = spec
 
     def features(self, x: torch.Tensor, drop_path: torch.Tensor | None = None) -> torch.Tensor:
-        """The last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
+        """Returns the last feature map: (N, C, H, W) pixels to (N, feature_channels, h, w).
 
         ``drop_path`` (N, blocks) scales the residual branches in training, see tinynet.data.masks.
         """
@@ -61,7 +61,7 @@ class Net(nn.Module):
         dropout: torch.Tensor | None = None,
         drop_path: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Logits: (N, C, H, W) pixels to (N, num_classes).
+        """Returns logits: (N, C, H, W) pixels to (N, num_classes).
 
         ``dropout`` (N, feature_channels) scales the pooled features in training and
         ``drop_path`` (N, blocks) the residual branches, see tinynet.data.masks.
@@ -181,7 +181,7 @@ def make_net(spec: Spec, state: State | None = None) -> Net:
 
 
 def canonical_tensors(net: Net) -> dict[str, torch.Tensor]:
-    """The tensors of a net by canonical key, in manifest order, as far as it has them."""
+    """Returns the tensors of a net by canonical key, in manifest order, as far as it has them."""
     tensors = net.state_dict(keep_vars=True)
     return {key: tensors[key] for key in manifest(net.spec) if key in tensors}
 

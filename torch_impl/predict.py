@@ -45,7 +45,7 @@ class Predictor:
         write_state(self.net, deployed(self.spec, state)[1])
 
     def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
+        """Returns logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
         pixels = torch.from_numpy(images)
         with torch.inference_mode(), running(self.mode), _without_tf32():
             return self.net(pixels.to(self.device, memory_format=torch.channels_last)).cpu().numpy()

@@ -75,7 +75,7 @@ class TrainStep(StepBase[torch.Tensor]):
         stop: bool = False,
     ) -> torch.Tensor:
         """Takes one step."""
-        # At each step, since whoever chose a device in between, as a predictor does, has them off.
+        # At each step, since choosing a device in between, as a predictor does, switches them off.
         torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
         self.net.train()
@@ -92,7 +92,7 @@ class TrainStep(StepBase[torch.Tensor]):
         return report
 
     def predictor(self, ema: bool) -> Predictor:
-        """The net as it is now, ready to answer, in float32."""
+        """Returns the net of now, ready to answer, in float32."""
         averages = self.average.averages if self.average else self.tensors
         tensors = averages if ema else self.tensors
         self._predictor.write(self._singles(tensors))
@@ -135,7 +135,7 @@ class TrainStep(StepBase[torch.Tensor]):
         return torch.stack(losses).mean()
 
     def _exchange(self, last: bool) -> contextlib.AbstractContextManager[object]:
-        # Gradients are exchanged once a step, behind the last part.
+        # Gradients are exchanged once a step, after the last part.
         if last or not isinstance(self.shared, DistributedDataParallel):
             return contextlib.nullcontext()
         return self.shared.no_sync()

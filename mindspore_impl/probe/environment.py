@@ -6,7 +6,7 @@ import mindspore as ms
 
 
 def settings(device: str) -> dict[str, str]:
-    """The framework's switches that change numbers, and the accelerator, as texts."""
+    """Returns the framework's switches that change numbers, and the accelerator, as texts."""
     found = {
         "deterministic": str(ms.get_context("deterministic") == "ON"),
         "jit level": ms.get_context("jit_level") or "default",

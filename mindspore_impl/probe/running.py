@@ -24,10 +24,10 @@ def running_in(net: Net, mode: str) -> Iterator[None]:
 
 
 def to_tensor(values: Array, net: Net) -> ms.Tensor:
-    """An input for a net, in its precision."""
+    """Makes an input for a net, in its precision."""
     return ms.Tensor(values, ms.float32)  # in a shorter one the layers round it themselves
 
 
 def to_array(tensor: ms.Tensor) -> Array:
-    """A copy of a tensor."""
+    """Copies a tensor."""
     return np.array(tensor.asnumpy())

@@ -38,7 +38,7 @@ def update(
 
 
 def fed(batch: TrainingBatch, preprocessing: Preprocessing) -> Arrays:
-    """What training feeds the net of a batch."""
+    """Returns what training feeds the net of a batch."""
     tensors = to_device(batch, join(DEVICES[0]).device)
     found = tensors._asdict() | {"pixels": Normalise(preprocessing)(tensors.images)}
     del found["images"]

@@ -77,7 +77,7 @@ def files(tmp_path, monkeypatch):
     return tmp_path
 
 
-def judge(steps):
+def reference(steps):
     """The state after so many steps of one process with two parts, in PyTorch's float64."""
     twin, data = load_backend("torch"), open_data(QUICK[1], SPEC)
     state = initial_training_state(SPEC, RECIPE, 0, IMAGES, fingerprint(data.train))
@@ -198,7 +198,7 @@ def test_torchrun(run_script, files):
     assert status == 0
     assert_same_records(two, one, 1)
     assert last_of(two).progress.step == STEPS
-    assert_within_rounding(last_of(two), last_of(one), last_of(one), judge(STEPS))
+    assert_within_rounding(last_of(two), last_of(one), last_of(one), reference(STEPS))
 
 
 @pytest.mark.full
@@ -255,6 +255,6 @@ def test_msrun(run_script, files):
         compiled = ("--compile",) if framework == "mindspore" else ()
         command = arguments(framework, files, output, *QUICK, *PARTS, *stops, *compiled)
         assert run_script("train", *command)[0] == 0
-    double, torch_run = judge(step), last_of(files / "torch")
+    double, torch_run = reference(step), last_of(files / "torch")
     assert_within_rounding(last_of(two), last_of(one), torch_run, double)
     assert log_of(two, "evaluation")[1]["step"] == 3

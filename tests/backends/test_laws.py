@@ -167,7 +167,7 @@ def test_what_a_package_never_imports(package, forbidden):
 
 
 def test_the_contracts_of_import_linter():
-    # In its own process, since it reads every module of the project anew.
+    # In its own process, since it reads every module of the project again.
     code = "import importlinter.cli as i, sys; sys.exit(i.lint_imports(no_cache=True))"
     result = subprocess.run(
         [sys.executable, "-c", code],

@@ -64,7 +64,7 @@ def call(framework, function, images, mode):
 
 
 def exact(spec, images):
-    """The judge: the PyTorch twin in float64."""
+    """The reference: the PyTorch twin in float64."""
     net = load_backend("torch").probe.build(spec, golden_state(spec), precision="float64")
     return answer("torch", spec, images, net)
 
@@ -161,7 +161,7 @@ def test_mindspore_answers_as_timm(name):
     assert np.abs(differences).max() < FLOAT32_BOUND["mindspore"] * golden["rms"]
 
 
-# Specs that nobody chose; tests/backends/test_random_specs.py has more of them
+# Specs that were not chosen by hand; tests/backends/test_random_specs.py has more of them
 
 
 @settings(max_examples=6)

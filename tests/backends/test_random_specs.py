@@ -1,4 +1,4 @@
-"""Nets that nobody chose: what holds for the family must hold for every spec a user may write.
+"""Nets that were not chosen by hand: what holds for the family holds for every spec of a user.
 
 On failure hypothesis looks for the smallest spec that fails, and prints it as JSON.
 """

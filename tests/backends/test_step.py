@@ -368,7 +368,7 @@ def test_masks_reach_the_net_of_a_step(framework, parts):
 
 @both
 def test_a_step_forgets_the_parts_of_the_last(framework):
-    # Sums of gradients and statistics start anew: the second step is that of a fresh start.
+    # Sums of gradients and statistics start again: the second step is that of a fresh start.
     step = train_step(framework, parts=2)
     take(step, [0], parts=2)
     between = step.read(started().progress)
@@ -563,9 +563,9 @@ def test_the_predictor_has_the_weights_of_now(framework):
             found = step.predictor(ema)(PIXELS)
             np.testing.assert_array_equal(found, expected)
             # The function is that of the net with its batch norms, which the predictor folds.
-            judge = load_backend("torch").probe
-            net = judge.build(SPEC, weights, precision="float64")
-            truth = judge.isolated(net, {"": PIXELS})[""]
+            reference = load_backend("torch").probe
+            net = reference.build(SPEC, weights, precision="float64")
+            truth = reference.isolated(net, {"": PIXELS})[""]
             assert np.linalg.norm(found - truth) < 1e-5 * np.linalg.norm(truth)
 
 

@@ -72,5 +72,5 @@ def test_an_exported_batch_is_free(tmp_path):
     spec = load_spec("tinynet_e")
     export_onnx(spec, initial_state(spec, 0), tmp_path / "e.onnx")
     values = onnx.load(tmp_path / "e.onnx").graph.value_info
-    behind = [value for value in values if value.name.startswith("silu")]
-    assert {value.type.tensor_type.shape.dim[0].dim_param for value in behind} == {"batch"}
+    values = [value for value in values if value.name.startswith("silu")]
+    assert {value.type.tensor_type.shape.dim[0].dim_param for value in values} == {"batch"}

@@ -68,7 +68,7 @@ class _Twin:
 
 
 def load_backend(name: str, tune: bool = False) -> Backend:
-    """The twin of that name: ``torch`` or ``mindspore``.
+    """Returns the twin of that name: ``torch`` or ``mindspore``.
 
     Args:
         name: of the twin.

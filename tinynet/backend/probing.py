@@ -30,19 +30,19 @@ class Operators(Protocol):
     """
 
     def dense(self, in_features: int, out_features: int) -> Layer:
-        """A layer like the classifier: (N, in_features) to (N, out_features)."""
+        """Builds a layer like the classifier: (N, in_features) to (N, out_features)."""
 
     def means_as_gates(self, channels: int) -> Layer:
-        """A squeeze-excite that scales each channel by its own mean: nothing is between the two."""
+        """Builds a squeeze-excite that scales each channel by its own mean: no layer is between."""
 
     def log_softmax(self, logits: Tensor) -> Tensor:
-        """What the loss takes the logarithms of probabilities with: (N, K) to (N, K)."""
+        """Takes the logarithms of probabilities as the loss does: (N, K) to (N, K)."""
 
     def dropout(self, x: Tensor, factors: Tensor) -> Tensor:
-        """What dropout is applied with: (N, C) times (N, C)."""
+        """Applies dropout as the net does: (N, C) times (N, C)."""
 
     def residual_sum(self, x: Tensor, y: Tensor) -> Tensor:
-        """What a block's input and its branch are joined with."""
+        """Joins a block's input and its branch as the block does."""
 
     def run_layer(
         self,
@@ -53,19 +53,11 @@ class Operators(Protocol):
         training: bool = False,
         device: str = ...,
     ) -> Arrays:
-        """Runs a layer forward and back.
+        """Runs a layer, which is changed, forward and back.
 
-        Args:
-            layer: what to run; it is changed.
-            state: its parameters and statistics, by their canonical keys within the layer.
-            x: its input.
-            upstream: the gradient of its output.
-            training: run it in training mode.
-            device: where to compute.
-
-        Returns:
-            "y", the gradients "dx" and "d" + key of every trained parameter, and in training every
-            statistic after the run by its key.
+        Returns "y", the gradients "dx" and "d" + key of every trained parameter, and in training
+        every statistic after the run by its key. ``state`` is by canonical keys within the layer;
+        ``upstream`` is the gradient of "y".
         """
 
     def run_function(
@@ -75,16 +67,9 @@ class Operators(Protocol):
         upstream: Array,
         device: str = ...,
     ) -> Arrays:
-        """Runs a function of tensors forward and back.
+        """Runs a function of tensors, in their order, forward and back.
 
-        Args:
-            function: what to run, on the arrays in their order.
-            arrays: name -> argument; integers are not differentiated.
-            upstream: the gradient of the result.
-            device: where to compute.
-
-        Returns:
-            "y", and the gradients "d" + name.
+        Returns "y", and the gradients "d" + name of the arrays that are not integers.
         """
 
     def run_optimizer(
@@ -96,18 +81,10 @@ class Operators(Protocol):
         learning_rate: float,
         device: str = ...,
     ) -> dict[str, list[Array]]:
-        """Takes steps with the twin's own optimizer.
+        """Takes steps with the twin's own optimizer; weight decay applies to all parameters.
 
-        Args:
-            settings: the recipe's; weight decay applies to all parameters.
-            parameters: where to start.
-            slots: slot -> what is kept for each parameter; its usual start if not given.
-            gradients: of each step, for each parameter.
-            learning_rate: of all steps.
-            device: where to compute.
-
-        Returns:
-            "parameter" and every slot -> arrays after the last step, in the parameters' order.
+        Returns "parameter" and every slot -> arrays after the last step, in the parameters' order.
+        ``slots`` are where to start, usual where not given, ``gradients`` those of each step.
         """
 
     def run_stock_optimizer(
@@ -118,10 +95,9 @@ class Operators(Protocol):
         learning_rate: float,
         device: str = ...,
     ) -> list[Array]:
-        """Takes steps with the framework's own optimizer of that kind, without weight decay.
+        """Like :meth:`run_optimizer`, but with the framework's own, and without weight decay.
 
-        The arguments are those of :meth:`run_optimizer`; returns the parameters after the last
-        step.
+        Returns the parameters after the last step.
         """
 
     def run_average(
@@ -246,7 +222,7 @@ class Probe(Protocol):
         """
 
     def fed(self, batch: TrainingBatch, preprocessing: Preprocessing) -> Arrays:
-        """What training feeds the net of a batch.
+        """Returns what training feeds the net of a batch.
 
         Returns:
             "pixels", normalised, float32 (N, C, H, W), and beside them what the batch has of
@@ -254,4 +230,4 @@ class Probe(Protocol):
         """
 
     def settings(self, device: str) -> dict[str, str]:
-        """The framework's switches that change numbers, and the accelerator, as texts."""
+        """Returns the framework's switches that change numbers, and the accelerator, as texts."""

@@ -44,7 +44,7 @@ class Predictor(Protocol):
         """
 
     def __call__(self, images: Array, /) -> Array:
-        """Logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
+        """Returns logits: (N, C, H, W) normalised pixels to (N, num_classes), both float32."""
 
 
 class Model(Protocol):
@@ -121,7 +121,7 @@ class Distributed(Protocol):
         """Leaves the group; without one nothing happens."""
 
     def total(self, numbers: NDArray[np.float64], group: Group[Any]) -> NDArray[np.float64]:
-        """The sum over all processes of float64 numbers (N,)."""
+        """Sums float64 numbers (N,) over all processes."""
 
 
 class Predict(Protocol):
@@ -202,7 +202,7 @@ class NativeFiles(Protocol):
 
 
 class Tuning(Protocol):
-    """What makes the twin fast and is no part of its mathematics."""
+    """What makes the twin fast beside its mathematics."""
 
     def tune_process(self) -> None:
         """Sets this process up as the framework computes fastest, unless the user has."""

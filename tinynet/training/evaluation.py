@@ -68,12 +68,12 @@ class MetricSums(NamedTuple):
 
     @classmethod
     def of_total(cls, total: npt.NDArray[np.float64]) -> MetricSums:
-        """Those of all ranks, from the total (4,) of their numbers."""
+        """Returns those of all ranks, from the total (4,) of their numbers."""
         images, hits1, hits5, loss = total.tolist()
         return cls(int(images), int(hits1), int(hits5), loss)
 
     def plus(self, other: MetricSums) -> MetricSums:
-        """Those of both: of images that ranks evaluated apart."""
+        """Adds those of other images."""
         return MetricSums.of_total(np.array(self, np.float64) + np.array(other, np.float64))
 
     def _mean(self, total: float) -> float:
@@ -149,7 +149,7 @@ def evaluate(
         dataset: the images, at least one.
         batch_size: how many ``predict`` gets at a time; the last batch has what remains.
         workers: threads that decode ahead.
-        on_batch: called behind each batch with the number of its images.
+        on_batch: called after each batch with the number of its images.
         image_name: what to call an image in errors, by its place in the data set.
 
     Raises:
@@ -161,10 +161,10 @@ def evaluate(
     tops: list[TopClasses] = []
     total = MetricSums(0, 0, 0, 0.0)
     start = time.perf_counter()
-    for judged in _judged(predict, dataset, batch_size, workers, on_batch, image_name):
-        total = total.plus(judged.sums)
-        labels.append(judged.labels)
-        tops.append(judged.top)
+    for answered in _answered(predict, dataset, batch_size, workers, on_batch, image_name):
+        total = total.plus(answered.sums)
+        labels.append(answered.labels)
+        tops.append(answered.top)
     seconds = time.perf_counter() - start
     return Evaluation(
         top1=total.top1,
@@ -192,25 +192,25 @@ def sum_metrics(
         ValueError: what :func:`tinynet.data.evaluation_batches.batches` and the data set raise.
     """
     total = MetricSums(0, 0, 0, 0.0)
-    for judged in _judged(predict, dataset, batch_size, workers, on_batch, image_name):
-        total = total.plus(judged.sums)
+    for answered in _answered(predict, dataset, batch_size, workers, on_batch, image_name):
+        total = total.plus(answered.sums)
     return total
 
 
-class _Judged(NamedTuple):
+class _Answered(NamedTuple):
     labels: npt.NDArray[np.int32]
     top: TopClasses
     sums: MetricSums
 
 
-def _judged(
+def _answered(
     predict: Predict,
     dataset: Dataset,
     batch_size: int,
     workers: int,
     on_batch: Callable[[int], object] | None,
     image_name: Callable[[int], str],
-) -> Iterator[_Judged]:
+) -> Iterator[_Answered]:
     for batch in batches(dataset, batch_size, workers):
         logits = predict(batch.images)
         if logits.ndim != 2 or len(logits) != len(batch.labels):
@@ -235,7 +235,7 @@ def _judged(
             hits5=int(hits.sum()),
             loss=-float(own.sum()),
         )
-        yield _Judged(batch.labels, top, sums)
+        yield _Answered(batch.labels, top, sums)
         if on_batch is not None:
             on_batch(len(batch.labels))
 

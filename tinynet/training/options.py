@@ -78,13 +78,13 @@ class Outcome:
 
 
 def last_step(progress: Progress, options: Options) -> int:
-    """The step after which a run ends: the recipe's last, or an earlier one."""
+    """Returns the step after which a run ends: the recipe's last, or an earlier one."""
     total = total_steps(progress.recipe, progress.images)
     return total if options.stop_after is None else min(total, options.stop_after)
 
 
 def after_step(progress: Progress) -> Progress:
-    """The progress after one more step."""
+    """Returns the progress after one more step."""
     averaged = progress.recipe.ema is not None
     return dataclasses.replace(
         progress, step=progress.step + 1, ema_updates=progress.ema_updates + averaged

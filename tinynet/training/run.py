@@ -200,7 +200,7 @@ class Run:
             write_atomically(path, partial(shutil.copyfile, first))
 
     def outcome(self) -> Outcome:
-        """How it ended."""
+        """Returns how it ended."""
         stopped_by = 0
         if self.progress.step < last_step(self.progress, self.options):
             # Without a signal of its own: another process got one.

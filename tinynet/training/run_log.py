@@ -27,8 +27,8 @@ _PACKAGES = ("tinynet-twins", "torch", "mindspore", "numpy", "pillow", "safetens
 class RunLog:
     """The records of a run, opened for one session of it: a start, or a resume.
 
-    ``run.json`` gets all it takes to repeat the run, with this session behind those before.
-    ``log.jsonl`` loses what stands behind the step the session starts from, since it is done
+    ``run.json`` gets all it takes to repeat the run, with this session after the earlier ones.
+    ``log.jsonl`` loses what follows the step the session starts from, since it is done
     again.
 
     Args:

@@ -19,12 +19,12 @@ _SCALE_GROWTH, _SCALE_BACKOFF, _SCALE_INTERVAL = 2.0, 0.5, 2000
 
 
 def total_steps(recipe: Recipe, images: int) -> int:
-    """Optimizer steps of a whole run over a data set of ``images`` training images."""
+    """Returns the steps of a whole run over a data set of ``images`` training images."""
     return math.ceil(_fraction(recipe.epochs) * images / recipe.batch_size)
 
 
 def learning_rate(recipe: Recipe, step: int, images: int) -> float:
-    """The learning rate of a step; its value is a float32.
+    """Returns the learning rate of a step; its value is a float32.
 
     The warm-up is linear in the step, from ``warmup_start`` at step 0 to ``learning_rate`` at its
     end. Decay counts from that end, so that the rate named in the recipe is reached whatever the
@@ -54,7 +54,7 @@ def learning_rate(recipe: Recipe, step: int, images: int) -> float:
 
 
 def ema_decay(ema: Ema, updates: int) -> float:
-    """The weight of the old average in the update that follows ``updates`` others.
+    """Returns the weight of the old average in the update that follows ``updates`` others.
 
     Source: the warm-up is that of ``tf.train.ExponentialMovingAverage`` with ``num_updates``.
     """
@@ -62,7 +62,7 @@ def ema_decay(ema: Ema, updates: int) -> float:
 
 
 def first_loss_scale(precision: str, recorded: float) -> float:
-    """The loss scale to start or to go on with: 1 but for float16.
+    """Returns the loss scale to start or to go on with: 1 but for float16.
 
     Args:
         precision: of the gradients.
@@ -74,7 +74,7 @@ def first_loss_scale(precision: str, recorded: float) -> float:
 
 
 def next_loss_scale(scale: float, good_steps: int, finite: bool) -> tuple[float, int]:
-    """The loss scale, never below 1, and the steps since it last changed, after a step.
+    """Returns the loss scale, at least 1, and the steps since it last changed, after a step.
 
     Args:
         scale: what the loss was multiplied by.

@@ -102,7 +102,7 @@ class StepBase(Generic[T]):
         return {key: self.to_array(tensor) for key, tensor in pairs}
 
     def everything(self) -> list[T]:
-        """All that a step changes: weights, statistics, averages and slots."""
+        """Returns all that a step changes: weights, statistics, averages and slots."""
         averages: Sequence[T] = self.average.averages if self.average else ()
         slots = [tensor for tensors in self.optimizer.slots.values() for tensor in tensors]
         return [*self.tensors, *averages, *slots]
@@ -131,7 +131,7 @@ class StepBase(Generic[T]):
         raise NotImplementedError
 
     def predictor(self, ema: bool) -> Predictor:
-        """The net as it is now, ready to answer, in float32; ``ema`` takes the averaged state."""
+        """Returns the net of now, ready to answer, in float32; ``ema`` takes the averaged state."""
         raise NotImplementedError
 
     def share(self, tensors: list[T]) -> None:
@@ -139,7 +139,7 @@ class StepBase(Generic[T]):
         raise NotImplementedError
 
     def to_array(self, tensor: T) -> Array:
-        """A copy in C order, since training goes on underneath."""
+        """Copies a tensor in C order, since training goes on underneath."""
         raise NotImplementedError
 
     def set_array(self, tensor: T, array: Array) -> None:

@@ -8,7 +8,7 @@ import torch
 
 
 def settings(device: str) -> dict[str, str]:
-    """The framework's switches that change numbers, and the accelerator, as texts."""
+    """Returns the framework's switches that change numbers, and the accelerator, as texts."""
     backends: Any = torch.backends  # whose attributes PyTorch's types do not know
     found = {
         "deterministic": str(torch.are_deterministic_algorithms_enabled()),

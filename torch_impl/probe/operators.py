@@ -25,12 +25,12 @@ Gradients = Sequence[Sequence[Array]]
 
 
 def dense(in_features: int, out_features: int) -> nn.Module:
-    """A layer like the classifier: (N, in_features) to (N, out_features)."""
+    """Builds a layer like the classifier: (N, in_features) to (N, out_features)."""
     return nn.Linear(in_features, out_features)
 
 
 def means_as_gates(channels: int) -> nn.Module:
-    """A squeeze-excite that scales each channel by its own mean: nothing is between the two."""
+    """Builds a squeeze-excite that scales each channel by its own mean: no layer is between."""
     layer = SqueezeExcite(channels, channels, "relu6")
     for name in ("conv_reduce", "act1", "conv_expand", "gate"):
         setattr(layer, name, nn.Identity())
@@ -38,17 +38,17 @@ def means_as_gates(channels: int) -> nn.Module:
 
 
 def log_softmax(logits: torch.Tensor) -> torch.Tensor:
-    """What the loss takes the logarithms of probabilities with: (N, K) to (N, K)."""
+    """Takes the logarithms of probabilities as the loss does: (N, K) to (N, K)."""
     return F.log_softmax(logits, 1)
 
 
 def dropout(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """What dropout is applied with: (N, C) times (N, C)."""
+    """Applies dropout as the net does: (N, C) times (N, C)."""
     return x * factors
 
 
 def residual_sum(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """What a block's input and its branch are joined with."""
+    """Joins a block's input and its branch as the block does."""
     return x + y
 
 

@@ -31,13 +31,13 @@ def running_in(net: Net, mode: str) -> Iterator[None]:
 
 
 def to_tensor(values: Array, net: Net) -> torch.Tensor:
-    """An input for a net, in its precision."""
+    """Makes an input for a net, in its precision."""
     weight = next(net.parameters())
     return torch.tensor(values, dtype=weight.dtype, device=weight.device)
 
 
 def to_array(tensor: torch.Tensor) -> Array:
-    """A copy of a tensor."""
+    """Copies a tensor."""
     # NumPy has no bfloat16; float32 holds it and float16 exactly.
     tensor = tensor.detach().cpu()
     return np.array((tensor if tensor.dtype == torch.float64 else tensor.float()).numpy())

@@ -72,7 +72,7 @@ def test_the_paper_s_warm_up_by_hand():
 
 
 def test_the_paper_s_first_stairs_by_hand():
-    # They end 5.4, 7.8 and 10.2 epochs after the start, behind 6756.2, 9758.9 and 12761.6 steps.
+    # They end 5.4, 7.8 and 10.2 epochs after the start, after 6756.2, 9758.9 and 12761.6 steps.
     for first, factor in [(6757, 0.97), (9759, 0.97**2), (12_762, 0.97**3)]:
         assert learning_rate(IMAGENET, first, IMAGES) == single(0.048 * factor)
         assert learning_rate(IMAGENET, first - 1, IMAGES) == single(0.048 * factor / 0.97)
@@ -153,7 +153,7 @@ def test_a_run_that_is_all_warm_up(kind):
     recipe = dataclasses.replace(recipe, schedule=Schedule(kind, 0.002, 2.0, 0.0))
     rates = [learning_rate(recipe, step, 100) for step in range(total_steps(recipe, 100))]
     assert rates == [single(0.0001 * step) for step in range(20)]
-    learning_rate(recipe, 20, 100)  # nobody asks, but it must not divide by zero
+    learning_rate(recipe, 20, 100)  # no run asks, but it must not divide by zero
 
 
 def test_no_rate_below_zero_behind_the_end():
