@@ -29,6 +29,7 @@ from tinynet.utils.strict_json import (
     check_document,
     object_schema,
     parse_document,
+    raised_as,
     read_text,
     value_schema,
 )
@@ -106,15 +107,14 @@ def load_known_differences(
             expected.
     """
     source = os.fspath(path)
-    try:
-        content: dict[str, Any] = {"difference": [], **tomllib.loads(read_text(path))}
+    with raised_as(KnownDifferenceError):
+        try:
+            content: dict[str, Any] = {"difference": [], **tomllib.loads(read_text(path))}
+        except tomllib.TOMLDecodeError as error:
+            raise KnownDifferenceError(f"{source}: not valid TOML: {error}") from None
         # As JSON, which has neither dates nor an infinite bound.
         document = with_present_keys(parse_document(json.dumps(content, default=str), source))
         check_document(document, _SCHEMA, source)
-    except tomllib.TOMLDecodeError as error:
-        raise KnownDifferenceError(f"{source}: not valid TOML: {error}") from None
-    except DocumentError as error:
-        raise KnownDifferenceError(str(error)) from None
     entries: list[dict[str, Any]] = document["difference"]
     for index, entry in enumerate(entries):
         place = f"{source}: difference[{index}]"

@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within its bound; an error or bound that is not finite never is.
+        """Says whether the error is within its bound; one that is not finite never is.
 
         A bound becomes infinite when the reference or the baseline itself overflows.
         """
@@ -67,7 +67,7 @@ class Comparison:
 
     @property
     def severity(self) -> float:
-        """Error as a multiple of the bound: above 1 is a failure."""
+        """Returns the error as a multiple of the bound: above 1 is a failure."""
         if self.passed:
             return self.error / self.bound if self.bound > 0 else 0.0
         finite = self.bound > 0 and math.isfinite(self.bound)
@@ -104,18 +104,18 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """Whether everything passed; a check that compared nothing, and might have, did not."""
+        """Says whether all passed; a check that compared nothing, and might have, did not."""
         compared = bool(self.comparisons) or bool(self.skipped)
         return compared and all(item.passed for item in self.comparisons)
 
     @property
     def worst(self) -> Comparison | None:
-        """The comparison that came closest to its bound, or went farthest beyond it."""
+        """Picks the comparison that came closest to its bound, or went farthest beyond it."""
         return max(self.comparisons, key=lambda item: (item.severity, item.error), default=None)
 
     @property
     def failures(self) -> list[Comparison]:
-        """What did not pass, in the order in which it was compared."""
+        """Lists what did not pass, in the order in which it was compared."""
         return [item for item in self.comparisons if not item.passed]
 
 
@@ -166,13 +166,13 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed, and at least one was run."""
+        """Says whether every check passed, and at least one was run."""
         ran = [check for check in self.checks if not check.skipped]
         return bool(ran) and all(check.passed for check in ran)
 
     @property
     def first_divergence(self) -> tuple[CheckResult, Comparison] | None:
-        """The first failure of the lowest check that failed: where to look first.
+        """Picks the first failure of the first check that failed: where to look first.
 
         Checks stand on one another, and comparisons within a check are in the order data flows, so
         what fails first is nearest to the cause.

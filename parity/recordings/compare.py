@@ -116,7 +116,7 @@ def compare_recordings(
 
 
 def comparison_document(comparison: RecordingsComparison) -> dict[str, Any]:
-    """The comparison as a JSON document: that of the report, and what differs before it."""
+    """Returns the comparison as a JSON document: what differs, then that of the report."""
     return {
         "differences": [item._asdict() for item in comparison.differences],
         "has_reference": comparison.has_reference,
@@ -125,7 +125,7 @@ def comparison_document(comparison: RecordingsComparison) -> dict[str, Any]:
 
 
 def format_differences(comparison: RecordingsComparison) -> str:
-    """What differs beside the numbers, for a person; the usual cause of all else stands first."""
+    """Writes what differs beside the numbers; the usual cause of all else stands first."""
     lines: list[str] = []
     for meaning, title in _TITLES.items():
         items = [item for item in comparison.differences if item.meaning == meaning]
@@ -142,7 +142,7 @@ def format_differences(comparison: RecordingsComparison) -> str:
 
 
 def find_differences(first: Recording, second: Recording) -> list[Difference]:
-    """What differs between two recordings beside the numbers; what matters most comes first."""
+    """Finds what differs between two recordings beside the numbers, what matters most first."""
     found = [*_of_what_was_given(first, second), *_of_where_it_ran(first, second)]
     order: list[Meaning] = ["not comparable", *_TITLES]
     return sorted(found, key=lambda item: order.index(item.meaning))

@@ -30,10 +30,9 @@ from tinynet.recipe import Recipe, parse_recipe, recipe_document
 from tinynet.spec import Spec, parse_spec, spec_document
 from tinynet.utils.random_numbers import uniform
 from tinynet.utils.strict_json import (
-    check_document,
+    format_document,
     object_schema,
-    parse_document,
-    read_text,
+    read_checked,
     value_schema,
 )
 
@@ -81,7 +80,7 @@ class Given:
 
     @property
     def tensors(self) -> dict[str, Array]:
-        """All arrays under the names they have in the file."""
+        """Returns all arrays under the names they have in the file."""
         found = {name: getattr(self, name) for name in _SINGLE}
         groups = (self.state, self.layer_inputs, self.gradients)
         for group, arrays in zip(_GROUPS, groups, strict=True):
@@ -141,7 +140,7 @@ class Recording:
 
 
 def sample(name: str, values: Array) -> Array:
-    """The numbers that a recording keeps of a tensor: all (flat), or :data:`SAMPLE` of them."""
+    """Picks what a recording keeps of a tensor: all numbers (flat), or :data:`SAMPLE` of them."""
     flat = values.reshape(-1)
     if flat.size <= SAMPLE:
         return flat
@@ -150,7 +149,7 @@ def sample(name: str, values: Array) -> Array:
 
 
 def recorded(name: str, values: Array) -> Recorded:
-    """A tensor as a recording keeps it, in float32."""
+    """Returns a tensor as a recording keeps it, in float32."""
     return Recorded(sample(name, values).astype(np.float32), values.shape, norm(values))
 
 
@@ -176,9 +175,7 @@ def write_recording(recording: Recording, folder: str | os.PathLike[str]) -> Non
                     write_safetensors(file, tensors, {})
                 hashes[name] = _sha256((whole / name).read_bytes())
         document = _document(recording, hashes)
-        rows = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in document.items()]
-        text = "{\n" + ",\n".join(rows) + "\n}\n"
-        (whole / MANIFEST).write_text(text, encoding="utf-8")
+        (whole / MANIFEST).write_text(format_document(document), encoding="utf-8")
         whole.replace(folder)
 
 
@@ -208,8 +205,7 @@ def read_recording(folder: str | os.PathLike[str]) -> Recording:
     if not (folder / MANIFEST).is_file():
         raise RecordingError(f"{folder}: is not a recording, it has no {MANIFEST}")
     source = str(folder / MANIFEST)
-    document: dict[str, Any] = parse_document(read_text(source), source)
-    check_document(document, _SCHEMA, source)
+    document: dict[str, Any] = read_checked(folder / MANIFEST, _SCHEMA)
     if document["sha256"] != _checksum(document):
         raise RecordingError(f"{source}: is damaged, its content does not match its checksum")
     tensors: dict[str, dict[str, Array]] = {_TRUTH: {}}

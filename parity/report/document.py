@@ -12,6 +12,7 @@ from tinynet.utils.strict_json import (
     DocumentError,
     check_document,
     parse_document,
+    raised_as,
     read_text,
     value_schema,
 )
@@ -98,11 +99,9 @@ def load_report(path: str | os.PathLike[str]) -> Report:
         ReportError: naming the file, the place in it, what was found and what was expected.
     """
     source = os.fspath(path)
-    try:
+    with raised_as(ReportError):
         document = _in_this_version(parse_document(read_text(path), source))
         check_document(document, _SCHEMA, source)
-    except DocumentError as error:
-        raise ReportError(str(error)) from None
     checks = tuple(_check(check) for check in document["checks"])
     for index, (check, written) in enumerate(zip(checks, document["checks"], strict=True)):
         place = f"{source}: checks[{index}]"

@@ -81,7 +81,7 @@ def smallest_bound(failures: Sequence[Comparison]) -> str:
 
 def rerun(report: Report, check: CheckResult | None = None) -> str:
     """Returns the command that runs all checks again, or one check of it."""
-    command = report.command or f"python scripts/parity.py --spec {shlex.quote(report.spec)}"
+    command = report.command or f"tinynet parity --spec {shlex.quote(report.spec)}"
     # Of an option given twice, the last counts.
     return f"{command} --checks {check.name}" if check else command
 

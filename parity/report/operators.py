@@ -40,7 +40,7 @@ def operators(environment: Mapping[str, str], folder: Path = DIRECTORY) -> Itera
         element(
             "p",
             f"No audit of {FRAMEWORKS[name]} {version} is stored. It is made by ",
-            command(f"python scripts/parity.py audit --framework {name}"),
+            command(f"tinynet parity audit --framework {name}"),
         )
         for name, version in versions
         if (name, version) not in audited

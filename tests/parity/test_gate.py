@@ -188,7 +188,7 @@ def test_what_to_look_at_stands_first(gate):
         "classifier (mindspore graph): value, error 3e-06 (30x noise), bound 2e-06 (20x noise), "
         "would pass at 3e-06 (30x noise) instead of 2e-06 (20x noise)",
         "the known difference exp excuses up to 29 times the noise",
-        "again: python scripts/parity.py --spec tinynet_e --checks layers-chained",
+        "again: tinynet parity --spec tinynet_e --checks layers-chained",
         "failed",
         "tinynet_e  layers-chained  classifier (mindspore graph): 3e-06 (30x noise), "
         "bound 2e-06 (20x noise)",
@@ -446,7 +446,7 @@ def test_junit_of_a_gate(gate, tmp_path):
     )
     assert "would pass at 3e-06 (30x noise)" in failure.text
     assert "(?[31m<broken> & torn?)" in failure.text
-    assert "again: python scripts/parity.py --spec tinynet_e --checks logits" in failure.text
+    assert "again: tinynet parity --spec tinynet_e --checks logits" in failure.text
     assert [case.get("name") for case in stale.iter("testcase")] == ["old"]
 
 

@@ -210,7 +210,7 @@ def test_operators_without_an_audit_say_how_to_make_it(tmp_path):
     store_audit(tmp_path, version="2.9.0")
     page = operators_of({"mindspore": "2.10.0", "torch": "not installed"}, tmp_path)
     assert "No audit of MindSpore 2.10.0 is stored." in page.text
-    assert "python scripts/parity.py audit --framework mindspore" in page.text
+    assert "tinynet parity audit --framework mindspore" in page.text
     assert "PyTorch" not in page.text
     assert cells_of(page) == []
     assert operators_of({"python": "3.11"}, tmp_path).tags == []
