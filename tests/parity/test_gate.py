@@ -6,72 +6,24 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 from tinynet.spec import format_spec
 
+from gates import ENTRY, FAILS, GONE, PASSES, check_junit, gate_of, report
 from parity.checks import CHECKS
 from parity.faults.planting import SPECS
 from parity.known_differences import load_known_differences
 from parity.report.document import report_document
-from parity.results import CheckResult, Comparison, Report
+from parity.results import Comparison
 
 ROOT = Path(__file__).parents[2]
-PASSES = Comparison("mindspore pynative", "bn1", 2e-7, 2e-6, 1e-7)
-FAILS = Comparison("mindspore graph", "classifier", 3e-6, 2e-6, 1e-7)
-ENTRY = {
-    "id": "exp",
-    "spec": "tinynet_e",
-    "check": "logits",
-    "where": "classifier",
-    "candidate": "mindspore *",
-    "bound": {"noise": 50},
-    "reason": "exp is an approximation there",
-    "link": "https://example.org/issues/7",
-}
-GONE = {**ENTRY, "check": "onnx", "where": "*", "candidate": "*", "bound": "not run"}
-
-
-def report(comparisons=(), skipped=(), without=(), spec="tinynet_e"):
-    """A report in which all passed but for what is given, by check."""
-    comparisons = dict(comparisons)
-    checks = []
-    for name, definition in CHECKS.items():
-        reason = f"no {name} here" if name in skipped else ""
-        found = () if reason else comparisons.get(name, (PASSES,))
-        checks.append(
-            CheckResult(name, definition.title, definition.unit, "", found, 0.5, skipped=reason)
-        )
-    kept = tuple(check for check in checks if check.name not in without)
-    return Report(spec, "made from seed 0", "", kept, {"torch": "2.13.0"}, 9.0)
 
 
 @pytest.fixture
 def gate(tmp_path, run_script):
-    """Decides on reports, or documents, with known differences; gives status, output and errors."""
-
-    def run(*reports, known=(), specs="tinynet_e", options=("--json",)):
-        paths = [tmp_path / f"{index}.json" for index in range(len(reports))]
-        for path, item in zip(paths, reports, strict=True):
-            document = report_document(item) if isinstance(item, Report) else item
-            path.write_text(json.dumps(document))
-        listed = tmp_path / "known.toml"
-        listed.write_text("\n".join(map(table, known)))
-        arguments = ["--specs", specs, "--known", listed, *options, "--from", *paths]
-        return run_script("parity", "gate", *arguments)
-
-    return run
-
-
-def table(entry):
-    def value(item):
-        if isinstance(item, dict):
-            return "{ " + ", ".join(f"{k} = {value(v)}" for k, v in item.items()) + " }"
-        return json.dumps(item) if isinstance(item, str) else str(item)
-
-    return "\n".join(["[[difference]]", *(f"{k} = {value(v)}" for k, v in entry.items())])
+    return gate_of(tmp_path, run_script)
 
 
 # What passes
@@ -384,80 +336,6 @@ def test_the_gate_runs_every_check_by_itself(tmp_path, run_script):
         f"parity.py --spec {path} --framework mindspore --modes pynative "
         "--device cpu --precision float32"
     )
-
-
-# JUnit XML
-
-CHILDREN = {
-    "testsuites": {"testsuite"},
-    "testsuite": {"properties", "testcase"},
-    "properties": {"property"},
-    "property": set(),
-    "testcase": {"failure", "skipped"},
-    "failure": set(),
-    "skipped": set(),
-}
-ATTRIBUTES = {
-    "testsuites": {"name", "tests", "failures", "errors", "skipped", "time"},
-    "testsuite": {"name", "tests", "failures", "errors", "skipped", "time"},
-    "properties": set(),
-    "property": {"name", "value"},
-    "testcase": {"classname", "name", "time"},
-    "failure": {"message", "type"},
-    "skipped": {"message"},
-}
-
-
-def check_junit(path):
-    """Holds a file against the shape that CI systems read, and gives its suites.
-
-    Source: junit-10.xsd of Jenkins' xUnit plugin, as far as it is used here.
-    """
-    root = ElementTree.parse(path).getroot()
-    assert root.tag == "testsuites"
-    for element in root.iter():
-        assert {child.tag for child in element} <= CHILDREN[element.tag]
-        assert set(element.attrib) == ATTRIBUTES[element.tag]
-    for element in (root, *root.iter("testsuite")):
-        assert int(element.get("tests")) == len(list(element.iter("testcase"))) > 0
-        assert int(element.get("failures")) == len(list(element.iter("failure")))
-        assert int(element.get("skipped")) == len(list(element.iter("skipped")))
-        float(element.get("time"))
-    return list(root)
-
-
-def test_junit_of_a_gate(gate, tmp_path):
-    junit = tmp_path / "junit.xml"
-    noisy = dataclasses.replace(FAILS, note="\x1b[31m<broken> & torn\x00")
-    comparison = {"layers-chained": (FAILS,), "logits": (noisy,)}
-    known = [{**ENTRY, "check": "layers-chained"}, {**ENTRY, "id": "old", "check": "loss"}]
-    gate(report(comparison, skipped=["onnx"]), known=known, options=("--junit", junit))
-    suite, stale = check_junit(junit)
-    assert {p.get("name"): p.get("value") for p in suite.iter("property")}["torch"] == "2.13.0"
-    cases = {case.get("name"): case for case in suite.iter("testcase")}
-    assert list(cases) == list(CHECKS)
-    assert cases["loss"].find("*") is None
-    assert cases["layers-chained"].find("skipped").get("message").startswith("known difference exp")
-    assert cases["onnx"].find("failure").get("message") == "not run: no onnx here"
-    failure = cases["logits"].find("failure")
-    assert (
-        failure.get("message") == "classifier (mindspore graph): 3e-06 (30x noise), bound "
-        "2e-06 (20x noise)"
-    )
-    assert "would pass at 3e-06 (30x noise)" in failure.text
-    assert "(?[31m<broken> & torn?)" in failure.text
-    assert "again: tinynet parity --spec tinynet_e --checks logits" in failure.text
-    assert [case.get("name") for case in stale.iter("testcase")] == ["old"]
-
-
-def test_junit_of_the_suite(tmp_path, run_script):
-    path, junit = tmp_path / "small.json", tmp_path / "junit.xml"
-    path.write_text(format_spec(SPECS["small"]))
-    checks = ("--checks", "spec,parameters", "--modes", "pynative", "--json")
-    status, _, _ = run_script("parity", "--spec", path, *checks, "--junit", junit)
-    (suite,) = check_junit(junit)
-    assert status == 0
-    assert [case.get("name") for case in suite.iter("testcase")] == ["spec", "parameters"]
 
 
 # The lists there are
