@@ -20,6 +20,7 @@ from tinynet.checkpoints.safetensors_file import (
     read_safetensors,
     save_safetensors,
 )
+from tinynet.checkpoints.spec_inference import infer_spec
 from tinynet.checkpoints.training_state import (
     TrainingState,
     is_training,
@@ -33,7 +34,6 @@ from tinynet.net.manifest import (
     check_state,
     classifier_keys,
     drop_classifier,
-    infer_spec,
 )
 from tinynet.spec import Spec, parse_spec
 

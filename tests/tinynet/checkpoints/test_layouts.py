@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tinynet.checkpoints.layouts import LayoutError, to_canonical, to_mindspore
-from tinynet.net.manifest import infer_spec, manifest, mindspore_keys
+from tinynet.checkpoints.spec_inference import infer_spec
+from tinynet.net.manifest import manifest, mindspore_keys
 from tinynet.spec import load_spec
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "timm_keys.json").read_text())
