@@ -1,10 +1,20 @@
-"""Runs every primitive that a twin is made of, one by one, forward and back, on sizes from 1 to 33
+r"""Runs every primitive that a twin is made of, one by one, forward and back, on sizes from 1 to 33
 and on a large batch, and compares the results with their definitions in float64. Errors are counted
 in units of rounding: 2^-24 times the size of the terms that a number is a sum of. Of optimizers,
 also of those that the framework brings along, it finds out which formula they follow, number by
 number.
 
 Needs the one framework only. With --compare, which needs none, it compares two audits.
+
+Examples:
+  tinynet parity audit --framework mindspore
+  tinynet parity audit --framework mindspore --device ascend --output audits
+  tinynet parity audit --framework torch --operators sigmoid,SiLU --sizes 1-9,16,17
+  tinynet parity audit --compare audits/torch-2.13.0-cpu.json audits/mindspore-2.10.0-cpu.json
+  tinynet parity audit --compare audits/torch-2.13.0-cpu.json audits/torch-2.13.0-cuda.json \
+                       --report out
+
+exit status: 0 when audited or compared, 2 for a wrong argument or file.
 """
 
 from __future__ import annotations
@@ -15,18 +25,6 @@ from pathlib import Path
 from tinynet.cli.command import Parser, UsageError, command_line, remark, report
 
 from parity.cli.options import add_shared
-
-EXAMPLES = """\
-examples:
-  tinynet parity audit --framework mindspore
-  tinynet parity audit --framework mindspore --device ascend --output audits
-  tinynet parity audit --framework torch --operators sigmoid,SiLU --sizes 1-9,16,17
-  tinynet parity audit --compare audits/torch-2.13.0-cpu.json audits/mindspore-2.10.0-cpu.json
-  tinynet parity audit --compare audits/torch-2.13.0-cpu.json audits/torch-2.13.0-cuda.json \\
-                       --report out
-
-exit status: 0 when audited or compared, 2 for a wrong argument or file.
-"""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -12,6 +12,20 @@ where there is no file of it yet, or with --noise.
 
 With --check nothing is written: the checks run with the bounds there are, and every failure is a
 false alarm.
+
+Examples:
+  tinynet parity calibrate                                              MindSpore on this CPU
+  tinynet parity calibrate --specs tinynet_digits:100,tinynet_e:20 --modes pynative --jobs 2
+  tinynet parity calibrate --specs resnet18:2 --modes pynative --extend
+  tinynet parity calibrate --framework torch --device cuda --precision tf32
+  tinynet parity calibrate --framework torch --device cuda --precision bfloat16 --output mine
+  tinynet parity calibrate --framework mindspore --device ascend --precision float16
+  tinynet parity calibrate --check --first-seed 1000 --specs tinynet_digits:200 --modes pynative
+
+A calibration in a folder of your own is used with `tinynet parity --calibrations FOLDER`.
+
+exit status: 0 when calibrated, or checked without a false alarm; 1 for a false alarm; 2 for a wrong
+argument, or for errors that are not rounding.
 """
 
 from __future__ import annotations
@@ -31,22 +45,6 @@ if TYPE_CHECKING:
     from parity.tolerances.calibration import Noise
     from parity.tolerances.fitting import Trial
     from parity.tolerances.trials import Plan
-
-EXAMPLES = """\
-examples:
-  tinynet parity calibrate                                              MindSpore on this CPU
-  tinynet parity calibrate --specs tinynet_digits:100,tinynet_e:20 --modes pynative --jobs 2
-  tinynet parity calibrate --specs resnet18:2 --modes pynative --extend
-  tinynet parity calibrate --framework torch --device cuda --precision tf32
-  tinynet parity calibrate --framework torch --device cuda --precision bfloat16 --output mine
-  tinynet parity calibrate --framework mindspore --device ascend --precision float16
-  tinynet parity calibrate --check --first-seed 1000 --specs tinynet_digits:200 --modes pynative
-
-A calibration in a folder of your own is used with `tinynet parity --calibrations FOLDER`.
-
-exit status: 0 when calibrated, or checked without a false alarm; 1 for a false alarm; 2 for a wrong
-argument, or for errors that are not rounding.
-"""
 
 DEFAULT_SPECS = "tinynet_digits:10,tinynet_e:5,efficientnet_lite0:1"
 

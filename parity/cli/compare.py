@@ -5,20 +5,8 @@ the checks, with the bounds of the suite.
 Given two files, it says whether they hold the same model. Checkpoints of any format are compared
 tensor by tensor, those of training runs with all that they hold; an ONNX file by the logits of it
 and of the other file, within the calibrated bound of rounding.
-"""
 
-from __future__ import annotations
-
-import argparse
-from pathlib import Path
-
-from tinynet.cli.command import Parser, command_line, remark, report
-from tinynet.cli.options import named_spec
-
-from parity.cli import options as shared
-
-EXAMPLES = """\
-examples:
+Examples:
   tinynet parity compare recordings/cuda recordings/ascend --report reports/two
   tinynet parity compare run/last.ckpt c.safetensors
   tinynet parity compare half.pth half.ckpt --weights-only
@@ -34,6 +22,16 @@ meaning) and has_reference; for files same, outcome and notes.
 exit status: 0 when they are the same, 1 when they are not, 2 when nothing can be said: a wrong
 argument or file, or recordings of different things.
 """
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tinynet.cli.command import Parser, command_line, remark, report
+from tinynet.cli.options import named_spec
+
+from parity.cli import options as shared
 
 
 def add_arguments(parser: Parser) -> None:

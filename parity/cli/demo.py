@@ -3,6 +3,10 @@ the canonical file, to MindSpore and to ONNX, and lets PyTorch, MindSpore and ON
 is on real photographs. Trains a small net on handwritten digits: half of the way in PyTorch, from
 there in MindSpore, and all of it in PyTorch to compare. Then runs the parity checks for TinyNet-E
 and writes a report of it all.
+
+Examples:
+  tinynet demo                     three to four minutes
+  tinynet demo --output folder     and what it writes goes there
 """
 
 from __future__ import annotations
@@ -20,12 +24,6 @@ from tinynet.cli.command import Parser, command_line
 
 if TYPE_CHECKING:
     from parity.report.page import Figure
-
-EXAMPLES = """\
-examples:
-  tinynet demo                     three to four minutes
-  tinynet demo --output folder     and what it writes goes there
-"""
 
 # File name of a photograph -> what the baseline implementation says is on it, with the
 # probability (measured with the baseline's own code and the same weights).

@@ -5,6 +5,20 @@ source file that is blamed are those that the catalogue says. Without any mistak
 pass.
 
 The bar: 95 % caught, 90 % localised, no false alarm.
+
+Examples:
+  tinynet parity faults --jobs 2                            the whole catalogue, minutes
+  tinynet parity faults --list                              what is in it, as a Markdown table
+  tinynet parity faults --group resume
+  tinynet parity faults --only wrong_eps_in_mindspore,no_flips --json
+  tinynet parity faults --jobs 2 --output parity/faults/score.json    the score that is shipped
+
+--json prints passed, faults, caught, localised and defined (shares; the last one of those where the
+right class or function was named, too), missed, mislocalised, false_alarms, and for each fault in
+outcomes what was reported.
+
+exit status: 0 when the bar is reached, 1 when not, or when a planted mistake was never executed; 2
+for a wrong argument.
 """
 
 from __future__ import annotations
@@ -20,22 +34,6 @@ from parity.cli.options import add_shared
 if TYPE_CHECKING:
     from parity.faults.score import Score
     from parity.faults.trials import Clean, Outcome
-
-EXAMPLES = """\
-examples:
-  tinynet parity faults --jobs 2                            the whole catalogue, minutes
-  tinynet parity faults --list                              what is in it, as a Markdown table
-  tinynet parity faults --group resume
-  tinynet parity faults --only wrong_eps_in_mindspore,no_flips --json
-  tinynet parity faults --jobs 2 --output parity/faults/score.json    the score that is shipped
-
---json prints passed, faults, caught, localised and defined (shares; the last one of those where the
-right class or function was named, too), missed, mislocalised, false_alarms, and for each fault in
-outcomes what was reported.
-
-exit status: 0 when the bar is reached, 1 when not, or when a planted mistake was never executed; 2
-for a wrong argument.
-"""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -3,6 +3,19 @@ check was run and passed. A check that was skipped or is missing fails, unless i
 known difference; and so does a known difference that matches nothing.
 
 With --from, it decides about reports that were written elsewhere, and no framework is needed.
+
+Examples:
+  tinynet parity gate                                        all shipped TinyNets, all checks
+  tinynet parity gate --jobs 2                               the same, two specs at a time
+  tinynet parity gate --specs tinynet_e,my_net.json --junit junit.xml --report reports
+  tinynet parity gate --specs my_net.json --known known_differences.toml
+  tinynet parity gate --specs tinynet_e,tinynet_d --from reports/*/parity.json
+
+fields of --json: passed, specs, checks (how many), failures (spec, check, message, again), known
+(the same, and ids: what was let pass, and by which known differences), stale (ids of known
+differences that match nothing).
+
+exit status: 0 when the gate passed, 1 when it failed, 2 for a wrong argument or file.
 """
 
 from __future__ import annotations
@@ -26,21 +39,6 @@ if TYPE_CHECKING:
     from parity.results import CheckResult, Report
 
 KNOWN = Path(__file__).parents[1] / "known_differences.toml"
-
-EXAMPLES = """\
-examples:
-  tinynet parity gate                                        all shipped TinyNets, all checks
-  tinynet parity gate --jobs 2                               the same, two specs at a time
-  tinynet parity gate --specs tinynet_e,my_net.json --junit junit.xml --report reports
-  tinynet parity gate --specs my_net.json --known known_differences.toml
-  tinynet parity gate --specs tinynet_e,tinynet_d --from reports/*/parity.json
-
-fields of --json: passed, specs, checks (how many), failures (spec, check, message, again), known
-(the same, and ids: what was let pass, and by which known differences), stale (ids of known
-differences that match nothing).
-
-exit status: 0 when the gate passed, 1 when it failed, 2 for a wrong argument or file.
-"""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -1,9 +1,20 @@
-"""Records what one framework computes with a net: layers, logits, loss, gradients, batch-norm
+r"""Records what one framework computes with a net: layers, logits, loss, gradients, batch-norm
 statistics, optimizer steps and a short stretch of training, with all that numbers may depend on.
 Only that framework needs to be installed. `tinynet parity compare` compares two recordings.
 
 Where PyTorch records, the same in float64 and the rounding noise of float32 go into the recording:
 the reference. With --from, all that the net is given comes from another recording, bit for bit.
+
+Examples:
+  tinynet parity record --framework torch --device cuda --spec tinynet_e --out recordings/cuda
+  tinynet parity record --framework mindspore --device ascend --from recordings/cuda \
+                        --out recordings/ascend
+  tinynet parity record --framework mindspore --weights c.ckpt --out recordings/c
+
+fields of --json: out, framework, version, device, precision, mode, spec, weights, tensors,
+has_reference.
+
+exit status: 0 when the recording is written, 2 for a wrong argument or file.
 """
 
 from __future__ import annotations
@@ -13,19 +24,6 @@ import argparse
 from tinynet.cli.command import Parser, UsageError, report
 
 from parity.cli import options as shared
-
-EXAMPLES = """\
-examples:
-  tinynet parity record --framework torch --device cuda --spec tinynet_e --out recordings/cuda
-  tinynet parity record --framework mindspore --device ascend --from recordings/cuda \\
-                        --out recordings/ascend
-  tinynet parity record --framework mindspore --weights c.ckpt --out recordings/c
-
-fields of --json: out, framework, version, device, precision, mode, spec, weights, tensors,
-has_reference.
-
-exit status: 0 when the recording is written, 2 for a wrong argument or file.
-"""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -4,6 +4,21 @@ is compared with a float64 run. Every bound is a multiple of float32 rounding no
 the same run; parity/tolerances/bounds.py lists them with their reasons.
 
 Without --weights, weights are made from a seed, with batch-norm statistics measured on a batch.
+
+Examples:
+  tinynet parity --spec tinynet_e                            all checks
+  tinynet parity --spec tinynet_c --weights c.safetensors    with trained weights
+  tinynet parity --spec my_net.json --checks parameters,logits
+  tinynet parity --spec tinynet_e --report reports/e         and reports/e/parity.html
+  tinynet parity --spec tinynet_e --modes pynative           quickly: without compiling graphs
+  tinynet parity --spec tinynet_e --fail-fast --json         for a machine
+
+checks, in the order in which they run:
+  spec, parameters, pixels, layers-isolated, layers-chained, logits, loss, gradients-isolated,
+  gradients-chained, statistics, schedule, optimizer, ema, trajectory, metrics, onnx, checkpoints,
+  resume
+
+exit status: 0 when every check passed, 1 when one failed, 2 for a wrong argument or file.
 """
 
 from __future__ import annotations
@@ -28,23 +43,6 @@ VERBS = {
     "gate": "decides whether every check was run and passed, for CI",
     "record": "records what one framework computes, where it is the only one installed",
 }
-
-EXAMPLES = """\
-checks, in the order in which they run:
-  spec, parameters, pixels, layers-isolated, layers-chained, logits, loss, gradients-isolated,
-  gradients-chained, statistics, schedule, optimizer, ema, trajectory, metrics, onnx, checkpoints,
-  resume
-
-examples:
-  tinynet parity --spec tinynet_e                            all checks
-  tinynet parity --spec tinynet_c --weights c.safetensors    with trained weights
-  tinynet parity --spec my_net.json --checks parameters,logits
-  tinynet parity --spec tinynet_e --report reports/e         and reports/e/parity.html
-  tinynet parity --spec tinynet_e --modes pynative           quickly: without compiling graphs
-  tinynet parity --spec tinynet_e --fail-fast --json         for a machine
-
-exit status: 0 when every check passed, 1 when one failed, 2 for a wrong argument or file.
-"""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -2,6 +2,11 @@
 
 An IMAGE that is a folder means the images right in it. For onnx, FILE is an .onnx file that
 `export` wrote; otherwise any file that `convert` reads.
+
+Examples:
+  tinynet classify photo.jpg --weights tinynet_c.safetensors
+  tinynet classify holiday/ --weights tinynet_c.onnx
+  tinynet classify a.jpg b.png --weights tinynet_c.safetensors --framework mindspore --json
 """
 
 from __future__ import annotations
@@ -11,13 +16,6 @@ from typing import Any
 
 from tinynet.cli.command import Parser, report
 from tinynet.cli.options import add_shared, named_spec
-
-EXAMPLES = """\
-examples:
-  tinynet classify photo.jpg --weights tinynet_c.safetensors
-  tinynet classify holiday/ --weights tinynet_c.onnx
-  tinynet classify a.jpg b.png --weights tinynet_c.safetensors --framework mindspore --json
-"""
 
 
 def add_arguments(parser: Parser) -> None:

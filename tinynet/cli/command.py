@@ -25,12 +25,10 @@ class UsageError(ValueError):
 
 
 class Command(Protocol):
-    """The module of a command. Its docstring is the description that ``--help`` prints.
+    """The module of a command. Its docstring is what ``--help`` prints, examples at the end.
 
     What is slow to import is imported in ``run`` and below, so that ``--help`` answers at once.
     """
-
-    EXAMPLES: str
 
     def add_arguments(self, parser: Parser) -> None:
         """Adds the command's arguments."""
@@ -58,7 +56,8 @@ class Parser(argparse.ArgumentParser):
         """Parses as usual, after the command's module has added its arguments."""
         if self._module:
             command = cast(Command, importlib.import_module(self._module))
-            self.description, self.epilog, self._module = command.__doc__, command.EXAMPLES, ""
+            text, _, examples = (command.__doc__ or "").partition("Examples:\n")
+            self.description, self.epilog, self._module = text, f"examples:\n{examples}", ""
             self.set_defaults(run=command.run)
             command.add_arguments(self)
         return super().parse_known_args(*words, **settings)
@@ -145,7 +144,8 @@ def command_line(words: Sequence[str], launcher: str = "") -> str:
     started = Path(sys.argv[0])
     if started.suffix == ".py" and started.parent.name == "scripts":
         return shlex.join([launcher or "python", f"scripts/{words[0]}.py", *words[1:]])
-    return shlex.join([*([launcher] if launcher else []), "tinynet", *words])
+    program = ["-m", "tinynet"] if launcher and started.name == "__main__.py" else ["tinynet"]
+    return shlex.join([*([launcher] if launcher else []), *program, *words])
 
 
 def run_and_exit(job: Callable[[], int | None]) -> NoReturn:

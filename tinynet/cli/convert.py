@@ -11,21 +11,8 @@ and averaged weights, optimizer state, recipe and progress. --weights-only and -
 weights out of it.
 
 The spec is the one SRC carries, else the shipped one its shapes fit, else the one you name.
-"""
 
-from __future__ import annotations
-
-import argparse
-from typing import TYPE_CHECKING, Any
-
-from tinynet.cli.command import Parser, UsageError, report, without_matrix_threads
-from tinynet.cli.options import add_shared, named_spec
-
-if TYPE_CHECKING:
-    from tinynet.checkpoints.conversion import Inspection
-
-EXAMPLES = """\
-examples:
+Examples:
   tinynet convert tinynet_c.pth tinynet_c.safetensors     to the canonical file
   tinynet convert tinynet_c.safetensors tinynet_c.ckpt    for mindspore.load_checkpoint
   tinynet convert tinynet_c.safetensors ms.safetensors --names mindspore
@@ -39,6 +26,17 @@ examples:
 
 .safetensors needs neither framework; .pth needs PyTorch, .ckpt needs MindSpore.
 """
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from tinynet.cli.command import Parser, UsageError, report, without_matrix_threads
+from tinynet.cli.options import add_shared, named_spec
+
+if TYPE_CHECKING:
+    from tinynet.checkpoints.conversion import Inspection
 
 
 def add_arguments(parser: Parser) -> None:

@@ -6,17 +6,8 @@ it has them, since they evaluate best; --raw takes the others.
 
 DST is a checkpoint like any other, whose spec says "batch_norm": null. `evaluate`, `classify`,
 `convert`, `export` and `parity` take it as it is, in both frameworks. It cannot be trained.
-"""
 
-from __future__ import annotations
-
-import argparse
-
-from tinynet.cli.command import Parser, report
-from tinynet.cli.options import add_shared, named_spec
-
-EXAMPLES = """\
-examples:
+Examples:
   tinynet deploy tinynet_c.safetensors tinynet_c_deploy.safetensors
   tinynet deploy runs/c/best.safetensors tinynet_c_deploy.ckpt
   tinynet deploy runs/c/last.ckpt raw_deploy.safetensors --raw
@@ -25,6 +16,13 @@ examples:
 
 .safetensors needs neither framework; .pth needs PyTorch, .ckpt needs MindSpore.
 """
+
+from __future__ import annotations
+
+import argparse
+
+from tinynet.cli.command import Parser, report
+from tinynet.cli.options import add_shared, named_spec
 
 
 def add_arguments(parser: Parser) -> None:

@@ -8,6 +8,22 @@ nearest is made, and the report names what is reachable on both sides.
 With --giant, by EfficientNet's compound scaling: resolution, depth and width follow one exponent.
 
 --output writes the spec, for every command that takes one. docs/formula.md explains it all.
+
+Examples:
+  tinynet derive --macs 100M                                   the tiny formula
+  tinynet derive --macs 100M --output my_net.json              and the spec as a file
+  tinynet derive --macs 100M --resolution 0.825 --depth 0.85   only width is solved
+  tinynet derive --macs 100M --giant                           compound scaling to a budget
+  tinynet derive --phi -1                                      and with an exponent
+  tinynet derive --resolution 0.7 --depth 0.9 --width 0.6      a twist of your own
+  tinynet derive --macs 2G --base resnet50                     the tiny formula for another base
+  tinynet derive --fit                                         the curves' hyper-parameters
+  tinynet derive --leave-one-out                               predictions of points never seen
+  tinynet derive --law                                         d w^2 r^2 against the exact count
+  tinynet derive --figures figures                             what docs/formula.md shows
+
+exit status: 0, also where no net is within 1 % of the budget; 2 for a wrong argument or file, or a
+budget that no width reaches. --figures needs matplotlib.
 """
 
 from __future__ import annotations
@@ -26,24 +42,6 @@ if TYPE_CHECKING:
     from tinynet.formula.regression import Process
     from tinynet.formula.tiny import Curves, Solution
     from tinynet.spec import Spec
-
-EXAMPLES = """\
-examples:
-  tinynet derive --macs 100M                                   the tiny formula
-  tinynet derive --macs 100M --output my_net.json              and the spec as a file
-  tinynet derive --macs 100M --resolution 0.825 --depth 0.85   only width is solved
-  tinynet derive --macs 100M --giant                           compound scaling to a budget
-  tinynet derive --phi -1                                      and with an exponent
-  tinynet derive --resolution 0.7 --depth 0.9 --width 0.6      a twist of your own
-  tinynet derive --macs 2G --base resnet50                     the tiny formula for another base
-  tinynet derive --fit                                         the curves' hyper-parameters
-  tinynet derive --leave-one-out                               predictions of points never seen
-  tinynet derive --law                                         d w^2 r^2 against the exact count
-  tinynet derive --figures figures                             what docs/formula.md shows
-
-exit status: 0, also where no net is within 1 % of the budget; 2 for a wrong argument or file, or a
-budget that no width reaches. --figures needs matplotlib.
-"""
 
 BASE, RELEASED = "efficientnet_b0", "released"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}

@@ -12,6 +12,20 @@ checkpoint too: its weights as they were trained, or with --ema the averaged one
 --against evaluates another file on the same images, in ONNX Runtime if it ends in .onnx, else in
 the framework that is named (its format's own, if that is onnx): what did quantising, folding or
 converting cost? It says both results, their difference and how many images have another answer.
+
+Examples:
+  tinynet evaluate --framework torch --weights tinynet_c.safetensors --data imagenet/val
+  tinynet evaluate --framework mindspore --weights tinynet_c.ckpt --data imagenet/val --device gpu
+  tinynet evaluate --framework torch --weights runs/digits/best.safetensors --ema --data digits
+  tinynet evaluate --framework onnx --weights tinynet_c.onnx --data val --predictions val.jsonl
+  tinynet evaluate --framework onnx --weights c_int8.onnx --against c.onnx --data imagenet/val
+
+--predictions writes one JSON object a line and image: file (in DATA), label (class number), top5
+(class numbers, best first; equal logits by number) and their probabilities.
+
+With --against the object of --json has one more field, against: weights, framework, spec, top1,
+top5, loss and images_per_second of the other file, and changed, the number of images with another
+answer.
 """
 
 from __future__ import annotations
@@ -30,22 +44,6 @@ if TYPE_CHECKING:
     from tinynet.data.sources import Source
     from tinynet.deploy.runtimes import Runtime
     from tinynet.training.evaluation import Evaluation
-
-EXAMPLES = """\
-examples:
-  tinynet evaluate --framework torch --weights tinynet_c.safetensors --data imagenet/val
-  tinynet evaluate --framework mindspore --weights tinynet_c.ckpt --data imagenet/val --device gpu
-  tinynet evaluate --framework torch --weights runs/digits/best.safetensors --ema --data digits
-  tinynet evaluate --framework onnx --weights tinynet_c.onnx --data val --predictions val.jsonl
-  tinynet evaluate --framework onnx --weights c_int8.onnx --against c.onnx --data imagenet/val
-
---predictions writes one JSON object a line and image: file (in DATA), label (class number), top5
-(class numbers, best first; equal logits by number) and their probabilities.
-
-With --against the object of --json has one more field, against: weights, framework, spec, top1,
-top5, loss and images_per_second of the other file, and changed, the number of images with another
-answer.
-"""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -7,6 +7,11 @@ orders uneven paddings wrongly, which is put right.
 
 Before OUT takes its place it must pass ONNX's checker, and in ONNX Runtime its logits must be
 those of the twin it came from to 1 % of their standard deviation (rounding makes 0.001 %).
+
+Examples:
+  tinynet export --framework torch --weights tinynet_c.safetensors tinynet_c.onnx
+  tinynet export --framework mindspore --weights tinynet_c.ckpt tinynet_c.onnx
+  tinynet export --framework torch --weights runs/c/best.safetensors --ema tinynet_c.onnx
 """
 
 from __future__ import annotations
@@ -15,13 +20,6 @@ import argparse
 
 from tinynet.cli.command import Parser, expect_suffix, report
 from tinynet.cli.options import add_shared, named_spec
-
-EXAMPLES = """\
-examples:
-  tinynet export --framework torch --weights tinynet_c.safetensors tinynet_c.onnx
-  tinynet export --framework mindspore --weights tinynet_c.ckpt tinynet_c.onnx
-  tinynet export --framework torch --weights runs/c/best.safetensors --ema tinynet_c.onnx
-"""
 
 
 def add_arguments(parser: Parser) -> None:

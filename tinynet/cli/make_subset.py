@@ -3,6 +3,12 @@ for `train` and `evaluate`. Nothing is copied. The same seed draws the same imag
 validation images of the drawn classes are in.
 
 ROOT has train/ and val/ (or validation/), each with a folder of images for every class.
+
+Examples:
+  tinynet make-subset --data imagenet --output imagenet100.json
+                     the paper's ImageNet-100: 100 classes with 500 images each to train on
+  tinynet make-subset --data imagenet --output small.json --classes 10 --per-class 50 --seed 1
+  tinynet train --framework torch --spec tinynet_e --recipe imagenet100 --data imagenet100.json ...
 """
 
 from __future__ import annotations
@@ -11,14 +17,6 @@ import argparse
 
 from tinynet.cli.command import Parser, UsageError, report
 from tinynet.cli.options import add_shared
-
-EXAMPLES = """\
-examples:
-  tinynet make-subset --data imagenet --output imagenet100.json
-                     the paper's ImageNet-100: 100 classes with 500 images each to train on
-  tinynet make-subset --data imagenet --output small.json --classes 10 --per-class 50 --seed 1
-  tinynet train --framework torch --spec tinynet_e --recipe imagenet100 --data imagenet100.json ...
-"""
 
 
 def add_arguments(parser: Parser) -> None:

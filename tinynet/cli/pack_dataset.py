@@ -5,19 +5,8 @@ of the reading. Images are stored as they are, and any ZIP tool unpacks them.
 
 SRC has train/ and val/ (or validation/), each with a folder of images for every class, or is a file
 of `make-subset`, whose images are packed; such a packed subset needs --classes-from-data.
-"""
 
-from __future__ import annotations
-
-import argparse
-from pathlib import Path
-from typing import Any
-
-from tinynet.cli.command import Parser, report
-from tinynet.cli.options import add_shared
-
-EXAMPLES = """\
-examples:
+Examples:
   tinynet pack-dataset imagenet /shared/imagenet
   tinynet pack-dataset imagenet100.json /shared/imagenet100
   tinynet train --framework torch --spec tinynet_e --recipe imagenet --data /shared/imagenet ...
@@ -31,6 +20,15 @@ are read, and compared by name, size and CRC-32) and refuses one that holds othe
 --json prints source, destination and archives: path, images, bytes, and kept (true if it was there)
 of each.
 """
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tinynet.cli.command import Parser, report
+from tinynet.cli.options import add_shared
 
 
 def add_arguments(parser: Parser) -> None:

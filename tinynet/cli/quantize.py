@@ -9,6 +9,12 @@ prepared as in evaluation. Some hundred images are enough.
 
 It pays on processors with instructions for it (VNNI, AMX; `lscpu` lists avx512_vnni or avx_vnni).
 `tinynet evaluate --against` says how much accuracy it costs on your own labelled images.
+
+Examples:
+  tinynet deploy runs/c/best.safetensors c.safetensors
+  tinynet export --framework torch --weights c.safetensors c.onnx
+  tinynet quantize c.onnx c_int8.onnx --data imagenet/train --images 512
+  tinynet evaluate --framework onnx --weights c_int8.onnx --against c.onnx --data imagenet/val
 """
 
 from __future__ import annotations
@@ -17,14 +23,6 @@ import argparse
 
 from tinynet.cli.command import Parser, expect_suffix, positive, report
 from tinynet.cli.options import add_shared
-
-EXAMPLES = """\
-examples:
-  tinynet deploy runs/c/best.safetensors c.safetensors
-  tinynet export --framework torch --weights c.safetensors c.onnx
-  tinynet quantize c.onnx c_int8.onnx --data imagenet/train --images 512
-  tinynet evaluate --framework onnx --weights c_int8.onnx --against c.onnx --data imagenet/val
-"""
 
 _BATCH = 32
 

@@ -1,4 +1,4 @@
-"""Samples twists of a base that cost the same, trains each of them briefly by a recipe, and
+r"""Samples twists of a base that cost the same, trains each of them briefly by a recipe, and
 collects what they reached: a table, the front of nets that no other beats, rank correlations of
 accuracy with resolution, depth and width at fixed cost, and the nets that the tiny formula makes of
 the front.
@@ -8,6 +8,25 @@ report.json, and frontier.json, which `derive --frontier` takes. Give any number
 number of machines the same command and a DIR that they share: they claim trainings one by one, and
 each ends when all are done. If one is killed, start it again with the same command: what is done
 stays done, and what was interrupted goes on. With more --models or --seeds a search goes on too.
+
+Examples:
+  tinynet search --framework torch --output runs/search     digits, ten minutes on one core
+  tinynet search --output runs/search --collect             what there is by now
+  tinynet search --output runs/search --collect --figures figures
+  tinynet derive --frontier runs/search/frontier.json --macs 1M   a net by the curves it found
+  tinynet search --framework torch --output shared/search --spec efficientnet_b0 \
+                 --recipe imagenet100 --data imagenet100.json --set epochs=30 --device cuda \
+                 --workers 12 --costs 0.06,0.12,0.25,0.5 --models 96 --seeds 1 \
+                 --resolution 0.4,1.2 --depth 0.4,1.4       the same on each GPU of a cluster
+
+A claim is stale when its process was on this machine and has ended, or when it was not renewed for
+ten minutes; another process then goes on with the training. So clocks must agree to some minutes.
+
+A net has diverged when its loss is not finite any more. That is its result: it is reported, it is
+not trained again, and the front and the ranks are those of the others.
+
+exit status: 0 when everything is trained, 128 + the signal when a signal ended it, 2 for a wrong
+argument or file, or a folder that holds another search.
 """
 
 from __future__ import annotations
@@ -28,27 +47,6 @@ from tinynet.utils.processes import processors
 
 if TYPE_CHECKING:
     from tinynet.search.worker import Work
-
-EXAMPLES = """\
-examples:
-  tinynet search --framework torch --output runs/search     digits, ten minutes on one core
-  tinynet search --output runs/search --collect             what there is by now
-  tinynet search --output runs/search --collect --figures figures
-  tinynet derive --frontier runs/search/frontier.json --macs 1M   a net by the curves it found
-  tinynet search --framework torch --output shared/search --spec efficientnet_b0 \\
-                 --recipe imagenet100 --data imagenet100.json --set epochs=30 --device cuda \\
-                 --workers 12 --costs 0.06,0.12,0.25,0.5 --models 96 --seeds 1 \\
-                 --resolution 0.4,1.2 --depth 0.4,1.4       the same on each GPU of a cluster
-
-A claim is stale when its process was on this machine and has ended, or when it was not renewed for
-ten minutes; another process then goes on with the training. So clocks must agree to some minutes.
-
-A net has diverged when its loss is not finite any more. That is its result: it is reported, it is
-not trained again, and the front and the ranks are those of the others.
-
-exit status: 0 when everything is trained, 128 + the signal when a signal ended it, 2 for a wrong
-argument or file, or a folder that holds another search.
-"""
 
 _BASE, _RECIPE = "search/efficientnet_b0_digits.json", "search/digits_search.json"
 

@@ -3,6 +3,11 @@ Without SPEC: the nets that are shipped.
 
 MACs count convolutions and linear layers, squeeze-excite included, biases excluded; what papers
 call FLOPs is the same number.
+
+Examples:
+  tinynet summary                      the shipped nets
+  tinynet summary tinynet_c            one of them
+  tinynet summary my_net.json --json   a spec of your own, for a machine
 """
 
 from __future__ import annotations
@@ -18,13 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tinynet.spec import Spec
-
-EXAMPLES = """\
-examples:
-  tinynet summary                      the shipped nets
-  tinynet summary tinynet_c            one of them
-  tinynet summary my_net.json --json   a spec of your own, for a machine
-"""
 
 _COLUMNS = ("key", "op", "kernel_size", "groups", "macs", "params", "output_shape")
 

@@ -1,6 +1,6 @@
-"""Trains a net by a recipe. The recipe decides what is computed, the framework only where: the same
-batches, masks, learning rates and updates come out in PyTorch and in MindSpore, and a run that was
-interrupted in one goes on in the other.
+r"""Trains a net by a recipe. The recipe decides what is computed, the framework only where: the
+same batches, masks, learning rates and updates come out in PyTorch and in MindSpore, and a run that
+was interrupted in one goes on in the other.
 
 DATA is "digits", a folder with train/ and val/ in ImageNet's layout (or, from `pack-dataset`, with
 train.zip and val.zip), a file of `make-subset`, or package.module:function for a Python data set.
@@ -9,6 +9,25 @@ SPEC and RECIPE are names or .json files.
 DIR gets last.safetensors and best.safetensors (training checkpoints: weights, averages, optimizer,
 progress; any command takes their weights), log.jsonl, tensorboard/ and run.json, which holds all
 that it takes to repeat the run. SIGTERM and Ctrl-C write a checkpoint and end it resumably.
+
+Examples:
+  tinynet train --framework torch --recipe digits --output runs/digits     two minutes on a CPU
+  tinynet train --framework mindspore --recipe digits --output runs/digits --resume auto
+                                                    go on, if need be in another framework
+  tinynet train --framework torch --spec tinynet_c --recipe imagenet --data imagenet \
+                --output runs/c --device cuda --precision bfloat16 --compile --workers 12 \
+                --micro-batch 256
+  tinynet train ... --set batch_size=256 --set schedule.learning_rate=0.012   another recipe
+  torchrun --nproc-per-node 8 -m tinynet train --framework torch --device cuda ...
+  msrun --worker_num 8 --local_worker_num 8 "$(command -v tinynet)" train --framework mindspore \
+        --device ascend ...
+
+The recipe's batch is that of one optimizer step over all processes. Where it does not fit,
+--micro-batch passes it through in parts, with one update.
+
+exit status: 0 when the recipe or --stop-after is done, 128 + the signal when a signal ended it
+(MindSpore turns Ctrl-C into a SIGTERM), 2 for a wrong argument or file, or a loss that is not
+finite.
 """
 
 from __future__ import annotations
@@ -29,27 +48,6 @@ if TYPE_CHECKING:
     from tinynet.data.open_data import Data
     from tinynet.recipe import Recipe
     from tinynet.training.options import Outcome
-
-EXAMPLES = """\
-examples:
-  tinynet train --framework torch --recipe digits --output runs/digits     two minutes on a CPU
-  tinynet train --framework mindspore --recipe digits --output runs/digits --resume auto
-                                                    go on, if need be in another framework
-  tinynet train --framework torch --spec tinynet_c --recipe imagenet --data imagenet \\
-                --output runs/c --device cuda --precision bfloat16 --compile --workers 12 \\
-                --micro-batch 256
-  tinynet train ... --set batch_size=256 --set schedule.learning_rate=0.012   another recipe
-  torchrun --nproc-per-node 8 -m tinynet train --framework torch --device cuda ...
-  msrun --worker_num 8 --local_worker_num 8 "$(command -v tinynet)" train --framework mindspore \\
-        --device ascend ...
-
-The recipe's batch is that of one optimizer step over all processes. Where it does not fit,
---micro-batch passes it through in parts, with one update.
-
-exit status: 0 when the recipe or --stop-after is done, 128 + the signal when a signal ended it
-(MindSpore turns Ctrl-C into a SIGTERM), 2 for a wrong argument or file, or a loss that is not
-finite.
-"""
 
 
 def add_arguments(parser: Parser) -> None:
