@@ -13,20 +13,16 @@ from tinynet.utils.tables import table
 
 
 def format_curves(curves: Curves) -> str:
-    """The hyper-parameters of fitted curves, for people."""
-    header = ("curve", "kernel", "variance", "length scale", "noise")
-    return table(
-        header,
-        [
-            (name, c.kernel, f"{c.variance:.4g}", f"{c.length_scale:.4g}", f"{c.noise:.4g}")
-            for name, c in (("resolution", curves.resolution), ("depth", curves.depth))
-        ],
-        numbers=5,
-    )
+    """Returns the hyper-parameters of fitted curves as a table."""
+    rows = [
+        (name, c.kernel, f"{c.variance:.4g}", f"{c.length_scale:.4g}", f"{c.noise:.4g}")
+        for name, c in (("resolution", curves.resolution), ("depth", curves.depth))
+    ]
+    return table(("curve", "kernel", "variance", "length scale", "noise"), rows, numbers=5)
 
 
 def left_out_document(row: LeftOut) -> dict[str, Any]:
-    """A predicted point for machines."""
+    """Returns a predicted point as JSON has it."""
     solution = row.solution
     return {
         "name": row.point.name,
@@ -40,29 +36,21 @@ def left_out_document(row: LeftOut) -> dict[str, Any]:
     }
 
 
-def format_left_out(rows: Iterable[LeftOut]) -> str:
-    """Predicted points for people."""
+def format_left_out(left_out: Iterable[LeftOut]) -> str:
+    """Returns predicted points as a table."""
+    rows: list[tuple[str, ...]] = []
+    for one in left_out:
+        measured, found = one.point.twist, one.solution
+        resolution = (f"{measured.resolution:g}", str(found.resolution))
+        depth = (f"{measured.depth:g}", str(found.depth))
+        width = (f"{measured.width:g}", f"{found.twist.width:g}")
+        rows.append((one.point.name, *resolution, *depth, *width))
     header = ("left out", "r", "predicted", "d", "predicted", "w", "solved")
-    return table(
-        header,
-        [
-            (
-                row.point.name,
-                f"{row.point.twist.resolution:g}",
-                str(row.solution.resolution),
-                f"{row.point.twist.depth:g}",
-                str(row.solution.depth),
-                f"{row.point.twist.width:g}",
-                f"{row.solution.twist.width:g}",
-            )
-            for row in rows
-        ],
-        numbers=6,
-    )
+    return table(header, rows, numbers=6)
 
 
 def law_document(point: Point) -> dict[str, Any]:
-    """A point's cost and width, as counted and as the law has them, for machines."""
+    """Returns a point's cost and width, as counted and by the law, as JSON has them."""
     return {
         "name": point.name,
         "macs": point.macs,
@@ -74,22 +62,14 @@ def law_document(point: Point) -> dict[str, Any]:
 
 
 def format_law(points: Sequence[Point]) -> str:
-    """The same for people."""
+    """Returns the same of many points as a table."""
+    rows: list[tuple[str, ...]] = []
+    for row in map(law_document, points):
+        cost, by_law, width, law_width = (
+            row[key] for key in ("cost", "law", "width", "width_by_law")
+        )
+        costs = (f"{cost:.3f}", f"{by_law:.3f}", f"{by_law / cost - 1:+.0%}")
+        widths = (f"{width:g}", f"{law_width:.3f}", f"{law_width / width - 1:+.0%}")
+        rows.append((row["name"], f"{row['macs']:,}", *costs, *widths))
     header = ("point", "MACs", "of the base", "law", "off", "w", "law's w", "off")
-    return table(
-        header,
-        [
-            (
-                row["name"],
-                f"{row['macs']:,}",
-                f"{row['cost']:.3f}",
-                f"{row['law']:.3f}",
-                f"{row['law'] / row['cost'] - 1:+.0%}",
-                f"{row['width']:g}",
-                f"{row['width_by_law']:.3f}",
-                f"{row['width_by_law'] / row['width'] - 1:+.0%}",
-            )
-            for row in map(law_document, points)
-        ],
-        numbers=7,
-    )
+    return table(header, rows, numbers=7)

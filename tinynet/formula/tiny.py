@@ -43,7 +43,7 @@ class Curves:
 
     @property
     def highest(self) -> float:
-        """The cost ratio of the dearest point."""
+        """The cost ratio of the most expensive point."""
         return max(self.resolution.costs)
 
 

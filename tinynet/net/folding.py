@@ -16,7 +16,7 @@ class FoldingError(ValueError):
 
 
 def folded_spec(spec: Spec) -> Spec:
-    """The spec of the net with its batch norms folded.
+    """Returns the spec of the net with its batch norms folded.
 
     Derivation and expected counts are dropped, since they describe the net that is trained.
 
@@ -53,7 +53,7 @@ def fold_batch_norm(spec: Spec, state: State) -> tuple[Spec, State]:
 
 
 def deployed(spec: Spec, state: State) -> tuple[Spec, State]:
-    """The net as it answers fastest: with its batch norms folded, where it has any.
+    """Returns the net as it answers fastest: with its batch norms folded, if it has any.
 
     Args:
         spec: a net.
@@ -66,7 +66,7 @@ def deployed(spec: Spec, state: State) -> tuple[Spec, State]:
 
 
 def fold_exactly(spec: Spec, state: State) -> State:
-    """What :func:`fold_batch_norm` rounds: the folded state in float64.
+    """Returns what :func:`fold_batch_norm` rounds: the folded state in float64.
 
     Raises:
         FoldingError: its batch norms are folded already.

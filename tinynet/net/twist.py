@@ -33,7 +33,7 @@ def derive(base: Spec, twist: Twist, name: str, source: str = "") -> Spec:
 
 
 def count_twist(base: Spec, twist: Twist) -> Complexity:
-    """What :func:`derive` would record of a twist, counted once: for those who try many."""
+    """Counts what :func:`derive` would record of a twist; for searches over many twists."""
     return count(_twisted(base, twist, base.name, ""))
 
 
