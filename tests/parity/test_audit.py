@@ -198,7 +198,7 @@ def test_a_result_that_is_not_finite_is_infinitely_far():
 
 
 def stock_rmsprop(in_block):
-    """A kernel that has eps behind the root where ``in_block`` says so, inside it elsewhere."""
+    """A kernel that has eps outside the root where ``in_block`` says so, inside it elsewhere."""
 
     def kernel(settings, parameters, gradients, learning_rate, device):
         results = []

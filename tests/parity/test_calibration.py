@@ -83,7 +83,7 @@ def test_luck_is_not_counted_as_noise():
     assert found.multiples["layer"].largest == 1.0
     bound = found.bound("layer", SMALL)
     assert bound.noise(1e-7, "bn1") == pytest.approx(1e-6)
-    # A net that nobody calibrated has no usual noise, and is held to the limit.
+    # A net without a calibration has no usual noise, and is held to the limit.
     assert found.bound("layer", load_spec("tinynet_e")) == BOUNDS["layer"]
 
 

@@ -127,19 +127,19 @@ def test_pynative_and_graph_mode_are_the_same_bits_layer_by_layer():
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 16, 33])
 def test_mindspores_rmsprop_has_two_formulas(size):
-    # Whole blocks of eight have eps behind the root, the rest have it inside, as documented. So
+    # Whole blocks of eight have eps outside the root, the rest have it inside, as documented. So
     # the twin has an RMSProp of its own; where this fails, look whether it still needs one.
     parameter = ms.Parameter(ms.Tensor(np.zeros(size, np.float32)), name="p")
     optimizer = nn.RMSProp([parameter], learning_rate=1.0, decay=0.9, momentum=0.0, epsilon=1e-3)
-    mean_square, inside, behind = 1.0, 0.0, 0.0
+    mean_square, inside, outside = 1.0, 0.0, 0.0
     for _ in range(100):
         optimizer((ms.Tensor(np.full(size, 0.01, np.float32)),))
         mean_square = 0.9 * mean_square + 0.1 * 0.01**2
         inside -= 0.01 / np.sqrt(mean_square + 1e-3)
-        behind -= 0.01 / (np.sqrt(mean_square) + 1e-3)
+        outside -= 0.01 / (np.sqrt(mean_square) + 1e-3)
     found, blocks = parameter.asnumpy(), size // 8 * 8
-    np.testing.assert_allclose(found[:blocks], behind, rtol=1e-4)
+    np.testing.assert_allclose(found[:blocks], outside, rtol=1e-4)
     np.testing.assert_allclose(found[blocks:], inside, rtol=1e-4)
     print(
-        f"nn.RMSProp, {size}: blocks of eight move {behind / inside:.2f} times as far as the rest"
+        f"nn.RMSProp, {size}: blocks of eight move {outside / inside:.2f} times as far as the rest"
     )

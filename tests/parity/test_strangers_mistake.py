@@ -65,7 +65,7 @@ MISTAKES = {
         "y = self.bn2(self.conv_dw(y))",
         "blocks.0.0.act2",
     ),
-    "a skip forgotten in the judge": (
+    "a skip forgotten in the baseline": (
         "torch_impl/blocks.py",
         "bn3(self.conv_pwl(y))\n        return x + drop_path(y, factors) if self.has_skip else y",
         "bn3(self.conv_pwl(y))\n        return y",
@@ -96,7 +96,7 @@ MISTAKES = {
         WITHOUT_BUFFERS,
         "ema.bn1.running_mean",
     ),
-    "an average that skips buffers in the judge": (
+    "an average that skips buffers in the baseline": (
         "torch_impl/optim.py",
         "_torch._foreach_lerp_(self.averages, self.tensors, share)",
         "pairs = zip(self.averages, self.tensors)\n"

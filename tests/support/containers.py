@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-# Whoever ends it ends all that runs in it.
+# When it ends, all that runs in it ends.
 CONTAINER = ("unshare", "--map-root-user", "--mount-proc", "--pid", "--fork", "--kill-child")
 
 
@@ -16,5 +16,5 @@ def _allowed():
 
 
 needs_containers = pytest.mark.skipif(
-    not _allowed(), reason="this system lets nobody make namespaces (unshare)"
+    not _allowed(), reason="this system does not allow namespaces (unshare)"
 )

@@ -1,4 +1,4 @@
-"""Valid specs that nobody chose: what a user may write, as a strategy for hypothesis.
+"""Random valid specs, anything that a user may write, as a strategy for hypothesis.
 
 Every choice shrinks towards the smallest net: one stage of one block, one channel, one pixel.
 """

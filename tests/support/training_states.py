@@ -1,4 +1,4 @@
-"""States of training runs that never were: what several test files save, load and convert."""
+"""Invented states of training runs: what several test files save, load and convert."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def recipe(optimizer: str, ema: bool) -> Recipe:
 
 
 def run_state(optimizer: str, ema: bool) -> TrainingState:
-    """A state in the middle of a run, every number of it another one."""
+    """A state in the middle of a run, with different numbers everywhere."""
     rng = np.random.default_rng(0)
 
     def noise(keys):

@@ -303,7 +303,7 @@ def test_every_field_has_a_key_and_every_key_a_field():
 
 
 def test_the_ends_of_every_range():
-    # What stands behind "at most" is allowed, what stands behind "below" is not.
+    # The number after "at most" is allowed, the number after "below" is not.
     document = json.loads(TEXT)
     for path, schema in PLACES.items():
         if schema.get("type") not in ("number", "integer") or path.endswith("[]"):

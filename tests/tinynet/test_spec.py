@@ -248,8 +248,8 @@ def test_blocks_fit_together(spec):
         assert one.has_skip == (one.in_channels == one.out_channels and one.stride == 1)
         assert one.in_size == one.out_size or not one.has_skip
         top, bottom, left, right = one.padding
-        for place, (before, behind) in enumerate([(top, bottom), (left, right)]):
-            padded = one.in_size[place] + before + behind
+        for place, (before, after) in enumerate([(top, bottom), (left, right)]):
+            padded = one.in_size[place] + before + after
             places = range(0, padded - one.kernel_size + 1, one.stride)
             assert one.out_size[place] == len(places)
 

@@ -145,9 +145,9 @@ def test_what_is_whole_is_kept(pack, packed, monkeypatch):
     (packed / "val.zip").unlink()
     status, out, err = pack()
     assert (status, err) == (0, "")
-    kept, anew = out.splitlines()
+    kept, again = out.splitlines()
     assert kept.endswith("train.zip: 12 images, 0.0 MB, kept: it holds these images")
-    assert anew.endswith("val.zip: 12 images, 0.0 MB")
+    assert again.endswith("val.zip: 12 images, 0.0 MB")
     assert (packed / "train.zip").stat().st_mtime_ns == before["train.zip"]
     assert [one["kept"] for one in json.loads(pack("--json")[1])["archives"]] == [True, True]
 

@@ -79,7 +79,7 @@ def test_what_a_killed_run_left_is_done_again(train, tmp_path):
     train("torch", "whole")
     train("torch", "killed", "--stop-after", 4)
     output = tmp_path / "killed"
-    # Killed in writes: lines behind the checkpoint, half a line, temporary folders.
+    # Killed in writes: lines after the checkpoint, half a line, temporary folders.
     with (output / "log.jsonl").open("a") as log:
         log.write('{"kind": "train", "step": 5, "loss": 1.0}\n{"kind": "tr')
     for name in ("last.safetensors", "best.safetensors", "run.json", "log.jsonl"):

@@ -119,7 +119,7 @@ def test_a_later_entry_replaces_an_earlier_one(tmp_path):
 
 
 def test_headers_of_any_length(tmp_path):
-    # More than is read at once with an image, and an offset for what somebody put in front.
+    # More than is read at once with an image, and an offset for what was put in front.
     root = tree(tmp_path / "data", "a/1.png", "b/2.png", "c/3.png")
     path = tmp_path / "data.zip"
     with path.open("wb") as file:

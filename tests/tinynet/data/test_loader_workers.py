@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def script(tmp_path):
-    """Writes and starts a script; its body runs behind the usual guard."""
+    """Writes and starts a script; its body is under the usual guard."""
     processes = []
 
     def start(body, top="", module=""):
@@ -150,7 +150,7 @@ def test_ctrl_c_is_for_the_parent_alone(script):
     assert gone(pids)
 
 
-# Behind a pause each worker is within a batch that nobody takes yet.
+# After a pause each worker is within a batch that is not taken yet.
 @pytest.mark.parametrize("pause", [0, 1])
 def test_a_dead_worker_is_told(script, pause):
     process = script(

@@ -23,7 +23,7 @@ from parity import inputs
 from resnets import small_resnet
 from training_states import SMALL
 
-# Not deep, so that features which nobody trained tell digits apart.
+# Not deep, so that untrained features tell digits apart.
 DIGITS = dataclasses.replace(
     load_spec("tinynet_digits"),
     name="shallow",

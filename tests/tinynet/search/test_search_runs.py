@@ -40,7 +40,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(files, tmp_path_factory):
-    """A search that nobody disturbed, and the seconds that it took."""
+    """An undisturbed search and the seconds that it took."""
     folder = tmp_path_factory.mktemp("whole")
     began = time.monotonic()
     report = finish(begin(files, folder))
@@ -191,5 +191,5 @@ def test_a_host_that_dies_is_followed_by_another(files, whole, tmp_path):
 
 
 def held_in(folder):
-    """The claims that nobody gave up."""
+    """Returns the leases that are still held."""
     return [path for path in folder.glob("runs/*/claim.*") if path.stat().st_mtime > 0]
