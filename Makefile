@@ -18,7 +18,7 @@ test: setup
 test-all: setup
 	$(PYTEST)
 
-# The gate: the whole ladder of every shipped member in both modes of MindSpore, with reports.
+# The gate: all checks of every shipped member in both modes of MindSpore, with reports.
 parity: setup
 	$(BIN)/python scripts/parity.py gate --jobs 2 --report reports --junit reports/junit.xml
 

@@ -106,7 +106,7 @@ def _table(group: str | None) -> list[str]:
     from parity.faults import FAULTS
 
     lines = [
-        "| fault | of | official | what is wrong | rung | place | source |",
+        "| fault | of | official | what is wrong | check | place | source |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for fault in FAULTS.values():

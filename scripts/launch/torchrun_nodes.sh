@@ -13,7 +13,7 @@ usage: NODES=N HEAD=HOST [PORT=29500] [RUN=NAME] [PROCESSES=N] [RESTARTS=N] [GRA
   PORT       free on that machine (default: 29500)
   RUN        tells runs apart that meet at the same place (default: tinynet)
   PROCESSES  how many to start on each machine (default: one for each GPU)
-  RESTARTS   how often torchrun may start all anew when a process fails (default: 0); needs
+  RESTARTS   how often torchrun may start all again when one fails (default: 0); needs
              --resume auto
   GRACE      seconds from SIGTERM to SIGKILL, in which a checkpoint is written (default: 300)
 

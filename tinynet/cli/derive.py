@@ -140,10 +140,6 @@ def _macs(text: str) -> int:
     return round(float(match[1]) * _UNITS[match[2]])
 
 
-def _short(macs: int) -> str:
-    return f"{macs / 10**6:g}M"
-
-
 # Making a spec: each returns the spec, what the report adds to it, and remarks for people.
 
 _Made = tuple["Spec", dict[str, Any], list[str]]
@@ -158,7 +154,7 @@ def _tiny(options: argparse.Namespace) -> _Made:
     frontier = load_frontier(options.frontier or RELEASED)
     base = load_spec(options.base) if options.base else frontier.base
     curves = _curves(options, frontier)
-    name = options.name or f"{base.name}-tiny-{_short(options.macs)}"
+    name = options.name or f"{base.name}-tiny-{options.macs / 10**6:g}M"
     solution = tiny_formula(base, curves, options.macs, name)
     source = f"{solution.spec.source}; frontier: {options.frontier or RELEASED}"
     cost = options.macs / count(base).macs
@@ -181,7 +177,8 @@ def _tiny(options: argparse.Namespace) -> _Made:
             f"{curves.lowest:.3f} to {curves.highest:.3f}"
         )
     spec = dataclasses.replace(solution.spec, source=source)
-    return spec, facts | _met(solution), remarks + _missed(solution)
+    budget, missed = _budget(solution)
+    return spec, facts | budget, remarks + missed
 
 
 def _giant(options: argparse.Namespace, base: Spec) -> _Made:
@@ -190,7 +187,7 @@ def _giant(options: argparse.Namespace, base: Spec) -> _Made:
     from tinynet.net.twist import derive
 
     phi = solve_phi(base, options.macs) if options.giant else options.phi
-    label = _short(options.macs) if options.giant else f"phi{phi:g}"
+    label = f"{options.macs / 10**6:g}M" if options.giant else f"phi{phi:g}"
     source = f"compound scaling (arXiv 1905.11946) with phi = {phi:g}"
     spec = derive(base, compound_twist(phi), options.name or f"{base.name}-giant-{label}", source)
     error = abs(count(spec).macs / options.macs - 1) if options.giant else None
@@ -206,26 +203,19 @@ def _own(options: argparse.Namespace, base: Spec) -> _Made:
     name = options.name or f"{base.name}-twist"
     if options.width is None:
         solution = solve_width(base, options.resolution, options.depth, options.macs, name)
-        return solution.spec, _met(solution), _missed(solution)
+        return solution.spec, *_budget(solution)
     twist = Twist(options.resolution, options.depth, options.width)
     return derive(base, twist, name), {}, []
 
 
-def _met(solution: Solution) -> dict[str, Any]:
-    reachable = {"below": solution.below, "above": solution.above}
-    error = solution.relative_error
-    return {"budget": solution.budget, "relative_error": error, "reachable": reachable}
-
-
-def _missed(solution: Solution) -> list[str]:
+def _budget(solution: Solution) -> tuple[dict[str, Any], list[str]]:
     from tinynet.formula.tiny import TOLERANCE
 
-    if solution.relative_error <= TOLERANCE:
-        return []
-    return [
-        f"reachable   {solution.below:,} and {solution.above:,} macs, and nothing between, so no "
-        f"net is within {TOLERANCE:.0%}"
-    ]
+    below, above, error = solution.below, solution.above, solution.relative_error
+    reachable = {"below": below, "above": above}
+    facts = {"budget": solution.budget, "relative_error": error, "reachable": reachable}
+    missed = f"reachable   {below:,} and {above:,} macs, and nothing between, so no net is within"
+    return facts, [] if error <= TOLERANCE else [f"{missed} {TOLERANCE:.0%}"]
 
 
 def _finish(
