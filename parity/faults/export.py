@@ -1,81 +1,59 @@
 """Faults in what leaves a twin: ONNX files, answers and how they are counted."""
 
-# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# (what stands in for a function takes whatever that takes)
-
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
-from tinynet.backend import Backend
 from tinynet.training import evaluation
 
-from parity.faults.planting import Group, Injection, replaced
+from parity.faults.planting import Group, Original, with_new_statistics
 
 GROUP = Group("export")
 
 
-@GROUP.fault("onnx", "classifier", "export", "", ("mindspore",), spec="uneven")
-def padding_in_mindspores_order(twin: Backend) -> Injection:
+@GROUP.fault(
+    "export:_reorder_pads", "onnx", "classifier", ("mindspore",), answers="", spec="uneven"
+)
+def padding_in_mindspores_order(right: Original, model: Any) -> None:
     """ONNX files have the padding in MindSpore's order of sides, as its exporter writes it."""
-    return replaced(twin.export, "_reorder_pads", lambda right, model: None)
 
 
-@GROUP.fault("metrics", "*.jpg", "export", "export_onnx", ("torch",))
-def first_weights_exported(twin: Backend) -> Injection:
+@GROUP.fault("export:make_net", "metrics", "*.jpg", ("torch",), answers="export_onnx")
+def first_weights_exported(right: Original, spec: Any, state: Any) -> Any:
     """An ONNX file holds weights of a new net instead of those given."""
-    return replaced(twin.export, "make_net", lambda right, spec, state: right(spec), here=True)
+    return right(spec)
 
 
-@GROUP.fault("onnx", "classifier", "export", "export_onnx", ("mindspore",))
-def statistics_not_exported(twin: Backend) -> Injection:
+@GROUP.fault("export:make_net", "onnx", "classifier", ("mindspore",), answers="export_onnx")
+def statistics_not_exported(right: Original, spec: Any, state: Any) -> Any:
     """An ONNX file holds batch-norm statistics of a new net instead of those given."""
-
-    def faulty(right: Any, spec: Any, state: Any) -> Any:
-        fresh = {
-            key: np.full_like(array, float(key.endswith("var")))
-            for key, array in state.items()
-            if ".running_" in key
-        }
-        return right(spec, {**state, **fresh})
-
-    return replaced(twin.export, "make_net", faulty, here=True)
+    return right(spec, with_new_statistics(state))
 
 
-@GROUP.fault("metrics", "top-5", "tinynet/training/evaluation", "top_classes")
-def four_counted_as_five() -> Injection:
+@GROUP.fault(evaluation.top_classes, "metrics", "top-5")
+def four_counted_as_five(right: Original, logits: Any) -> Any:
     """Top-5 counts the first four classes."""
-
-    def faulty(right: Any, logits: Any) -> Any:
-        found = right(logits)
-        return found._replace(classes=found.classes[:, :4])
-
-    return replaced(evaluation, "top_classes", faulty)
+    found = right(logits)
+    return found._replace(classes=found.classes[:, :4])
 
 
-@GROUP.fault("metrics", "rocket.jpg", "predict", "Predictor", ("mindspore",))
-def padding_answered(twin: Backend) -> Injection:
+@GROUP.fault("predict:Predictor.__call__", "metrics", "rocket.jpg", ("mindspore",))
+def padding_answered(right: Original, predictor: Any, images: Any) -> Any:
     """Of a batch that was filled up, the filling is answered instead of the images."""
-
-    def faulty(right: Any, predictor: Any, images: Any) -> Any:
-        count, whole = len(images), max(predictor.batch_size, len(images))
-        filling = np.zeros((whole - count, *images.shape[1:]), images.dtype)
-        return right(predictor, np.concatenate([images, filling]))[whole - count :]
-
-    return replaced(twin.predict.Predictor, "__call__", faulty)
+    count, whole = len(images), max(predictor.batch_size, len(images))
+    filling = np.zeros((whole - count, *images.shape[1:]), images.dtype)
+    return right(predictor, np.concatenate([images, filling]))[whole - count :]
 
 
-@GROUP.fault("metrics", "*.jpg", "predict", "Predictor", ("mindspore",))
-def answers_in_training_mode(twin: Backend) -> Injection:
+@GROUP.fault("predict:Predictor.__init__", "metrics", "*.jpg", ("mindspore",))
+def answers_in_training_mode(
+    right: Original, predictor: Any, spec: Any, state: Any, *args: Any, **more: Any
+) -> None:
     """A net that answers normalises by its batch and not by its statistics."""
-
-    def faulty(right: Any, predictor: Any, spec: Any, state: Any, *args: Any, **more: Any) -> None:
-        right(predictor, spec, state, *args, **more)
-        # With its batch norms: where they are folded there is nothing to normalise by.
-        predictor.net = net = twin.model.make_net(spec, state).set_train(True)
-        predictor.write = lambda state: twin.model.write_state(net, state)
-
-    return replaced(twin.predict.Predictor, "__init__", faulty)
+    right(predictor, spec, state, *args, **more)
+    model = right.twin.model
+    # With its batch norms: where they are folded there is nothing to normalise by.
+    predictor.net = net = model.make_net(spec, state).set_train(True)
+    predictor.write = lambda state: model.write_state(net, state)  # pyright: ignore

@@ -1,4 +1,8 @@
-"""How a fault is planted: a function is replaced, in memory, wherever it was imported to."""
+"""How a fault is planted: a function is replaced, in memory, wherever it was imported to.
+
+A fault is declared on the function that stands in for the right one. Its first argument is the
+right one, an :class:`Original`; the others are those of the call.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,16 @@ from operator import getitem, setitem
 from types import ModuleType
 from typing import Any
 
-from tinynet.backend import FRAMEWORKS, Backend, load_backend
+import numpy as np
+
+from tinynet.backend import FRAMEWORKS, load_backend
 from tinynet.spec import SPEC_DIRECTORY, Head, Spec, Stage, Stem, load_spec
 
-from parity.tracing.sources import Source, in_twin
+from parity.tracing.sources import Source
 
 BOTH = tuple(FRAMEWORKS)
+# What the twins call a layer's method that computes.
+_FORWARD = {"torch": "forward", "mindspore": "construct"}
 _PACKAGES = ("tinynet", "parity", *(f"{name}_impl" for name in FRAMEWORKS))
 
 # Small, but with all that can be wrong: a skip, an even input, strides, both kernel sizes.
@@ -42,14 +50,28 @@ SPECS: dict[str, Spec] = {
 }
 
 
-class Reach:
-    """Counts how often a run ran what was planted."""
+@dataclasses.dataclass(slots=True, eq=False)
+class Original:
+    """The right function where a fault is planted; calling this calls it.
 
-    def __init__(self) -> None:
-        self.count = 0
+    Attributes:
+        function: the right function.
+        twin: the :class:`tinynet.backend.Backend` that the fault is in; None for a shared function.
+        count: how often a run ran what was planted.
+        memory: what the fault keeps from call to call.
+    """
+
+    function: Callable[..., Any]
+    twin: Any = None
+    count: int = 0
+    memory: dict[Any, Any] = dataclasses.field(default_factory=dict[Any, Any])
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        """Does what is right."""
+        return self.function(*args, **settings)
 
 
-Injection = AbstractContextManager[Reach]
+Injection = AbstractContextManager[Original]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,98 +115,121 @@ class Group:
 
     def fault(
         self,
+        target: str | Callable[..., Any],
         check: str | Mapping[str, str],
         where: str | Mapping[str, str],
-        module: str,
-        definition: str = "",
         twins: Sequence[str] = (),
+        answers: str | Callable[..., Any] | None = None,
         spec: str = "small",
         official: bool = False,
-    ) -> Callable[[Callable[..., Injection]], Callable[..., Injection]]:
-        """Declares a function, which plants a fault, as one or, for some twins, several faults.
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declares a function, which stands in for a right one, as one fault or one for each twin.
 
         Args:
+            target: the right function, or "module:name"; a twin's module without its package.
+                A ``forward`` is a twin's method that computes, whatever the twin calls it. The
+                function is replaced wherever it was imported to; where the module named only
+                imports it, there alone.
             check: the lowest check that must fail; by twin where it depends on that.
             where: the place that must be named; by twin likewise.
-            module: the file that answers, without its suffix; for twins without their package.
-            definition: in that file.
-            twins: the function is given each of them; none for what the twins share.
+            twins: the twins to plant it in; none for what they share.
+            answers: what answers, where it is not the target: a function, a "name" in the same
+                module, "module:name", or empty for any definition in the module.
             spec: the net.
             official: whether the defect is the official code's.
         """
 
-        def declare(plant: Callable[..., Injection]) -> Callable[..., Injection]:
-            description = " ".join((plant.__doc__ or "").split())
+        def declare(stand_in: Callable[..., Any]) -> Callable[..., Any]:
+            description = " ".join((stand_in.__doc__ or "").split())
             for twin in twins or ("",):
-                self.faults.append(
-                    Fault(
-                        f"{plant.__name__}_in_{twin}" if twin else plant.__name__,
-                        self.name,
-                        description,
-                        check if isinstance(check, str) else check[twin],
-                        where if isinstance(where, str) else where[twin],
-                        in_twin(twin, module, definition)
-                        if twin
-                        else Source(f"{module}.py", definition),
-                        functools.partial(_planted, plant, twin),
-                        spec,
-                        official,
-                    )
+                module, path = _address(target, twin)
+                source = (module, path.partition(".")[0])
+                if isinstance(answers, str) and ":" not in answers:
+                    source = (module, answers)
+                elif answers is not None:
+                    source = _address(answers, twin)
+                fault = Fault(
+                    f"{stand_in.__name__}_in_{twin}" if twin else stand_in.__name__,
+                    self.name,
+                    description,
+                    check if isinstance(check, str) else check[twin],
+                    where if isinstance(where, str) else where[twin],
+                    Source(f"{source[0].replace('.', '/')}.py", source[1]),
+                    functools.partial(_planted, stand_in, module, path, twin),
+                    spec,
+                    official,
                 )
-            return plant
+                self.faults.append(fault)
+            return stand_in
 
         return declare
 
 
+def with_new_statistics(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a canonical state with the batch-norm statistics of a new net."""
+    return {
+        key: np.full_like(array, float(key.endswith("var"))) if ".running_" in key else array
+        for key, array in state.items()
+    }
+
+
+def without_gradient(original: Original, tensor: Any) -> Any:
+    """Returns the tensor of a fault's twin, cut off from what it was computed from."""
+    if original.twin.name == "torch":
+        return tensor.detach()
+    return original.twin.blocks.ops.stop_gradient(tensor)
+
+
+def _address(target: str | Callable[..., Any], twin: str) -> tuple[str, str]:
+    # The module and the name in it.
+    if not isinstance(target, str):
+        return target.__module__, target.__qualname__
+    module, _, path = target.partition(":")
+    if twin and "." not in module:
+        module = f"{twin}_impl.{module}"
+    return module, path.replace("forward", _FORWARD[twin]) if twin else path
+
+
 @contextmanager
-def replaced(
-    owner: Any, name: str, faulty: Callable[..., Any], here: bool = False
-) -> Generator[Reach]:
-    """Replaces a function; a module's also wherever it was imported to.
-
-    Args:
-        owner: the module, class or dict that holds it.
-        name: its name there.
-        faulty: is called in its place, with the right function before the arguments.
-        here: only in the module named.
-
-    Yields:
-        What counts the calls.
-    """
-    get: Callable[..., Any] = getitem if isinstance(owner, dict) else getattr
-    put: Callable[..., None] = setitem if isinstance(owner, dict) else setattr
-    remove: Callable[..., None] = delattr
-    right, reach = get(owner, name), Reach()
-    inherited = not isinstance(owner, dict) and name not in vars(owner)
+def _planted(
+    stand_in: Callable[..., Any], module: str, path: str, twin: str
+) -> Generator[Original]:
+    for framework in (twin,) if twin else FRAMEWORKS:
+        _import_all(framework)
+    owner = _holder(module, path)
+    name = path.rpartition(".")[2]
+    in_table = issubclass(type(owner), dict)
+    get: Callable[..., Any] = getitem if in_table else getattr
+    put: Callable[..., None] = setitem if in_table else setattr
+    right = get(owner, name)
+    original = Original(right, load_backend(twin) if twin else None)
 
     @functools.wraps(right)
     def wrong(*args: Any, **settings: Any) -> Any:
-        reach.count += 1
-        return faulty(right, *args, **settings)
+        original.count += 1
+        return stand_in(original, *args, **settings)
 
+    inherited = not in_table and name not in vars(owner)
     put(owner, name, wrong)
-    if isinstance(owner, ModuleType) and not here:
+    if isinstance(owner, ModuleType) and right.__module__ == module:
         _exchange(right, wrong)
     try:
-        yield reach
+        yield original
     finally:
         if inherited:
-            remove(owner, name)
+            delattr(owner, name)
         else:
             put(owner, name, right)
         # Also in modules that imported it meanwhile.
         _exchange(wrong, right)
 
 
-def forward(twin: Backend) -> str:
-    """What a twin calls a layer's method that computes."""
-    return {"torch": "forward", "mindspore": "construct"}[twin.name]
-
-
-def _planted(plant: Callable[..., Injection], twin: str) -> Injection:
-    for name in (twin,) if twin else FRAMEWORKS:
-        _import_all(name)
-    return plant(load_backend(twin)) if twin else plant()
+def _holder(module: str, path: str) -> Any:
+    # The module, or the class or table in it.
+    owner: Any = importlib.import_module(module)
+    for parent in path.split(".")[:-1]:
+        owner = getattr(owner, parent)
+    return owner
 
 
 def _import_all(twin: str) -> None:
