@@ -31,7 +31,8 @@ def eps_outside_the_root(right: Original, layer: Any, gradients: Any, learning_r
 
     def root(x: Any) -> Any:
         # Not by slices: MindSpore warns of those that are empty.
-        places: Any = np.arange(x.size) < x.size // 8 * 8
+        count: int = x.size
+        places = np.arange(count) < count // 8 * 8
         in_blocks = optim.ms.Tensor(places.reshape(x.shape))
         outside = ops.sqrt(x - layer.eps) + layer.eps
         return ops.where(in_blocks, outside, ops.sqrt(x))
