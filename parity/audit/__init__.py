@@ -1,1 +1,1 @@
-"""The audit of operators: every primitive of a twin against its definition, one by one."""
+"""The audit of operators: every primitive of a twin against the reference, one by one."""

@@ -43,7 +43,7 @@ class Pair:
 
 
 def pair_rows(first: Audit, second: Audit) -> list[Pair]:
-    """The results of both audits, those first whose errors are farthest from each other's."""
+    """Returns the results of both audits, those first whose errors are farthest apart."""
     tables = [{(row.operator, row.quantity): row for row in a.rows} for a in (first, second)]
     pairs = [
         Pair(*key, tables[0].get(key), tables[1].get(key)) for key in {**tables[0], **tables[1]}
@@ -52,14 +52,14 @@ def pair_rows(first: Audit, second: Audit) -> list[Pair]:
 
 
 def ratio_text(pair: Pair) -> str:
-    """The ratio in three digits, or why there is none."""
+    """Formats the ratio in three digits, or says why there is none."""
     if pair.first is None or pair.second is None:
         return "only one"
     return "not finite" if math.isnan(pair.ratio) else number(pair.ratio)
 
 
 def format_audit(audit: Audit) -> str:
-    """All rows of an audit, and the formulas of its optimizers."""
+    """Formats all rows of an audit, and the formulas of its optimizers."""
     rows = [
         (r.operator, r.quantity, number(r.largest), number(r.median), str(r.arrays), r.where)
         for r in audit.rows
@@ -76,21 +76,18 @@ def format_audit(audit: Audit) -> str:
 
 
 def format_comparison(first: Audit, second: Audit) -> str:
-    """The rows of two audits side by side, and the formulas of the optimizers of both."""
+    """Formats the rows of two audits side by side, and the formulas of their optimizers."""
     heads = ("operator", "result", first.title, second.title, "ratio", "larger one at")
     rows = [
-        (
-            pair.operator, pair.quantity, *map(_largest, (pair.first, pair.second)),
-            ratio_text(pair), place(pair),
-        )
-        for pair in pair_rows(first, second)
-    ]  # fmt: skip
+        (p.operator, p.quantity, _largest(p.first), _largest(p.second), ratio_text(p), place(p))
+        for p in pair_rows(first, second)
+    ]
     lines = [f"{second.title} against {first.title}: largest errors in {UNIT}", ""]
     return "\n".join([*lines, *_table([heads, *rows]), *_patterns(first), *_patterns(second)])
 
 
 def comparison_document(first: Audit, second: Audit) -> dict[str, Any]:
-    """The comparison as a JSON document; a ratio that is no number is null."""
+    """Returns the comparison as a JSON document; a ratio that is not a number is null."""
     return {
         "first": first.title,
         "second": second.title,
@@ -113,7 +110,7 @@ def comparison_document(first: Audit, second: Audit) -> dict[str, Any]:
 
 
 def place(pair: Pair) -> str:
-    """Where the larger of the two errors is."""
+    """Returns where the larger of the two errors is."""
     rows = [row for row in (pair.first, pair.second) if row is not None]
     return max(rows, key=lambda row: row.largest).where
 

@@ -1,9 +1,8 @@
 """Which formula each number of a tensor follows, and whether that depends on where it stands.
 
-A kernel that works on whole blocks of numbers treats what is left over at a tensor's end in other
-code, and the two may not compute the same. So each number of tensors of many lengths is held
-against every candidate, and then the simplest rule is looked for that says which position follows
-which.
+A kernel that works on whole blocks of numbers handles the rest of a tensor in other code, and the
+two may not compute the same. So each number of tensors of many lengths is compared with every
+candidate, and then the simplest rule is looked for that says which position follows which.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Array = NDArray[Any]
 Kind = Literal["one formula", "whole blocks", "period", "irregular"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# What a number follows that is near to no candidate.
+# What a number follows that is not near to any candidate.
 NONE = "none of them"
 
 
@@ -32,7 +31,7 @@ class Pattern:
     """How the formula depends on the position.
 
     Attributes:
-        kind: "one formula" for all; in "whole blocks" of ``length`` the first, behind them the
+        kind: "one formula" for all; in "whole blocks" of ``length`` the first, after them the
             second; a "period" of ``length`` positions; or "irregular", where no such rule holds.
         length: of a block or a period; 0 for the others.
         positions: formula -> the positions that follow it, in the longest tensor.
@@ -43,7 +42,7 @@ class Pattern:
     positions: dict[str, str]
 
     def __str__(self) -> str:
-        """A sentence for a person."""
+        """Returns a sentence for a person."""
         formulas = list(self.positions)
         if self.kind == "one formula":
             return formulas[0]
@@ -55,7 +54,7 @@ class Pattern:
 
 
 def followed(found: Array, candidates: Mapping[str, Array], roundings: int) -> list[str]:
-    """The formula that each number follows: the nearest one that rounding explains, or NONE.
+    """Returns the formula that each number follows: the nearest that rounding explains, or NONE.
 
     Args:
         found: (n,), float32.
@@ -66,14 +65,14 @@ def followed(found: Array, candidates: Mapping[str, Array], roundings: int) -> l
     truths = np.stack(list(candidates.values()))
     distances = np.abs(found - truths)
     tolerances = roundings * ROUNDOFFS["float32"] * np.abs(truths)
-    # A NaN is near to nothing.
+    # A NaN is not near to anything.
     explained = np.where(distances <= tolerances, distances, np.inf)
     nearest = np.where(np.isfinite(explained).any(0), explained.argmin(0), len(candidates))
     return [names[index] for index in nearest]
 
 
 def find_pattern(tensors: Sequence[Sequence[str]]) -> Pattern:
-    """The simplest rule for which position follows which formula, in all tensors at once.
+    """Finds the simplest rule for which position follows which formula, in all tensors.
 
     Args:
         tensors: of each tensor, by position, what :func:`followed` says; of many lengths, or a

@@ -1,8 +1,8 @@
-"""Where operators are audited: a twin on a device, and what comes out beside the definition.
+"""Runs single operators of a twin on a device, and compares them with the reference.
 
-With every array goes the size of the terms that its numbers are sums of: of a dot product the sum
-of the absolute products, in general the definition with every difference made a sum. Rounding
-errs in proportion to the terms, also where they cancel, so errors are counted in units of
+Every array comes with the size of the terms that its numbers are sums of: for a dot product the sum
+of the absolute products, in general the reference with a sum in place of every difference. Rounding
+errors are proportional to the terms, even where these cancel, so errors are counted in units of
 2^-24 times that size.
 """
 
@@ -19,7 +19,7 @@ from tinynet.backend import Backend
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-Definition = Callable[..., Arrays]
+Reference = Callable[..., Arrays]
 
 # Beyond the small and the odd sizes: as many images as a batch of training has.
 LARGE_BATCH = 256
@@ -33,7 +33,7 @@ class OperatorComparison:
         quantity: what it is: "y" is the operator's output, "dx" the gradient for its input.
         where: the shapes it was computed for.
         found: the framework's numbers.
-        truth: by definition, float64.
+        truth: the reference's, float64.
         terms: the size of the terms that each number is the sum of.
         formulas: for each number the formula that it follows, where there are several.
     """
@@ -55,15 +55,15 @@ class Harness(NamedTuple):
     generator: np.random.Generator
 
     def draw(self, *shape: int, mean: float = 0.0, deviation: float = 1.0) -> Array:
-        """Normally distributed numbers, float32."""
+        """Draws normally distributed numbers, float32."""
         return self.generator.normal(mean, deviation, shape).astype(np.float32)
 
     def draw_labels(self, count: int, classes: int) -> Array:
-        """Numbers of classes, from 0."""
+        """Draws numbers of classes, from 0."""
         return (self.generator.random(count) * classes).astype(np.int64)
 
     def images(self) -> Iterator[tuple[int, int, int, int]]:
-        """Shapes (N, C, H, W): each size as the number of images, of channels and of pixels."""
+        """Yields shapes (N, C, H, W): each size as number of images, of channels and of pixels."""
         for size in self.sizes:
             yield size, 3, 2, 3
             yield 2, size, 3, 5
@@ -71,7 +71,7 @@ class Harness(NamedTuple):
         yield LARGE_BATCH, 5, 7, 7
 
     def rows(self) -> Iterator[tuple[int, int]]:
-        """Shapes (N, K): each size as the number of rows and as their length."""
+        """Yields shapes (N, K): each size as the number of rows and as their length."""
         for size in self.sizes:
             yield size, 7
             yield 3, size
@@ -83,24 +83,23 @@ class Harness(NamedTuple):
         state: Arrays,
         x: Array,
         dy: Array,
-        define: Definition,
-        terms: Definition | None = None,
+        define: Reference,
+        terms: Reference | None = None,
         training: bool = False,
     ) -> Iterator[OperatorComparison]:
-        """Runs a layer of the twin, and compares what comes out with the definition.
+        """Runs a layer of the twin, and compares its results with the reference.
 
         Args:
             layer: the twin's.
             state: its parameters and statistics.
             x: its input.
             dy: the gradient of its output.
-            define: of ``dy``, ``x`` and the state's arrays by name: what must come out.
-            terms: likewise, the size of the terms; if not given, what ``define`` makes of
-                absolute values.
+            define: the reference: right results from ``dy``, ``x`` and the state, by name.
+            terms: likewise, the size of the terms; if not given, ``define`` of absolute values.
             training: in training mode.
         """
         found = self.twin.probe.operators.run_layer(layer, state, x, dy, training, self.device)
-        # Of the state, what the input's shape does not tell.
+        # Only those shapes of the state that the input's shape does not imply.
         kernels = {key: values.shape for key, values in state.items() if values.ndim > 1}
         shapes = {"x": x.shape, **kernels}
         yield from _compared(found, {"dy": dy, "x": x, **state}, shapes, define, terms)
@@ -110,8 +109,8 @@ class Harness(NamedTuple):
         function: Any,
         arrays: Arrays,
         dy: Array,
-        define: Definition,
-        terms: Definition | None = None,
+        define: Reference,
+        terms: Reference | None = None,
     ) -> Iterator[OperatorComparison]:
         """Runs a function of the twin on arrays, and compares as :meth:`run_layer` does."""
         found = self.twin.probe.operators.run_function(function, arrays, dy, self.device)
@@ -126,8 +125,8 @@ def _compared(
     found: Arrays,
     arrays: Arrays,
     shapes: Mapping[str, tuple[int, ...]],
-    define: Definition,
-    terms: Definition | None,
+    define: Reference,
+    terms: Reference | None,
 ) -> Iterator[OperatorComparison]:
     where = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     wide = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in arrays.items()}

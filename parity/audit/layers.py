@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ class _Convolution(NamedTuple):
     bias: bool = False
 
 
-# Every kind that specs ask for; uneven padding is what TensorFlow's "same" comes to.
+# Every kind in the specs; uneven padding is that of TensorFlow's "same".
 _CONVOLUTIONS = {
     "pointwise": _Convolution(),
     "pointwise with bias": _Convolution(bias=True),
@@ -107,7 +107,7 @@ def _batch_norm(training: bool, flat: bool, harness: Harness) -> Iterator[Operat
 
 
 def _flat_areas(shape: tuple[int, int, int, int]) -> Array:
-    # As in drawings and at the borders of photographs, most numbers are alike to the last bit,
+    # As in drawings and at the borders of photographs, most numbers are equal to the last bit,
     # and so are the errors of sums over them, which do not average out.
     images = np.full(shape, 0.7, np.float32)
     images[:, :, : shape[2] // 4] = 0.1
@@ -163,61 +163,49 @@ def _training_terms(
 # Activations, means, factors and sums
 
 
-def _sigmoid(harness: Harness) -> Iterator[OperatorComparison]:
+class _Elementwise(NamedTuple):
+    activation: str  # as in specs; empty for a gate
+    function: Callable[[Array], Array]
+    vjp: Callable[[Array, Array], Array]
+    terms: Callable[[Array, Array], Arrays]
+    mean: float
+    deviation: float
+
+
+def _sigmoid_terms(dy: Array, x: Array) -> Arrays:
+    y = operations.sigmoid(x)
+    return {"y": y, "dx": dy * y * (1 + y)}
+
+
+def _silu_terms(dy: Array, x: Array) -> Arrays:
+    gate = operations.sigmoid(x)
+    return {"y": x * gate, "dx": dy * gate * (1 + np.abs(x) * (1 + gate))}
+
+
+def _rectified_terms(dy: Array, x: Array) -> Arrays:
+    return {"y": x, "dx": dy}
+
+
+_ELEMENTWISE = {
+    "sigmoid": _Elementwise("", operations.sigmoid, operations.sigmoid_vjp, _sigmoid_terms, 0, 4),
+    "SiLU": _Elementwise("silu", operations.silu, operations.silu_vjp, _silu_terms, 0, 4),
+    "ReLU6": _Elementwise("relu6", operations.relu6, operations.relu6_vjp, _rectified_terms, 3, 4),
+    "ReLU": _Elementwise("relu", operations.relu, operations.relu_vjp, _rectified_terms, 0, 1),
+}
+
+
+def _elementwise(kind: _Elementwise, harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array) -> Arrays:
-        return {"y": operations.sigmoid(x), "dx": operations.sigmoid_vjp(dy, x)}
+        return {"y": kind.function(x), "dx": kind.vjp(dy, x)}
 
-    def terms(dy: Array, x: Array) -> Arrays:
-        y = operations.sigmoid(x)
-        return {"y": y, "dx": dy * y * (1 + y)}
-
+    blocks = harness.twin.blocks
     for shape in harness.images():
-        gate = harness.twin.blocks.SqueezeExcite(1, 1, "silu").gate
-        x, dy = harness.draw(*shape, deviation=4.0), harness.draw(*shape)
-        yield from harness.run_layer(gate, {}, x, dy, define, terms)
-
-
-def _silu(harness: Harness) -> Iterator[OperatorComparison]:
-    def define(dy: Array, x: Array) -> Arrays:
-        return {"y": operations.silu(x), "dx": operations.silu_vjp(dy, x)}
-
-    def terms(dy: Array, x: Array) -> Arrays:
-        gate = operations.sigmoid(x)
-        return {"y": x * gate, "dx": dy * gate * (1 + np.abs(x) * (1 + gate))}
-
-    for shape in harness.images():
-        x, dy = harness.draw(*shape, deviation=4.0), harness.draw(*shape)
-        yield from harness.run_layer(
-            harness.twin.blocks.activation("silu"), {}, x, dy, define, terms
-        )
-
-
-def _relu6(harness: Harness) -> Iterator[OperatorComparison]:
-    def define(dy: Array, x: Array) -> Arrays:
-        return {"y": operations.relu6(x), "dx": operations.relu6_vjp(dy, x)}
-
-    def terms(dy: Array, x: Array) -> Arrays:
-        return {"y": x, "dx": dy}
-
-    for shape in harness.images():
-        x, dy = harness.draw(*shape, mean=3.0, deviation=4.0), harness.draw(*shape)
-        yield from harness.run_layer(
-            harness.twin.blocks.activation("relu6"), {}, x, dy, define, terms
-        )
-
-
-def _relu(harness: Harness) -> Iterator[OperatorComparison]:
-    def define(dy: Array, x: Array) -> Arrays:
-        return {"y": operations.relu(x), "dx": operations.relu_vjp(dy, x)}
-
-    def terms(dy: Array, x: Array) -> Arrays:
-        return {"y": x, "dx": dy}
-
-    for shape in harness.images():
-        x, dy = harness.draw(*shape), harness.draw(*shape)
-        yield from harness.run_layer(
-            harness.twin.blocks.activation("relu"), {}, x, dy, define, terms
-        )
+        if kind.activation:
+            layer = blocks.activation(kind.activation)
+        else:
+            layer = blocks.SqueezeExcite(1, 1, "silu").gate
+        x = harness.draw(*shape, mean=kind.mean, deviation=kind.deviation)
+        yield from harness.run_layer(layer, {}, x, harness.draw(*shape), define, kind.terms)
 
 
 _POOL = Pool(kernel_size=3, stride=2)  # ResNet's
@@ -264,23 +252,23 @@ def _means_as_gates(harness: Harness) -> Iterator[OperatorComparison]:
 
 def _drop_path(harness: Harness) -> Iterator[OperatorComparison]:
     def define(dy: Array, x: Array, factors: Array) -> Arrays:
-        factors = factors[:, None, None, None]
-        return {"y": operations.scale(x, factors), "dx": operations.scale_vjp(dy, x, factors)[0]}
+        return _scaled(dy, x, factors[:, None, None, None])
 
     for shape in harness.images():
         arrays = {"x": harness.draw(*shape), "factors": harness.draw(shape[0])}
-        dy = harness.draw(*shape)
-        yield from harness.run_function(harness.twin.blocks.drop_path, arrays, dy, define)
+        function = harness.twin.blocks.drop_path
+        yield from harness.run_function(function, arrays, harness.draw(*shape), define)
 
 
 def _dropout(harness: Harness) -> Iterator[OperatorComparison]:
-    def define(dy: Array, x: Array, factors: Array) -> Arrays:
-        return {"y": operations.scale(x, factors), "dx": operations.scale_vjp(dy, x, factors)[0]}
-
     for shape in harness.rows():
         arrays = {"x": harness.draw(*shape), "factors": harness.draw(*shape)}
-        dy = harness.draw(*shape)
-        yield from harness.run_function(harness.twin.probe.operators.dropout, arrays, dy, define)
+        function = harness.twin.probe.operators.dropout
+        yield from harness.run_function(function, arrays, harness.draw(*shape), _scaled)
+
+
+def _scaled(dy: Array, x: Array, factors: Array) -> Arrays:
+    return {"y": operations.scale(x, factors), "dx": operations.scale_vjp(dy, x, factors)[0]}
 
 
 def _residual_sum(harness: Harness) -> Iterator[OperatorComparison]:
@@ -289,10 +277,8 @@ def _residual_sum(harness: Harness) -> Iterator[OperatorComparison]:
 
     for shape in harness.images():
         arrays = {"x": harness.draw(*shape), "branch": harness.draw(*shape)}
-        dy = harness.draw(*shape)
-        yield from harness.run_function(
-            harness.twin.probe.operators.residual_sum, arrays, dy, define
-        )
+        function = harness.twin.probe.operators.residual_sum
+        yield from harness.run_function(function, arrays, harness.draw(*shape), define)
 
 
 # The loss
@@ -350,10 +336,7 @@ LAYERS: dict[str, Operator] = {
     "batch norm in evaluation": partial(_batch_norm, False, False),
     "batch norm in training": partial(_batch_norm, True, False),
     "batch norm in training on flat areas": partial(_batch_norm, True, True),
-    "sigmoid": _sigmoid,
-    "SiLU": _silu,
-    "ReLU6": _relu6,
-    "ReLU": _relu,
+    **{name: partial(_elementwise, kind) for name, kind in _ELEMENTWISE.items()},
     "max pool": _max_pool,
     "mean": _mean,
     "means as gates": _means_as_gates,

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from tinynet.backend import FRAMEWORKS
 from tinynet.utils.atomic_files import write_atomically
-from tinynet.utils.strict_json import check_document, object_schema, parse_document, read_text
+from tinynet.utils.strict_json import (
+    check_document,
+    format_document,
+    object_schema,
+    parse_document,
+    read_text,
+    value_schema,
+)
 
 from parity.audit.formulas import KINDS, Pattern
 
-# Where the audits that are shipped lie.
+# The folder of the shipped audits.
 DIRECTORY = Path(__file__).with_name("stored")
 
 _VERSION = 1
@@ -22,7 +28,7 @@ _VERSION = 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """How far from its definition one result of an operator is.
+    """How far one result of an operator is from the reference.
 
     Errors are in units of rounding: 2^-24 times the size of the terms that a number is a sum of.
 
@@ -76,12 +82,12 @@ class Audit:
 
     @property
     def title(self) -> str:
-        """What to call it."""
+        """The framework, its version and the device."""
         return f"{FRAMEWORKS[self.framework]} {self.version}, {self.device}"
 
 
 def audit_document(audit: Audit) -> dict[str, Any]:
-    """The audit as a JSON document; an error that is not finite is null."""
+    """Returns the audit as a JSON document; an error that is not finite is null."""
     document: dict[str, Any] = {"audit_version": _VERSION, **dataclasses.asdict(audit)}
     for row in document["rows"]:
         for key in ("largest", "median"):
@@ -95,16 +101,7 @@ def save_audit(audit: Audit, folder: Path) -> Path:
     Raises:
         DocumentError: the file cannot be placed there.
     """
-    document = audit_document(audit)
-    lines: list[str] = []
-    for key, value in document.items():
-        if key == "rows":
-            # A line each, for those who read what changed.
-            inner = ",\n".join(f"    {json.dumps(row)}" for row in value)
-            lines.append(f"  {json.dumps(key)}: [\n{inner}\n  ]")
-        else:
-            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
-    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    text = format_document(audit_document(audit), rows="rows")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / audit.file_name
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -129,44 +126,39 @@ def load_audit(path: Path) -> Audit:
     return Audit(**fields)
 
 
-_TEXT: dict[str, Any] = {"type": "string", "description": "a text"}
-_NAME: dict[str, Any] = {"type": "string", "pattern": r"^[\w.]+$", "description": "a name"}
-_ERROR: dict[str, Any] = {
-    "type": ["number", "null"], "minimum": 0, "description": "a number from 0, or null",
-}  # fmt: skip
-_COUNT: dict[str, Any] = {"type": "integer", "minimum": 1, "description": "a number from 1"}
+_TEXT = value_schema("string", "a text")
+_NAME = value_schema("string", "a name", pattern=r"^[\w.]+$")
+_ERROR = value_schema(["number", "null"], "a number from 0, or null", minimum=0)
+_COUNT = value_schema("integer", "a number from 1", minimum=1)
 _PATTERN = object_schema(
     "a pattern",
     {
         "kind": {"enum": list(KINDS), "description": f"one of {', '.join(KINDS)}"},
-        "length": {"type": "integer", "minimum": 0, "description": "a number from 0"},
-        "positions": {
-            "type": "object", "minProperties": 1, "additionalProperties": _TEXT,
-            "description": "formula -> positions",
-        },
+        "length": value_schema("integer", "a number from 0", minimum=0),
+        "positions": value_schema(
+            "object", "formula -> positions", minProperties=1, additionalProperties=_TEXT
+        ),
     },
-)  # fmt: skip
+)
 _ROW = object_schema(
     "a row of the audit",
     {
-        "operator": _TEXT, "quantity": _TEXT, "largest": _ERROR, "where": _TEXT,
-        "median": _ERROR, "arrays": _COUNT,
+        **dict.fromkeys(("operator", "quantity"), _TEXT),
+        "largest": _ERROR,
+        "where": _TEXT,
+        "median": _ERROR,
+        "arrays": _COUNT,
     },
-)  # fmt: skip
+)
 _SCHEMA = object_schema(
     "an audit",
     {
         "audit_version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
         "framework": {"enum": list(FRAMEWORKS), "description": f"one of {', '.join(FRAMEWORKS)}"},
-        "version": _NAME,
-        "device": _NAME,
-        "machine": _TEXT,
-        "command": _TEXT,
-        "measured_on": _TEXT,
-        "sizes": {"type": "array", "minItems": 1, "items": _COUNT, "description": "numbers"},
-        "rows": {"type": "array", "items": _ROW, "description": "rows"},
-        "patterns": {
-            "type": "object", "additionalProperties": _PATTERN, "description": "patterns",
-        },
+        **dict.fromkeys(("version", "device"), _NAME),
+        **dict.fromkeys(("machine", "command", "measured_on"), _TEXT),
+        "sizes": value_schema("array", "numbers", minItems=1, items=_COUNT),
+        "rows": value_schema("array", "rows", items=_ROW),
+        "patterns": value_schema("object", "patterns", additionalProperties=_PATTERN),
     },
-)  # fmt: skip
+)

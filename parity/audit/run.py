@@ -47,12 +47,12 @@ def audit(
         framework: the twin's name.
         device: what the framework calls it.
         sizes: numbers of images, channels, pixels, rows and parameters to try.
-        operators: names from :data:`OPERATORS`; none changes another one's numbers.
+        operators: names from :data:`OPERATORS`, each with random numbers of its own.
         command: what makes the audit again.
         progress: is told each operator before it runs.
 
     Raises:
-        AuditError: an operator that there is not, or a size that is none.
+        AuditError: an unknown operator, or a size below 1.
         BackendError: no such twin, or its framework is not installed.
         ValueError: no such device here.
     """
@@ -80,10 +80,9 @@ def audit(
         if formulas:
             patterns[name] = find_pattern(formulas)
     machine = f"{platform.system()} {platform.machine()}, {environment()['processor']}"
-    return Audit(
-        framework, version(framework).partition("+")[0], device, machine, command,
-        date.today().isoformat(), tuple(sizes), tuple(rows), patterns,
-    )  # fmt: skip
+    whose = framework, version(framework).partition("+")[0], device, machine
+    today = date.today().isoformat()
+    return Audit(*whose, command, today, tuple(sizes), tuple(rows), patterns)
 
 
 def _row(operator: str, quantity: str, comparisons: Sequence[OperatorComparison]) -> Row:
@@ -92,10 +91,8 @@ def _row(operator: str, quantity: str, comparisons: Sequence[OperatorComparison]
     worst = int(np.argmax(largest))
     element = np.unravel_index(errors[worst].argmax(), errors[worst].shape)
     where = f"{comparisons[worst].where}, element {tuple(map(int, element))}"
-    return Row(
-        operator, quantity, _three_digits(largest[worst]), where,
-        _three_digits(statistics.median(largest)), len(comparisons),
-    )  # fmt: skip
+    sizes = [float(f"{size:.3g}") for size in (largest[worst], statistics.median(largest))]
+    return Row(operator, quantity, sizes[0], where, sizes[1], len(comparisons))
 
 
 def _errors(comparison: OperatorComparison) -> NDArray[np.float64]:
@@ -106,7 +103,3 @@ def _errors(comparison: OperatorComparison) -> NDArray[np.float64]:
     found: NDArray[np.float64] = comparison.found.astype(np.float64)
     errors: NDArray[Any] = np.abs(found - comparison.truth) / (ROUNDOFF * sizes)
     return np.where(np.isfinite(found), errors, np.inf)
-
-
-def _three_digits(value: float) -> float:
-    return float(f"{value:.3g}")

@@ -27,26 +27,22 @@ def _rmsprop(harness: Harness) -> Iterator[OperatorComparison]:
     ]
     gradients = [harness.draw(*shape) for shape in tensors]
     parameters, *slots = map(list, zip(*starts, strict=True))
+    kept = dict(zip(Slots._fields[1:], slots, strict=True))
     found = harness.twin.probe.operators.run_optimizer(
-        settings, parameters, dict(zip(Slots._fields[1:], slots, strict=True)), [gradients],
-        _RATE, harness.device,
-    )  # fmt: skip
+        settings, parameters, kept, [gradients], _RATE, harness.device
+    )
+    how = settings.decay, settings.momentum, settings.eps, settings.weight_decay
     for index, (start, gradient) in enumerate(zip(starts, gradients, strict=True)):
-        truth = operations.rmsprop_step(
-            start, gradient, _RATE, settings.decay, settings.momentum, settings.eps,
-            settings.weight_decay,
-        )  # fmt: skip
+        truth = operations.rmsprop_step(start, gradient, _RATE, *how)
         sizes = Slots(*(np.abs(values).astype(np.float64) for values in start))
         gradient = np.abs(gradient) + settings.weight_decay * sizes.parameter
         step = settings.momentum * sizes.momentum
         step += _RATE * gradient / np.sqrt(truth.mean_square + settings.eps)
         square = operations.ema_step(sizes.mean_square, gradient**2, settings.decay)
         terms = Slots(sizes.parameter + step, square, step)
-        for quantity in Slots._fields:
-            yield OperatorComparison(
-                quantity, f"parameter {gradient.shape}", found[quantity][index],
-                getattr(truth, quantity), getattr(terms, quantity),
-            )  # fmt: skip
+        where = f"parameter {gradient.shape}"
+        for quantity, right, size in zip(Slots._fields, truth, terms, strict=True):
+            yield OperatorComparison(quantity, where, found[quantity][index], right, size)
 
 
 def _sgd(harness: Harness) -> Iterator[OperatorComparison]:
@@ -72,17 +68,15 @@ def _average(harness: Harness) -> Iterator[OperatorComparison]:
     share = 0.01
     found = harness.twin.probe.operators.run_average(averages, tensors, share, harness.device)
     for moved, average, tensor in zip(found, averages, tensors, strict=True):
-        yield OperatorComparison(
-            "average", f"tensor {tensor.shape}", moved,
-            operations.ema_step(average, tensor, 1 - share),
-            operations.ema_step(np.abs(average), np.abs(tensor), 1 - share),
-        )  # fmt: skip
+        truth = operations.ema_step(average, tensor, 1 - share)
+        terms = operations.ema_step(np.abs(average), np.abs(tensor), 1 - share)
+        yield OperatorComparison("average", f"tensor {tensor.shape}", moved, truth, terms)
 
 
-# Formulas, by what comes of them in some steps
+# Formulas, recognised by their results after some steps
 
 _STEPS = 5
-# Of a step of RMSProp: eleven operations, and four settings that are no float32 numbers.
+# In a step of RMSProp: eleven operations, and four settings that are not float32 numbers.
 _ROUNDINGS = 15
 
 
@@ -103,7 +97,7 @@ def _formulas(
     for moved, gradient in zip(found, gradients, strict=True):
         candidates = _CANDIDATES[kind](gradient.astype(np.float64), settings)
         formulas = followed(moved, candidates, _ROUNDINGS * _STEPS)
-        # What follows none of them is held against the first.
+        # What follows none of them is compared with the first.
         own = [candidates.get(name, next(iter(candidates.values()))) for name in formulas]
         truth = np.array([values[index] for index, values in enumerate(own)])
         where = f"parameter {gradient.shape}"

@@ -43,8 +43,8 @@ from parity.cli import options as shared
 if TYPE_CHECKING:
     from parity.candidates import Candidate
     from parity.tolerances.calibration import Noise
-    from parity.tolerances.fitting import Trial
-    from parity.tolerances.trials import Plan
+    from parity.tolerances.fitting import SeededRun
+    from parity.tolerances.seeded_runs import Plan
 
 DEFAULT_SPECS = "tinynet_digits:10,tinynet_e:5,efficientnet_lite0:1"
 
@@ -127,7 +127,7 @@ def _calibrate(job: _Job) -> tuple[dict[str, Any], list[str]]:
     return {"path": str(path), "climbs": len(made), "factors": factors, "changes": changes}, lines
 
 
-def _noise(job: _Job, made: list[Trial]) -> tuple[Noise, list[str]]:
+def _noise(job: _Job, made: list[SeededRun]) -> tuple[Noise, list[str]]:
     from parity.candidates import BASELINE
     from parity.tolerances import calibration as files
     from parity.tolerances.fitting import compare_noise, extend_noise, measure_noise
@@ -150,15 +150,15 @@ def _noise(job: _Job, made: list[Trial]) -> tuple[Noise, list[str]]:
 
 def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
     made = _run_all(job, job.folder)
-    compared = [(item, trial) for trial in made for item in trial.comparisons]
+    compared = [(item, run) for run in made for item in run.comparisons]
     fields = ("where", "quantity", "error", "bound")
     alarms = [
-        {"spec": trial.spec.name, "seed": trial.seed, "subject": item.candidate}
+        {"spec": run.spec.name, "seed": run.seed, "candidate": item.candidate}
         | {name: getattr(item, name) for name in fields}
-        for item, trial in compared
+        for item, run in compared
         if not item.passed
     ]
-    bounded = [(item, trial) for item, trial in compared if item.quantity]
+    bounded = [(item, run) for item, run in compared if item.quantity]
     worst, of = max(bounded, key=lambda pair: pair[0].severity)
     counts = f"{len(made)} runs, {len(compared):,} comparisons, {len(alarms)} alarms"
     lines = [
@@ -168,7 +168,7 @@ def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
         *(f"  false alarm: {json.dumps(alarm)}" for alarm in alarms),
     ]
     result = {
-        "subject": str(job.candidate),
+        "candidate": str(job.candidate),
         "climbs": len(made),
         "compared": len(compared),
         "worst_share_of_bound": worst.severity,
@@ -177,29 +177,29 @@ def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
     return result, lines
 
 
-def _run_all(job: _Job, bounds: Path | None) -> list[Trial]:
+def _run_all(job: _Job, bounds: Path | None) -> list[SeededRun]:
     from tqdm import tqdm
 
     from parity.checks import CALIBRATED
-    from parity.tolerances.trials import trials
+    from parity.tolerances.seeded_runs import run_seeds
 
     options = job.options
-    made: list[Trial] = []
+    made: list[SeededRun] = []
     checks = shared.checks(options, CALIBRATED)
     keep = Path(options.keep) if options.keep else None
     total = sum(len(plan.seeds) for plan in job.plans)
     with tqdm(total=total, unit=" runs", disable=None, desc=str(job.candidate)) as bar:
-        for trial in trials(job.plans, job.candidate, bounds, checks, options.jobs, keep):
-            made.append(trial)
+        for run in run_seeds(job.plans, job.candidate, bounds, checks, options.jobs, keep):
+            made.append(run)
             bar.update()
-            bar.set_postfix_str(f"{trial.spec.name} {trial.seed}")
+            bar.set_postfix_str(f"{run.spec.name} {run.seed}")
     return made
 
 
 def _plans(text: str, first_seed: int) -> list[Plan]:
     from tinynet.spec import load_spec
 
-    from parity.tolerances.trials import Plan
+    from parity.tolerances.seeded_runs import Plan
 
     plans: list[Plan] = []
     for part in text.split(","):

@@ -32,8 +32,8 @@ from tinynet.cli.command import Parser, command_line, report
 from parity.cli.options import add_shared
 
 if TYPE_CHECKING:
+    from parity.faults.outcomes import Clean, Outcome
     from parity.faults.score import Score
-    from parity.faults.trials import Clean, Outcome
 
 
 def add_arguments(parser: Parser) -> None:

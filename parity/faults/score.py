@@ -19,7 +19,7 @@ from tinynet.utils.environment import environment
 from tinynet.utils.process_pool import process_pool, processor_shares
 
 from parity.faults import FAULTS
-from parity.faults.trials import Clean, Outcome, run_clean, run_with
+from parity.faults.outcomes import Clean, Outcome, run_clean, run_with
 
 # The score that is shipped.
 STORED = Path(__file__).with_name("score.json")

@@ -5,10 +5,10 @@ float32 against the same mathematics in float64, on the same inputs. Where a mea
 to be smaller than a few roundings could explain (a layer that computes little, a lucky sum), a
 floor in units of float32 roundoff takes its place.
 
-The factor is calibrated: twice the largest multiple of the noise that a framework's version was
-seen to make, on a device, in a precision and a mode, over many seeds and specs
-(:mod:`parity.tolerances.calibration`). The factors here are for what nobody has calibrated, and
-they are limits: what needs more than that is no rounding.
+The factor is calibrated: twice the largest multiple of the noise that was seen of a framework's
+version on a device, in a precision and a mode, over many seeds and specs
+(:mod:`parity.tolerances.calibration`). The factors here apply where no calibration exists, and they
+are limits: an error that needs more is not rounding.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from collections.abc import Mapping
 
 # Largest relative error of rounding a real number to float32.
 ROUNDOFF = 2.0**-24
-# And to the other precisions, by the bits of their significands.
+# The same for the other precisions, by the bits of their significands.
 # Source: IEEE 754 for float16; 8 bits in bfloat16 and 11 in TF32 by NVIDIA's white paper on the
 # A100 architecture.
-ROUNDOFFS = {
-    "float32": ROUNDOFF, "tf32": 2.0**-11, "bfloat16": 2.0**-8, "float16": 2.0**-11,
-}  # fmt: skip
+ROUNDOFFS = {"float32": ROUNDOFF, "tf32": 2.0**-11, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Bound:
     typical: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
 
     def noise(self, measured: float, where: str = "") -> float:
-        """The noise the bound is a multiple of: the measured one, or what it is at least."""
+        """Returns the noise that the bound is a multiple of: the measured one, or its minimum."""
         least = max(self.floor * ROUNDOFF, self.typical.get(where, 0.0))
         return max(measured, least) * self.scale
 
@@ -120,7 +118,7 @@ BOUNDS: dict[str, Bound] = {
             "gradient, isolated",
             64,
             4,
-            f"per parameter, of one block fed the judge's own input and gradient. {_SUMS}",
+            f"per parameter, of one block fed the reference's own input and gradient. {_SUMS}",
         ),
         Bound(
             "gradient, kinked alone",

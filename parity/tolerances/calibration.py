@@ -1,9 +1,9 @@
-"""Calibration: how large rounding noise is, and how many times it a framework's errors are.
+"""Calibrations of bounds: how large rounding noise is, and which multiple of it errors are.
 
-What is measured once, over many seeds and specs, is kept in files. One has the noise itself, place
-by place: of the baseline, PyTorch in float32. The others have factors, one file for each way to
-compute: a framework's version, a device, a precision and a mode. The suite takes its bounds from
-there.
+They are measured once, over many seeds and specs, and kept in files. One file has the noise itself,
+place by place: that of the baseline, PyTorch in float32. The others have factors, one file for each
+setting: a framework's version, a device, a precision and a mode. The suite takes its bounds from
+them. (The calibration of an INT8 net is in :mod:`tinynet.deploy`.)
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from typing import Any, NamedTuple, cast
 
 from tinynet.spec import Spec
 from tinynet.utils.atomic_files import write_atomically
-from tinynet.utils.strict_json import check_document, parse_document, read_text
+from tinynet.utils.strict_json import (
+    check_document,
+    object_schema,
+    parse_document,
+    read_text,
+    value_schema,
+)
 
 from parity.tolerances.bounds import BOUNDS, ROUNDOFFS, Bound
 
-# Where the calibrations that are shipped lie.
+# The folder of the shipped calibrations.
 DIRECTORY = Path(__file__).with_name("calibrations")
-# A factor is so many times the largest multiple that was ever seen: fresh seeds, other nets and
-# other processors go beyond what a finite number of trials saw.
+# A factor is this many times the largest multiple that was seen: fresh seeds, other nets and other
+# processors go beyond what a finite number of runs showed.
 MARGIN = 2.0
 # And at least this: two results that each are within the noise of the truth.
 LEAST_FACTOR = 2.0
@@ -37,7 +43,7 @@ class CalibrationError(ValueError):
 
 
 class Setting(NamedTuple):
-    """A way to compute, all of which decides how large its errors are."""
+    """Everything that decides how large the errors of a computation are."""
 
     framework: str
     version: str
@@ -85,7 +91,7 @@ class Noise:
 
 
 class Multiple(NamedTuple):
-    """Errors as multiples of the noise: how they are distributed, and where the largest was."""
+    """How errors, as multiples of the noise, are distributed, and where the largest was."""
 
     median: float
     largest: float
@@ -97,7 +103,7 @@ class Multiple(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Calibration:
-    """How many times the baseline's noise a setting's errors are.
+    """A setting's errors as multiples of the baseline's noise.
 
     Attributes:
         setting: whose.
@@ -120,9 +126,9 @@ class Calibration:
     noise: Noise
 
     def bound(self, quantity: str, spec: Spec) -> Bound:
-        """The bound of a quantity: the calibrated factor, on the usual noise.
+        """Returns the bound of a quantity: the calibrated factor, on the usual noise.
 
-        A net whose noise nobody has measured, or a quantity that was not met, is held to the limit.
+        A net whose noise was not measured, or a quantity that did not occur, is held to the limit.
         """
         row = scaled(quantity, self.setting.precision)
         typical = self.noise.noise.get(spec.sha256, {}).get(quantity)
@@ -133,14 +139,14 @@ class Calibration:
 
 
 def factor(multiple: Multiple) -> float:
-    """The factor of a bound: the largest multiple that was seen, with a margin, in two digits."""
+    """Returns the factor of a bound: the largest multiple with a margin, in two digits."""
     wanted = max(MARGIN * multiple.largest, LEAST_FACTOR)
     digits = 1 - math.floor(math.log10(wanted))
     return math.ceil(wanted * 10**digits) / 10**digits
 
 
 def scaled(quantity: str, precision: str) -> Bound:
-    """The row of the table for a precision."""
+    """Returns the row of the table for a precision."""
     row = BOUNDS[quantity]
     return dataclasses.replace(row, scale=ROUNDOFFS[precision] / ROUNDOFFS["float32"])
 
@@ -174,7 +180,7 @@ def load_calibration(path: Path) -> Calibration:
 
 
 def find_calibration(setting: Setting, folder: Path = DIRECTORY) -> Calibration | None:
-    """The calibration of a setting, None where nobody has made one."""
+    """Returns the calibration of a setting, None where there is none."""
     path = folder / setting.file_name
     return load_calibration(path) if path.is_file() else None
 
@@ -186,13 +192,13 @@ def calibrated_bound(quantity: str, setting: Setting, spec: Spec, folder: Path) 
 
 
 def find_noise(setting: Setting, folder: Path = DIRECTORY) -> Noise | None:
-    """The noise of a baseline, None where nobody has measured it."""
+    """Returns the noise of a baseline, None where it was not measured."""
     path = folder / setting.noise_name
     return load_noise(path) if path.is_file() else None
 
 
 def stored_noise(spec: Spec, quantity: str, where: str, folder: Path = DIRECTORY) -> float | None:
-    """The usual noise at a place, of any reference that has it.
+    """Returns the usual noise at a place, of any baseline that has it.
 
     Args:
         spec: the net.
@@ -222,7 +228,7 @@ def save_calibration(calibration: Calibration, folder: Path) -> Path:
     Its noise is not written with it: :func:`save_noise` does that.
 
     Raises:
-        CalibrationError: a factor beyond its limit: what was measured is no rounding.
+        CalibrationError: a factor beyond its limit: what was measured is not rounding.
         DocumentError: the file cannot be placed there.
     """
     path = folder / calibration.setting.file_name
@@ -253,7 +259,7 @@ def _write(path: Path, document: dict[str, Any], setting: Setting) -> Path:
 
 
 def _format(value: Any, depth: int, indent: str = "") -> str:
-    # A row a quantity, for those who read what changed, and not one a number.
+    # One line for each quantity, not for each number, so that changes are readable.
     if not isinstance(value, dict) or depth == 0 or not value:
         return json.dumps(value)
     entries = cast("dict[str, Any]", value).items()
@@ -280,54 +286,41 @@ def _check_factors(calibration: Calibration, source: str) -> None:
             )
 
 
-_NUMBERS: dict[str, Any] = {
-    "type": "object",
-    "description": "median, largest, compared, spec, seed and where",
-    "properties": {
-        "median": {"type": "number", "minimum": 0, "description": "a number from 0"},
-        "largest": {"type": "number", "minimum": 0, "description": "a number from 0"},
-        "compared": {"type": "integer", "minimum": 1, "description": "a whole number from 1"},
-        "spec": {"type": "string", "description": "a name"},
-        "seed": {"type": "integer", "description": "a whole number"},
-        "where": {"type": "string", "description": "a place"},
+_TEXT = value_schema("string", "a text")
+_NUMBERS = object_schema(
+    "median, largest, compared, spec, seed and where",
+    {
+        "median": value_schema("number", "a number from 0", minimum=0),
+        "largest": value_schema("number", "a number from 0", minimum=0),
+        "compared": value_schema("integer", "a whole number from 1", minimum=1),
+        "spec": value_schema("string", "a name"),
+        "seed": value_schema("integer", "a whole number"),
+        "where": value_schema("string", "a place"),
     },
-    "required": list(Multiple._fields),
-    "additionalProperties": False,
-}
-_TEXT: dict[str, Any] = {"type": "string", "description": "a text"}
-_SETTING: dict[str, Any] = {
-    "type": "object",
-    "description": "framework, version, device, precision and mode",
-    "properties": {
+)
+_SETTING = object_schema(
+    "framework, version, device, precision and mode",
+    {
         **dict.fromkeys(Setting._fields, _TEXT),
         "precision": {"enum": list(ROUNDOFFS), "description": f"one of {', '.join(ROUNDOFFS)}"},
     },
-    "required": list(Setting._fields),
-    "additionalProperties": False,
-}
-
-
-def _schema(own: dict[str, Any]) -> dict[str, Any]:
-    properties = {
-        "version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
-        "setting": _SETTING,
-        **dict.fromkeys(("machine", "command", "measured_on"), _TEXT),
-        "seeds": _by_name({"type": "integer", "minimum": 1, "description": "a number from 1"}),
-        **own,
-    }
-    return {
-        "type": "object",
-        "description": "a JSON object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+)
 
 
 def _by_name(value: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "description": "an object", "additionalProperties": value}
+    return value_schema("object", "an object", additionalProperties=value)
 
 
-_POSITIVE = {"type": "number", "exclusiveMinimum": 0, "description": "a number above 0"}
+def _schema(own: dict[str, Any]) -> dict[str, Any]:
+    common = {
+        "version": {"const": _VERSION, "description": f"{_VERSION}, the only one there is"},
+        "setting": _SETTING,
+        **dict.fromkeys(("machine", "command", "measured_on"), _TEXT),
+        "seeds": _by_name(value_schema("integer", "a number from 1", minimum=1)),
+    }
+    return object_schema("a JSON object", common | own)
+
+
+_POSITIVE = value_schema("number", "a number above 0", exclusiveMinimum=0)
 _NOISE_SCHEMA = _schema({"noise": _by_name(_by_name(_by_name(_POSITIVE)))})
 _SCHEMA = _schema({"reference": _SETTING, "multiples": _by_name(_NUMBERS)})

@@ -1,4 +1,4 @@
-"""Draws calibrations from runs: the usual noise of a baseline, the multiples of a setting."""
+"""Fits calibrations to runs: the usual noise of a baseline, the multiples of a setting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinynet.spec import Spec
 
@@ -26,27 +26,27 @@ from parity.tolerances.calibration import (
 )
 
 
-class Trial(NamedTuple):
-    """All that one run compared for a setting, with bounds that nobody calibrated."""
+class SeededRun(NamedTuple):
+    """All that one run compared for a setting, with uncalibrated bounds."""
 
     spec: Spec
     seed: int
     comparisons: Sequence[Comparison]
 
 
-def measure_noise(setting: Setting, trials: Sequence[Trial], command: str) -> Noise:
-    """Draws the usual noise of a baseline from runs in float32.
+def measure_noise(setting: Setting, runs: Sequence[SeededRun], command: str) -> Noise:
+    """Fits the usual noise of a baseline to runs in float32.
 
     Args:
         setting: the baseline.
-        trials: for each spec, several seeds.
+        runs: for each spec, several seeds.
         command: what measures it again.
 
     Raises:
-        CalibrationError: there is nothing to draw it from, or a value that no number can say.
+        CalibrationError: nothing was compared, or a value is not finite.
     """
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for sample in _samples(trials):
+    for sample in _samples(runs):
         item = sample.item
         places = found.setdefault(sample.spec.sha256, {}).setdefault(item.quantity, {})
         places.setdefault(item.where, []).append(item.noise)
@@ -60,38 +60,38 @@ def measure_noise(setting: Setting, trials: Sequence[Trial], command: str) -> No
         for sha, by_quantity in found.items()
     }
     today = date.today().isoformat()
-    return Noise(setting, machine(), command, today, _seeds(trials), noise)
+    return Noise(setting, machine(), command, today, _seeds(runs), noise)
 
 
-def calibrate(setting: Setting, noise: Noise, trials: Sequence[Trial], command: str) -> Calibration:
-    """Draws the factors of a setting from runs.
+def calibrate(
+    setting: Setting, noise: Noise, runs: Sequence[SeededRun], command: str
+) -> Calibration:
+    """Fits the factors of a setting to runs.
 
     Args:
         setting: whose errors they are.
-        noise: what they are held against.
-        trials: for each spec, several seeds.
+        noise: that of the baseline, which they are multiples of.
+        runs: for each spec, several seeds.
         command: what measures it again.
 
     Raises:
-        CalibrationError: there is nothing to draw them from, or a value that no number can say.
+        CalibrationError: nothing was compared, or a value is not finite.
     """
     samples: dict[str, list[_Sample]] = defaultdict(list)
-    for sample in _samples(trials):
+    for sample in _samples(runs):
         samples[sample.item.quantity].append(sample)
     scale = ROUNDOFFS[setting.precision] / ROUNDOFFS["float32"]
-    return Calibration(
-        setting, noise.setting, machine(), command, date.today().isoformat(), _seeds(trials),
-        {q: _multiple(rows, noise.noise, scale) for q, rows in samples.items()},
-        noise,
-    )  # fmt: skip
+    multiples = {q: _multiple(rows, noise.noise, scale) for q, rows in samples.items()}
+    made = machine(), command, date.today().isoformat(), _seeds(runs)
+    return Calibration(setting, noise.setting, *made, multiples, noise)
 
 
 def extend_noise(before: Noise, after: Noise) -> Noise:
-    """What was known stays as it is; nets, quantities and places that were not are added.
+    """Adds the nets, quantities and places that are new; what was known stays.
 
     Args:
         before: what is there.
-        after: of other runs of the same reference.
+        after: of other runs of the same baseline.
     """
     noise: Places = {}
     for sha in {**before.noise, **after.noise}:
@@ -100,16 +100,13 @@ def extend_noise(before: Noise, after: Noise) -> Noise:
         noise[sha] = {q: {**other.get(q, {}), **own.get(q, {})} for q in quantities}
     if noise == before.noise:
         return before
-    return dataclasses.replace(
-        after, command=_and_then(before.command, after.command),
-        seeds=_more(before.seeds, after.seeds), noise=noise,
-    )  # fmt: skip
+    return dataclasses.replace(after, noise=noise, **_of_both(before, after))
 
 
 def extend_calibration(before: Calibration, after: Calibration) -> Calibration:
-    """A calibration on the runs of both: of each quantity the larger multiple counts.
+    """Returns the calibration on the runs of both: the larger multiple of each quantity counts.
 
-    A median cannot be had from two; that of the larger number of comparisons stands for both.
+    The median of the one with more comparisons stands for both.
 
     Args:
         before: what is there.
@@ -122,24 +119,19 @@ def extend_calibration(before: Calibration, after: Calibration) -> Calibration:
         more = max(pair, key=lambda multiple: multiple.compared)
         compared = sum(multiple.compared for multiple in pair)
         multiples[quantity] = larger._replace(median=more.median, compared=compared)
-    return dataclasses.replace(
-        after, command=_and_then(before.command, after.command),
-        seeds=_more(before.seeds, after.seeds), multiples=multiples,
-    )  # fmt: skip
+    return dataclasses.replace(after, multiples=multiples, **_of_both(before, after))
 
 
-def _and_then(first: str, second: str) -> str:
-    # A line of a shell that makes both again.
-    return first if first.endswith(second) else f"{first} && {second}"
-
-
-def _more(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    # The same spec is run with the same seeds again.
-    return before | {name: max(count, before.get(name, 0)) for name, count in after.items()}
+def _of_both(before: Noise | Calibration, after: Noise | Calibration) -> dict[str, Any]:
+    # A line of a shell that makes both again; a spec is run with the same seeds again.
+    first, second = before.command, after.command
+    seeds = {name: max(count, before.seeds.get(name, 0)) for name, count in after.seeds.items()}
+    command = first if first.endswith(second) else f"{first} && {second}"
+    return {"command": command, "seeds": before.seeds | seeds}
 
 
 def compare_calibrations(before: Calibration, after: Calibration) -> list[str]:
-    """What changed in the factors, a line each. Empty if nothing did."""
+    """Describes each change in the factors in one line."""
     lines: list[str] = []
     for quantity in {**before.multiples, **after.multiples}:
         old, new = before.multiples.get(quantity), after.multiples.get(quantity)
@@ -150,7 +142,7 @@ def compare_calibrations(before: Calibration, after: Calibration) -> list[str]:
 
 
 def compare_noise(before: Noise, after: Noise) -> list[str]:
-    """What changed in the noise by more than a quarter, a line each. Empty if nothing did."""
+    """Describes each change in the noise by more than a quarter in one line."""
     lines: list[str] = []
     for sha, by_quantity in after.noise.items():
         for quantity, places in by_quantity.items():
@@ -162,7 +154,7 @@ def compare_noise(before: Noise, after: Noise) -> list[str]:
 
 
 def machine() -> str:
-    """The system and the processor's architecture."""
+    """Returns the system and the processor's architecture."""
     return f"{platform.system()} {platform.machine()}"
 
 
@@ -172,9 +164,9 @@ class _Sample(NamedTuple):
     item: Comparison
 
 
-def _samples(trials: Sequence[Trial]) -> Iterator[_Sample]:
+def _samples(runs: Sequence[SeededRun]) -> Iterator[_Sample]:
     empty = True
-    for spec, seed, comparison in trials:
+    for spec, seed, comparison in runs:
         for item in comparison:
             if not item.quantity and item.kind != "error":
                 continue
@@ -189,8 +181,8 @@ def _samples(trials: Sequence[Trial]) -> Iterator[_Sample]:
         raise CalibrationError("nothing was compared, so there is nothing to calibrate")
 
 
-def _seeds(trials: Sequence[Trial]) -> dict[str, int]:
-    return dict(Counter(trial.spec.name for trial in trials))
+def _seeds(runs: Sequence[SeededRun]) -> dict[str, int]:
+    return dict(Counter(run.spec.name for run in runs))
 
 
 def _multiple(rows: list[_Sample], noise: Places, scale: float) -> Multiple:

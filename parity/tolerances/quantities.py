@@ -1,4 +1,7 @@
-"""Which bound holds for what is compared, and what its errors are relative to."""
+"""Which bound holds for a comparison, and what its errors are relative to.
+
+The names of quantities are data in the calibrations: in them, "kinked" means non-smooth.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def has_exp(spec: Spec) -> bool:
 
 
 def layer_quantity(name: str, spec: Spec) -> str:
-    """The quantity of a layer alone: "gate layer" for one that holds a sigmoid or SiLU.
+    """Returns the quantity of a layer alone: "gate layer" for one that holds a sigmoid or SiLU.
 
     Convolutions, batch norms, pooling, classifier and projections have no exp in them;
     activations, gates, squeeze-excites and whole blocks may have.
@@ -33,30 +36,29 @@ def layer_quantity(name: str, spec: Spec) -> str:
 
 
 def whole_quantity(quantity: str, spec: Spec) -> str:
-    """The quantity of a whole net, "chained", "logits" or "loss": apart where it has no exp."""
-    without = {
-        "chained": "chained, no exp", "logits": "logits, exact gates", "loss": "loss, no exp",
-    }  # fmt: skip
-    return quantity if has_exp(spec) else without[quantity]
+    """Returns the quantity "chained", "logits" or "loss" of a net, which has one without exp."""
+    if has_exp(spec):
+        return quantity
+    return "logits, exact gates" if quantity == "logits" else f"{quantity}, no exp"
 
 
 def is_non_smooth(spec: Spec) -> bool:
-    """Whether the net's activation has a kink, where a rounding decides about a gradient."""
+    """Whether the activation is non-smooth: has kinks, where a rounding decides the gradient."""
     return spec.activation in ("relu6", "relu")
 
 
 def gradient_quantity(spec: Spec) -> str:
-    """The quantity of the gradients of a whole net."""
+    """Returns the quantity of the gradients of a whole net."""
     return "gradient, kinked" if is_non_smooth(spec) else "gradient"
 
 
 def whole_norm(norms: Iterable[float]) -> float:
-    """The norm of a whole gradient, from those of its parts."""
+    """Returns the norm of a whole gradient, from those of its parts."""
     return math.sqrt(sum(value**2 for value in norms))
 
 
 def gradient_scale(own: float, whole: float) -> float | None:
-    """What the error of a parameter's gradient is relative to, None for its own norm.
+    """Returns what the error of a parameter's gradient is relative to, None for its own norm.
 
     Args:
         own: its norm.
@@ -77,9 +79,9 @@ def gradient_scales(norms: Mapping[str, float]) -> dict[str, float]:
 
 
 def statistic_scale(key: str, truths: Mapping[str, Array]) -> float | None:
-    """What the error of a running statistic is relative to, None for its own norm.
+    """Returns what the error of a running statistic is relative to, None for its own norm.
 
-    A mean may be zero; what it is measured against is the spread of the values.
+    A mean may be zero, so its errors are relative to the spread of the values.
 
     Args:
         key: of the statistic.

@@ -1,4 +1,4 @@
-"""Calibrations: what is drawn from runs, kept in files, and held against fresh seeds."""
+"""Calibrations of bounds: fitted to runs, kept in files, and checked with fresh seeds."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ from parity.tolerances.calibration import (
     stored_noise,
 )
 from parity.tolerances.fitting import (
-    Trial,
+    SeededRun,
     calibrate,
     compare_calibrations,
     compare_noise,
@@ -47,20 +47,22 @@ def comparison(error, noise, where="bn1", quantity="layer", kind="value"):
     return Comparison("mindspore pynative", where, error, math.inf, noise, kind, "", quantity)
 
 
-def trial(seed, *pairs, **named):
-    return Trial(SMALL, seed, tuple(comparison(error, noise, **named) for error, noise in pairs))
+def run(seed, *pairs, **named):
+    return SeededRun(
+        SMALL, seed, tuple(comparison(error, noise, **named) for error, noise in pairs)
+    )
 
 
-def drawn(trials, setting=SETTING):
-    noise = measure_noise(BASELINE.setting, trials, "a command")
-    return calibrate(setting, noise, trials, "a command")
+def drawn(runs, setting=SETTING):
+    noise = measure_noise(BASELINE.setting, runs, "a command")
+    return calibrate(setting, noise, runs, "a command")
 
 
-# Drawing
+# Fitting
 
 
 def test_a_factor_is_twice_the_largest_multiple():
-    found = drawn([trial(0, (1.5e-6, 1e-6)), trial(1, (1.8e-6, 1e-6))])
+    found = drawn([run(0, (1.5e-6, 1e-6)), run(1, (1.8e-6, 1e-6))])
     multiple = found.multiples["layer"]
     assert (multiple.largest, multiple.compared, multiple.seed, multiple.where) == (
         1.8,
@@ -79,7 +81,7 @@ def test_factors_have_two_digits_rounded_up_and_are_at_least_two(largest, expect
 
 def test_luck_is_not_counted_as_noise():
     # The usual noise is 1e-6; in one run the baseline came out nearly right.
-    found = drawn([trial(0, (1e-6, 1e-6)), trial(1, (1e-6, 1e-6)), trial(2, (1e-6, 1e-7))])
+    found = drawn([run(0, (1e-6, 1e-6)), run(1, (1e-6, 1e-6)), run(2, (1e-6, 1e-7))])
     assert found.multiples["layer"].largest == 1.0
     bound = found.bound("layer", SMALL)
     assert bound.noise(1e-7, "bn1") == pytest.approx(1e-6)
@@ -90,8 +92,8 @@ def test_luck_is_not_counted_as_noise():
 def test_noise_of_a_coarser_precision_is_scaled():
     coarse = SETTING._replace(precision="bfloat16")
     times = 2.0**16
-    noise = measure_noise(BASELINE.setting, [trial(0, (1e-6, 1e-6))], "a command")
-    found = calibrate(coarse, noise, [trial(0, (3e-6 * times, 1e-6 * times))], "a command")
+    noise = measure_noise(BASELINE.setting, [run(0, (1e-6, 1e-6))], "a command")
+    found = calibrate(coarse, noise, [run(0, (3e-6 * times, 1e-6 * times))], "a command")
     assert found.multiples["layer"].largest == 3.0
     assert found.bound("layer", SMALL).noise(0.0, "bn1") == pytest.approx(1e-6 * times)
     assert scaled("layer", "bfloat16").noise(0.0) == BOUNDS["layer"].floor * ROUNDOFF * times
@@ -100,29 +102,29 @@ def test_noise_of_a_coarser_precision_is_scaled():
 @pytest.mark.parametrize(
     "bad",
     [
-        trial(0, (math.inf, 1e-6), kind="not finite"),
-        trial(0, (math.inf, 0.0), kind="error", quantity=""),
-        trial(0, (1e-6, math.inf)),
+        run(0, (math.inf, 1e-6), kind="not finite"),
+        run(0, (math.inf, 0.0), kind="error", quantity=""),
+        run(0, (1e-6, math.inf)),
     ],
     ids=["not finite", "broke off", "noise"],
 )
-def test_a_climb_with_a_fault_calibrates_nothing(bad):
+def test_a_run_with_a_fault_calibrates_nothing(bad):
     with pytest.raises(CalibrationError, match=r"small, seed 0: bn1 .* that is a fault"):
-        drawn([trial(1, (1e-6, 1e-6)), bad])
+        drawn([run(1, (1e-6, 1e-6)), bad])
 
 
 def test_nothing_compared_calibrates_nothing():
     with pytest.raises(CalibrationError, match="nothing was compared"):
-        drawn([Trial(SMALL, 0, (Comparison("mindspore", "bn1", 0.0, 0.0, kind="bits"),))])
+        drawn([SeededRun(SMALL, 0, (Comparison("mindspore", "bn1", 0.0, 0.0, kind="bits"),))])
 
 
 def test_what_changed_is_told():
-    before, after = (drawn([trial(0, (error, 1e-6))]) for error in (1e-6, 1.9e-6))
+    before, after = (drawn([run(0, (error, 1e-6))]) for error in (1e-6, 1.9e-6))
     assert compare_calibrations(before, before) == []
     assert compare_calibrations(before, after) == [
         "layer: largest multiple 1 (factor 2) -> 1.9 (factor 3.8)"
     ]
-    noisier = drawn([trial(0, (2e-6, 2e-6))]).noise
+    noisier = drawn([run(0, (2e-6, 2e-6))]).noise
     assert compare_noise(before.noise, before.noise) == []
     (line,) = compare_noise(before.noise, noisier)
     assert line.startswith("layer: noise 2 times as before")
@@ -131,13 +133,13 @@ def test_what_changed_is_told():
 # Adding to what is there
 
 
-def other_trial(seed, *pairs):
-    return trial(seed, *pairs)._replace(spec=SPECS["basic"])
+def other_run(seed, *pairs):
+    return run(seed, *pairs)._replace(spec=SPECS["basic"])
 
 
-def test_a_calibration_that_is_extended_is_that_of_all_climbs():
-    first = [trial(0, (1.5e-6, 1e-6)), trial(1, (1.8e-6, 1e-6))]
-    second = [other_trial(0, (2.5e-6, 1e-6))]
+def test_an_extended_calibration_is_that_of_all_runs():
+    first = [run(0, (1.5e-6, 1e-6)), run(1, (1.8e-6, 1e-6))]
+    second = [other_run(0, (2.5e-6, 1e-6))]
     before = drawn(first)
     noise = extend_noise(before.noise, measure_noise(BASELINE.setting, second, "another"))
     found = extend_calibration(before, calibrate(SETTING, noise, second, "another"))
@@ -152,14 +154,14 @@ def test_a_calibration_that_is_extended_is_that_of_all_climbs():
 
 
 def test_what_was_calibrated_stays_when_a_calibration_is_extended():
-    before = drawn([trial(0, (1.8e-6, 1e-6))])
-    again = [trial(0, (1e-6, 4e-6)), trial(1, (1e-6, 4e-6))]
+    before = drawn([run(0, (1.8e-6, 1e-6))])
+    again = [run(0, (1e-6, 4e-6)), run(1, (1e-6, 4e-6))]
     more = measure_noise(BASELINE.setting, again, "another")
     assert extend_noise(before.noise, more) == before.noise  # the place was known
     found = extend_calibration(before, calibrate(SETTING, before.noise, again, "another"))
     assert found.multiples["layer"].largest == 1.8
     assert found.multiples["layer"].compared == 3
-    places = [trial(0, (1e-6, 3e-6), where="bn2")]
+    places = [run(0, (1e-6, 3e-6), where="bn2")]
     noise = extend_noise(before.noise, measure_noise(BASELINE.setting, places, "another"))
     assert noise.noise[SMALL.sha256] == {"layer": {"bn1": 1e-6, "bn2": 3e-6}}
 
@@ -173,7 +175,7 @@ def kept(folder, calibration):
 
 
 def test_a_calibration_comes_back_from_its_file(tmp_path):
-    calibration = drawn([trial(0, (1e-6, 1e-6))])
+    calibration = drawn([run(0, (1e-6, 1e-6))])
     path = kept(tmp_path, calibration)
     assert path.name == "mindspore-2.10.0-cpu-float32-pynative.json"
     assert load_calibration(path) == calibration == find_calibration(SETTING, tmp_path)
@@ -185,11 +187,11 @@ def test_a_calibration_comes_back_from_its_file(tmp_path):
 
 def test_what_needs_more_than_the_limit_is_refused_when_it_is_written_and_when_it_is_read(tmp_path):
     limit = BOUNDS["layer"].factor
-    calibration = drawn([trial(0, (1e-6 * limit, 1e-6))])
+    calibration = drawn([run(0, (1e-6 * limit, 1e-6))])
     message = f"layer needs a factor of {2 * limit:g} at bn1 .* look for a fault"
     with pytest.raises(CalibrationError, match=message):
         kept(tmp_path, calibration)
-    path = kept(tmp_path, drawn([trial(0, (1e-6, 1e-6))]))
+    path = kept(tmp_path, drawn([run(0, (1e-6, 1e-6))]))
     path.write_text(path.read_text().replace('"largest": 1.0', f'"largest": {limit}'))
     load_calibration.cache_clear()
     with pytest.raises(CalibrationError, match=message):
@@ -197,7 +199,7 @@ def test_what_needs_more_than_the_limit_is_refused_when_it_is_written_and_when_i
 
 
 def test_a_file_that_is_no_calibration_is_refused(tmp_path):
-    path = kept(tmp_path, drawn([trial(0, (1e-6, 1e-6))]))
+    path = kept(tmp_path, drawn([run(0, (1e-6, 1e-6))]))
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"setting": document["setting"] | {"precision": "int8"}}))
     load_calibration.cache_clear()

@@ -15,9 +15,9 @@ import pytest
 from fault_sample import SAMPLE
 from parity.faults import FAULTS, GROUPS
 from parity.faults import score as scores
+from parity.faults.outcomes import run_with
 from parity.faults.planting import Original
 from parity.faults.score import CLEAN_SPECS, ScoreError, load_score, measure
-from parity.faults.trials import run_with
 from tiers import only_in_full
 
 STORED = load_score()

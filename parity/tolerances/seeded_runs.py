@@ -1,4 +1,4 @@
-"""Many runs, over seeds and specs: what calibrations are drawn from, and held against."""
+"""Many runs of the suite, over seeds and specs: calibrations are fitted to them and checked."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from parity.candidates import BASELINE, Candidate, candidates_of
 from parity.checks import CALIBRATED
 from parity.results import Comparison
 from parity.suite import run_checks
-from parity.tolerances.fitting import Trial
+from parity.tolerances.fitting import SeededRun
 
 
 class Plan(NamedTuple):
-    """Which runs to make: a spec, and for it the seeds."""
+    """A spec, and the seeds to run it with."""
 
     spec: Spec
     seeds: range
 
 
-def trials(
+def run_seeds(
     plans: Sequence[Plan],
     candidate: Candidate,
     calibrations: Path | None,
     checks: Sequence[str] = tuple(CALIBRATED),
     jobs: int = 1,
     keep: Path | None = None,
-) -> Iterator[Trial]:
-    """Climbs for every spec and seed, and gives what was compared as it comes.
+) -> Iterator[SeededRun]:
+    """Runs the suite for every spec and seed, and yields what was compared as it comes.
 
     Args:
         plans: specs and seeds.
-        candidate: what is held against the reference.
-        calibrations: where bounds are taken from, None for bounds that nobody calibrated.
+        candidate: what is compared with the reference.
+        calibrations: where bounds are taken from, None for uncalibrated bounds.
         checks: checks, of :data:`parity.checks.CALIBRATED`.
         jobs: processes that run side by side.
-        keep: a folder for a file a run; what lies there already is not run again.
+        keep: a folder with a file for each run; what is there already is not run again.
 
     Raises:
         ValueError: what :func:`parity.suite.run_checks` raises.
@@ -64,28 +64,28 @@ def trials(
             pool.submit(_run, spec, seed, candidate, calibrations, checks) for spec, seed in due
         ]
         for future in as_completed(futures):
-            trial = future.result()
-            path = _path(keep, candidate, trial.spec, trial.seed)
+            run = future.result()
+            path = _path(keep, candidate, run.spec, run.seed)
             if path is not None:
-                _save(path, trial)
-            yield trial
+                _save(path, run)
+            yield run
 
 
 def _run(
     spec: Spec, seed: int, candidate: Candidate, calibrations: Path | None, checks: Sequence[str]
-) -> Trial:
-    # The device of a process is chosen in the process.
+) -> SeededRun:
+    # A process chooses its own device.
     candidates = candidates_of(
         candidate.framework, (candidate.mode,), candidate.device, candidate.precision
     )
     report = run_checks(
         spec, seed=seed, candidates=candidates, calibrations=calibrations, checks=checks
-    )  # fmt: skip
+    )
     comparisons = [item for check in report.checks for item in check.comparisons]
     if candidate.framework != BASELINE.framework:
         # The baseline runs in some checks too, with bounds of its own.
         comparisons = [item for item in comparisons if not _is_baseline(item)]
-    return Trial(spec, seed, tuple(comparisons))
+    return SeededRun(spec, seed, tuple(comparisons))
 
 
 def _is_baseline(item: Comparison) -> bool:
@@ -97,12 +97,12 @@ def _path(keep: Path | None, candidate: Candidate, spec: Spec, seed: int) -> Pat
     return keep and keep / f"{candidate.setting}-{spec.name}-{spec.sha256[:8]}-{seed}.json"
 
 
-def _save(path: Path, trial: Trial) -> None:
+def _save(path: Path, run: SeededRun) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([dataclasses.astuple(item) for item in trial.comparisons])
+    text = json.dumps([dataclasses.astuple(item) for item in run.comparisons])
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _load(path: Path, spec: Spec, seed: int) -> Trial:
+def _load(path: Path, spec: Spec, seed: int) -> SeededRun:
     rows: list[list[Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return Trial(spec, seed, tuple(Comparison(*row) for row in rows))
+    return SeededRun(spec, seed, tuple(Comparison(*row) for row in rows))
