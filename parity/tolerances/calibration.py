@@ -233,8 +233,10 @@ def save_calibration(calibration: Calibration, folder: Path) -> Path:
     """
     path = folder / calibration.setting.file_name
     _check_factors(calibration, path.name)
-    document = dataclasses.asdict(calibration)
-    del document["noise"]
+    fields = dataclasses.asdict(calibration)
+    del fields["noise"]
+    # The file's key for the baseline.
+    document = {"reference" if key == "baseline" else key: fields[key] for key in fields}
     document["reference"] = calibration.baseline._asdict()
     document["multiples"] = {q: m._asdict() for q, m in calibration.multiples.items()}
     return _write(path, document, calibration.setting)
