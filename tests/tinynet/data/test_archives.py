@@ -23,20 +23,14 @@ from tinynet.data.sources import fingerprint
 from tinynet.recipe import load_recipe
 from tinynet.spec import Preprocessing, load_spec
 
+from image_trees import tree
+
 SPEC = dataclasses.replace(
     load_spec("tinynet_e").with_classes(3),
     input_size=(1, 8, 8),
     preprocessing=Preprocessing((0.0,), (1.0,)),
 )
 NAMES = ("a/0.png", "b/deep/er/1.png", "b/deep-er/2.png", "b/3.JPEG", "b-side/4.png")
-
-
-def tree(root, *names):
-    for brightness, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (9, 9), brightness).save(path)
-    return root
 
 
 def zipped(path, folder, names=None, **settings):
