@@ -1,4 +1,4 @@
-"""One fault planted and run for, and runs without any."""
+"""What a run with a planted fault comes to, and a run without any."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Clean:
 
 
 def checks_for(fault: Fault) -> list[str]:
-    """The checks to run for a fault: up to the one that must fail, where all others pass."""
+    """Returns the checks to run for a fault: those before the one that must fail, and that one."""
     names = list(CHECKS)
     below = names[: names.index(fault.check)]
     return [*(name for name in below if not CHECKS[name].exports), fault.check]
@@ -95,7 +95,7 @@ def run_with(name: str) -> Outcome:
 
 
 def run_clean(spec: str, seed: int) -> Clean:
-    """Climbs every check without a fault."""
+    """Runs every check without a fault."""
     report = run_checks(SPECS[spec], seed=seed, candidates=candidates_of(modes=("pynative",)))
     check, where, _ = _reported(report)
     return Clean(spec, seed, check, where)

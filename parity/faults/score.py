@@ -1,7 +1,7 @@
 """The score: of all planted faults, how many are caught, and how many traced to the right place.
 
-A score cannot be had cheaply: not of a short catalogue, not of a fault that the run never ran
-into, and not where a run without any fault fails.
+A short catalogue gives no score. A fault that the run never reached spoils it, and so does a run
+without any fault that fails.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from parity.faults.outcomes import Clean, Outcome, run_clean, run_with
 STORED = Path(__file__).with_name("score.json")
 # The bar, and the fewest faults of which a score says anything.
 LEAST_CAUGHT, LEAST_LOCALISED, LEAST_FAULTS = 0.95, 0.90, 40
-# Climbed without a fault.
+# Run without a fault.
 CLEAN_SPECS = ("small", "uneven", "basic", "bottleneck")
 _VERSION = 1
 
@@ -58,8 +58,8 @@ class Score:
 
     @property
     def false_alarms(self) -> list[Clean]:
-        """Climbs without a fault that failed."""
-        return [run_checks for run_checks in self.clean if run_checks.check]
+        """Runs without a fault that failed."""
+        return [run for run in self.clean if run.check]
 
     @property
     def caught(self) -> float:
@@ -68,12 +68,12 @@ class Score:
 
     @property
     def localised(self) -> float:
-        """Share of the faults of which check, place and file were named rightly."""
+        """Share of the faults with the right check, place and file named."""
         return self.caught - len(self.mislocalised) / len(self.outcomes)
 
     @property
     def defined(self) -> float:
-        """Share of the faults of which the definition in the file was named rightly too."""
+        """Share of the faults with the right definition in the file named, too."""
         return sum(outcome.defined for outcome in self.outcomes) / len(self.outcomes)
 
     @property
@@ -111,7 +111,7 @@ def measure(
     if len(FAULTS) < LEAST_FAULTS:
         raise ScoreError(f"the catalogue has {len(FAULTS)} faults, expected {LEAST_FAULTS} or more")
     if seeds < 1:
-        raise ScoreError(f"seeds is {seeds}, expected 1 or more climbs without a fault")
+        raise ScoreError(f"seeds is {seeds}, expected 1 or more runs without a fault")
     chosen = [name for name in FAULTS if not names or name in names]
     tasks: list[tuple[Any, ...]] = [(run_with, name) for name in chosen]
     tasks += [(run_clean, spec, seed) for spec in CLEAN_SPECS for seed in range(seeds)]
@@ -125,12 +125,12 @@ def measure(
             clean.append(done)
     return Score(
         tuple(outcomes[name] for name in chosen),
-        tuple(sorted(clean, key=lambda run_checks: (run_checks.spec, run_checks.seed))),
+        tuple(sorted(clean, key=lambda run: (run.spec, run.seed))),
     )
 
 
 def score_document(score: Score, command: str) -> dict[str, Any]:
-    """A score as a JSON document, with what made it and where."""
+    """Returns a score as a JSON document, with what made it and where."""
     return {
         "version": _VERSION,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -145,7 +145,7 @@ def score_document(score: Score, command: str) -> dict[str, Any]:
         "mislocalised": [outcome.fault for outcome in score.mislocalised],
         "false_alarms": len(score.false_alarms),
         "outcomes": [dataclasses.asdict(outcome) for outcome in score.outcomes],
-        "clean": [dataclasses.asdict(run_checks) for run_checks in score.clean],
+        "clean": [dataclasses.asdict(run) for run in score.clean],
     }
 
 

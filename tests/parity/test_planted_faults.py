@@ -72,7 +72,7 @@ def test_the_score_is_of_the_whole_catalogue_and_reaches_the_bar():
     assert [outcome.fault for outcome in STORED.outcomes] == list(FAULTS)
     assert STORED.passed
     assert STORED.missed == []
-    assert {run_checks.spec for run_checks in STORED.clean} == set(CLEAN_SPECS)
+    assert {run.spec for run in STORED.clean} == set(CLEAN_SPECS)
 
 
 def test_the_official_codes_defects_are_in_the_catalogue():
@@ -105,7 +105,7 @@ def test_without_a_fault_the_command_passes(run_script, monkeypatch):
     assert status == 0
     assert found["passed"]
     assert (found["caught"], found["localised"], found["false_alarms"]) == (1.0, 1.0, 0)
-    assert [run_checks["spec"] for run_checks in found["clean"]] == ["uneven"]
+    assert [run["spec"] for run in found["clean"]] == ["uneven"]
 
 
 def places():
