@@ -77,11 +77,6 @@ class Source(NamedTuple):
         )
 
 
-def in_twin(framework: str, module: str, definition: str) -> Source:
-    """A definition in a module of a twin."""
-    return Source(f"{framework}_impl/{module}.py", definition)
-
-
 def operation(name: str) -> str:
     """Says in a word or two what a layer computes."""
     if kind(name):
