@@ -143,9 +143,9 @@ def _open(paths: tuple[str, str], spec: Spec | None, ema: bool) -> tuple[_File, 
 
 def _open_onnx(path: str, spec: Spec | None, known: Spec | None) -> _File:
     from tinynet.deploy.onnx_file import OnnxError, OnnxPredictor
-    from tinynet.deploy.runtimes import load_onnx_file
+    from tinynet.deploy.runtimes import check_onnx
 
-    load_onnx_file()  # says what is missing
+    check_onnx()
     try:
         predictor = OnnxPredictor(path, spec)
     except OnnxError:

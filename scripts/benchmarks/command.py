@@ -39,12 +39,12 @@ workloads:
              files and as an archive of pack_dataset.py, in random order, by one thread and by eight
 
 --disk DIR writes files and archive into DIR and removes them at the end. Before each round the
-system is told to forget what it has read of them. Whether it does, and what a network disk's client
-and server remember on their own, is theirs to say: so a server's memory may be what is measured.
+system is told to forget what it has read of them. It may not, and the client and the server of a
+network disk may remember files too, so that a server's memory may be what is measured.
 
 Peers are optional: what is not installed (timm, torchvision, ...) is left out, and the report says
-so. Rows marked "limit" are no rivals but what nobody can do without: a matrix product of as many
-multiply-accumulates, a copy of as many bytes, decoding a JPEG.
+so. Rows marked "limit" are not rivals but the part that no side can avoid: a matrix product of as
+many multiply-accumulates, a copy of as many bytes, decoding a JPEG.
 """
 
 EXAMPLES = """\

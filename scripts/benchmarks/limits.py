@@ -83,7 +83,7 @@ def _numbers(spec: Spec) -> int:
         if layer.op == "batch_norm":
             continue
         area = math.prod(layer.output_shape[1:])
-        # Squeeze-excite reads means, and leaves the size of the image as it was.
+        # Squeeze-excite reads means, and does not change the size of the image.
         total += layer.in_channels * (size if area > 1 else 1) + layer.activations
         size = area if area > 1 else size
     return total

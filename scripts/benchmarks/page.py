@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -61,7 +61,7 @@ def _render(report: Mapping[str, Any]) -> str:
     intro = (
         "A bar is the time of one job, so shorter is better: its median, with a line from the "
         "fastest to the slowest round. Times are in milliseconds; the ratio is how many times as "
-        "long as ours a side takes. A limit is what nobody can do without."
+        "long as ours a side takes. A limit is a part that no side can avoid."
     )
     sections = [
         element("header", element("h1", _TITLE), element("p", intro)),
@@ -83,16 +83,12 @@ def _race(race: Mapping[str, Any]) -> Element:
     return section(
         race["name"],
         table(heads, [_row(side, ran[0] is side, longest) for side in ran]),
-        *_left_out(race["sides"]),
+        *(
+            remark(f"Left out: {side['name']}, {side['unavailable']}")
+            for side in race["sides"]
+            if side["unavailable"]
+        ),
     )
-
-
-def _left_out(sides: Sequence[Mapping[str, Any]]) -> list[Element]:
-    return [
-        remark(f"Left out: {side['name']}, {side['unavailable']}")
-        for side in sides
-        if side["unavailable"]
-    ]
 
 
 def _row(side: Mapping[str, Any], ours: bool, longest: float) -> Element:
@@ -115,11 +111,8 @@ def _bar(kind: str, low: float, median: float, high: float) -> Element:
     # All are shares of the longest median; what is longer runs out of the drawing.
     drawing = canvas(_WIDTH, _HEIGHT)
     full, middle = _WIDTH / 1.15, _HEIGHT / 2
-    drawing.append(
-        element("rect", _class=kind, x=0, y=2, width=max(1.0, median * full), height=_HEIGHT - 4)
-    )
-    drawing.append(
-        element("line", _class="sample", x1=low * full, x2=min(_WIDTH, high * full), y1=middle,
-                y2=middle)
-    )  # fmt: skip
+    bar = {"x": 0, "y": 2, "width": max(1.0, median * full), "height": _HEIGHT - 4}
+    drawing.append(element("rect", _class=kind, **bar))
+    line = {"x1": low * full, "x2": min(_WIDTH, high * full), "y1": middle, "y2": middle}
+    drawing.append(element("line", _class="sample", **line))
     return drawing

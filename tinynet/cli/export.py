@@ -31,25 +31,25 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     expect_suffix("OUT.onnx", options.destination, ".onnx")
     from tinynet.checkpoints.files import load_checkpoint
-    from tinynet.deploy.runtimes import load_onnx_file
+    from tinynet.deploy.onnx_file import OPSET, export_checked
+    from tinynet.deploy.runtimes import check_onnx
     from tinynet.utils.atomic_files import check_destination
 
     check_destination(options.destination)
     checkpoint = load_checkpoint(options.weights, named_spec(options), options.ema)
-    spec, onnx_file = checkpoint.spec, load_onnx_file()
-    difference = onnx_file.export_checked(
-        options.framework, spec, checkpoint.state, options.destination
-    )
+    spec, state = checkpoint.spec, checkpoint.state
+    check_onnx()
+    difference = export_checked(options.framework, spec, state, options.destination)
     document = {
         "framework": options.framework,
         "source": options.weights,
         "destination": options.destination,
         "spec": spec.name,
-        "opset": onnx_file.OPSET,
+        "opset": OPSET,
         "difference": difference,
     }
     text = (
-        f"{options.destination}: {spec.name}, opset {onnx_file.OPSET}\n"
+        f"{options.destination}: {spec.name}, opset {OPSET}\n"
         f"largest difference from the twin: {difference:.1e} of the logits' standard deviation"
     )
     report(options, document, text)

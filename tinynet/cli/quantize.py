@@ -44,17 +44,21 @@ def run(options: argparse.Namespace) -> int:
 
     from tinynet.data.evaluation_batches import Prepared
     from tinynet.data.open_data import open_calibration
-    from tinynet.deploy.runtimes import load_onnx_file, load_quantization
+    from tinynet.deploy.runtimes import check_onnx
     from tinynet.utils.atomic_files import check_destination
 
     check_destination(options.destination)
-    spec = load_onnx_file().OnnxPredictor(options.source).spec
+    check_onnx()
+    from tinynet.deploy.int8 import quantize
+    from tinynet.deploy.onnx_file import OnnxPredictor
+
+    spec = OnnxPredictor(options.source).spec
     dataset = Prepared(open_calibration(options.data, spec), spec)
     # Spread over the data, which come class by class.
     count = min(options.images, len(dataset))
     images = np.stack([dataset[index * len(dataset) // count][0] for index in range(count)])
     batches = [images[start : start + _BATCH] for start in range(0, count, _BATCH)]
-    found = load_quantization().quantize(options.source, options.destination, batches)
+    found = quantize(options.source, options.destination, batches)
     size = Path(options.destination).stat().st_size
     document = {
         "source": options.source,

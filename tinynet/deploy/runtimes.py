@@ -6,7 +6,6 @@ import dataclasses
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 from tinynet.backend import FRAMEWORKS, load_backend
 from tinynet.checkpoints.files import FORMATS, load_checkpoint
@@ -94,27 +93,3 @@ def check_onnx() -> None:
             f"ONNX files need {', '.join(missing)}, not installed here: "
             "pip install 'tinynet-twins[onnx]'"
         )
-
-
-def load_onnx_file() -> ModuleType:
-    """The module :mod:`tinynet.deploy.onnx_file`.
-
-    Raises:
-        RuntimeMissingError: it needs what is not installed.
-    """
-    check_onnx()
-    from tinynet.deploy import onnx_file
-
-    return onnx_file
-
-
-def load_quantization() -> ModuleType:
-    """The module :mod:`tinynet.deploy.int8`.
-
-    Raises:
-        RuntimeMissingError: it needs what is not installed.
-    """
-    check_onnx()
-    from tinynet.deploy import int8
-
-    return int8
