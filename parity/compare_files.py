@@ -130,7 +130,7 @@ def _open(paths: tuple[str, str], spec: Spec | None, ema: bool) -> tuple[_File, 
     raws = [None if path.endswith(".onnx") else read_raw(path, ema, spec) for path in paths]
     says = [raw is None or "spec" in raw.metadata for raw in raws]
     known, files = spec, dict[int, _File]()
-    # A checkpoint that does not say what it is goes last: the other file may.
+    # A checkpoint without a spec goes last: the other file may have one.
     for index in sorted((0, 1), key=lambda index: not says[index]):
         raw = raws[index]
         if raw is None:

@@ -38,7 +38,7 @@ from parity.report.document import with_present_keys
 from parity.results import Comparison
 
 NOT_RUN = "not run"
-_NOT_RUN = (NOT_RUN, "not climbed")  # as it is written, and as it was in version 1
+_NOT_RUN = (NOT_RUN, "not climbed")  # as written now, and in version 1
 
 
 class KnownDifferenceError(DocumentError):

@@ -103,9 +103,9 @@ class Convolution(NamedTuple):
     Attributes:
         key: canonical, in a block from the block's own on.
         norm: key of the batch norm that follows; empty for none, then it has a bias.
-        in_channels: of what it is given.
-        out_channels: of what it returns.
-        out_size: height and width of what it returns, in pixels.
+        in_channels: of its input.
+        out_channels: of its output.
+        out_size: height and width of its output, in pixels.
         kernel_size: side of its square kernel, in pixels.
         groups: into how many groups its channels fall.
     """

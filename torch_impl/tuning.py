@@ -54,7 +54,7 @@ class WideDepthwiseConv2d(nn.Conv2d):
         return _WideDepthwise.apply(input, self.weight, self.stride[0])
 
     def _is_slow(self, x: torch.Tensor) -> bool:
-        # Asked in training alone, since an exporter would take the size of its batch for fixed.
+        # This is false outside of training, since an exporter would take the batch size for fixed.
         # Small ones take less time than the calls.
         if not (self.training and self.weight.requires_grad and self.bias is None):
             return False

@@ -36,7 +36,7 @@ def gradients(
 def flow(
     net: Net, images: Array, labels: Array, label_smoothing: float = 0.0, mode: str = MODES[0]
 ) -> dict[str, Flow]:
-    """Like :func:`gradients`, but records every named layer, and its output's gradient."""
+    """Computes :func:`gradients`, and records each named layer's output and its gradient."""
     # The shapes in between depend on the batch, and only running the net tells them.
     shapes = trace(net, images)
     cells = dict(net.cells_and_names())

@@ -30,7 +30,7 @@ class OperatorComparison:
     """One array that a framework computed.
 
     Attributes:
-        quantity: what it is: "y" is the operator's output, "dx" the gradient for its input.
+        quantity: "y" is the operator's output, "dx" the gradient for its input.
         where: the shapes it was computed for.
         found: the framework's numbers.
         truth: the reference's, float64.

@@ -31,7 +31,7 @@ _WIDTH, _HEIGHT = 180, 16
 
 
 def operator_rows(audit: Audit) -> list[Element]:
-    """The rows of one audit as rows of a table, with cells under :data:`HEADS`."""
+    """Returns the rows of one audit as rows of a table, with cells under :data:`HEADS`."""
     return [
         element(
             "tr",
@@ -47,12 +47,12 @@ def operator_rows(audit: Audit) -> list[Element]:
 
 
 def operator_table(audit: Audit) -> Element:
-    """One audit as a table."""
+    """Renders one audit as a table."""
     return table(HEADS, operator_rows(audit))
 
 
 def formula_table(audits: Sequence[Audit]) -> list[Element]:
-    """Which formula each optimizer follows in each audit, and why that matters."""
+    """Says which formula each optimizer follows in each audit, and why that matters."""
     intro = (
         "Which formula every number of tensors of all lengths follows. A kernel that has one for "
         "whole blocks and another for what is left over trains two nets in one."
@@ -87,7 +87,7 @@ def write_comparison(first: Audit, second: Audit, folder: Path) -> Path:
 
 
 def render_comparison(first: Audit, second: Audit) -> str:
-    """The whole page."""
+    """Returns the whole page."""
     title = f"Operators: {second.title} against {first.title}"
     sections = [
         element("header", element("h1", title), element("p", f"Errors are in {UNIT}.")),

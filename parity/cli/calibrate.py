@@ -8,7 +8,7 @@ nets whose noise was not known are added. So other nets can be calibrated withou
 
 A bound is twice the largest multiple that was seen. What would need more than the limits of
 parity/tolerances/bounds.py is refused as a fault. The noise itself, place by place, is measured
-where there is no file of it yet, or with --noise.
+where it has no file yet, or with --noise.
 
 With --check nothing is written: the checks run with the bounds there are, and every failure is a
 false alarm.
@@ -124,7 +124,7 @@ def _calibrate(job: _Job) -> tuple[dict[str, Any], list[str]]:
             f"{multiple.where})"
         )
     lines += ["changes:", *(f"  {change}" for change in changes or ["none"])]
-    return {"path": str(path), "climbs": len(made), "factors": factors, "changes": changes}, lines
+    return {"path": str(path), "runs": len(made), "factors": factors, "changes": changes}, lines
 
 
 def _noise(job: _Job, made: list[SeededRun]) -> tuple[Noise, list[str]]:
@@ -169,7 +169,7 @@ def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
     ]
     result = {
         "candidate": str(job.candidate),
-        "climbs": len(made),
+        "runs": len(made),
         "compared": len(compared),
         "worst_share_of_bound": worst.severity,
         "false_alarms": alarms,

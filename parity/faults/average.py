@@ -39,7 +39,7 @@ def averaged_once_an_epoch(
 
 @GROUP.fault("step:TrainStep.predictor", "metrics", "mean loss with averaged weights", ("torch",))
 def raw_weights_judged_as_averaged(right: Original, step: Any, ema: bool) -> Any:
-    """Training judges its raw weights twice and never the averaged ones."""
+    """Training evaluates its raw weights twice and never the averaged ones."""
     return right(step, ema=False)
 
 

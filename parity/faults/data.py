@@ -1,4 +1,4 @@
-"""Faults in pixels, samples, masks and first weights, and in what is judged on."""
+"""Faults in pixels, samples, masks and first weights, and in the images of the evaluation."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class _Nothing:
     official=True,
 )
 def validation_on_a_subset(right: Original, dataset: Any, rank: int, ranks: int) -> Any:
-    """Training judges, and finds its best weights, on a part of the validation set."""
+    """Training evaluates, and finds its best weights, on a part of the validation set."""
     return right(dataset, rank, 2 * ranks)
 
 

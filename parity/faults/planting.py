@@ -80,7 +80,7 @@ class Fault:
 
     Attributes:
         name: of the fault, and of the twin where it is in one.
-        group: what it is a mistake in.
+        group: the area of the mistake.
         description: one sentence.
         check: the lowest check that must fail.
         where: the place that it must name first; a ``*`` where it is chance which of several shows

@@ -1,1 +1,1 @@
-"""Trace packs: what one framework computes, recorded on one machine and judged on any other."""
+"""Recordings: what one framework computes on one machine, compared on any other."""

@@ -1,6 +1,6 @@
 """Recordings: what one framework computed, and from what, in files that are compared elsewhere.
 
-A recording is a folder: ``manifest.json`` says what it is, ``given.safetensors`` has what the net
+A recording is a folder: ``manifest.json`` describes it, ``given.safetensors`` has what the net
 was given, ``recorded.safetensors`` what came out, and where the reference was there
 ``truth.safetensors`` has the same in float64. Reading one needs no framework.
 
@@ -67,7 +67,7 @@ class Given:
         pixels: (N, C, H, W), of the evaluation.
         training_pixels: (N, C, H, W), of the training step.
         labels: (N,), of the training step.
-        layer_inputs: layer -> what it is given alone.
+        layer_inputs: layer -> its input when it runs alone.
         gradients: trained key -> what the optimizers are given.
     """
 

@@ -36,7 +36,7 @@ class ReportError(DocumentError):
 def report_document(report: Report) -> dict[str, Any]:
     """Returns the report as a JSON document; the fields are promised in the command's help.
 
-    JSON has no infinity: an error that no number can say is null, and its kind says what it is.
+    JSON has no infinity: an error that no number can say is null, and its kind names it.
     """
     first, traced = report.first_divergence, report.divergence
     source = {"file": traced.file, "definition": traced.definition} if traced else {}

@@ -103,7 +103,7 @@ def _overview(audits: Sequence[Audit]) -> Element:
 
 
 def _direction(row: Row) -> str:
-    # A gradient is named after what it is the gradient for: dx, dweight.
+    # A gradient is named after its variable: dx, dweight.
     return "backward" if row.quantity.startswith("d") else "forward"
 
 

@@ -21,7 +21,7 @@ ZERO_GRADIENT = 1e-6
 
 
 def has_exp(spec: Spec) -> bool:
-    """Whether there is a sigmoid or SiLU in the net, which are computed with exp."""
+    """Returns whether the net has a sigmoid or SiLU, which are computed with exp."""
     return spec.activation == "silu" or any(stage.se_ratio for stage in spec.stages)
 
 
@@ -43,7 +43,7 @@ def whole_quantity(quantity: str, spec: Spec) -> str:
 
 
 def is_non_smooth(spec: Spec) -> bool:
-    """Whether the activation is non-smooth: has kinks, where a rounding decides the gradient."""
+    """Returns whether the activation has kinks, where a rounding decides the gradient."""
     return spec.activation in ("relu6", "relu")
 
 

@@ -60,7 +60,7 @@ class LayerTrace:
         return self._runs[name]
 
     def is_right_alone(self, name: str) -> bool:
-        """Whether a layer that runs alone passes the right gradient on to its input."""
+        """Returns whether a layer that runs alone passes the right gradient on to its input."""
         item, net = self.layers[name], self.context.build(self.candidate)
         found = self.context.twin(self.candidate).probe.backward(
             net, {name: (item.input, item.gradient)}, self.candidate.mode

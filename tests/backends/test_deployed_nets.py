@@ -125,7 +125,7 @@ def ran(spec, state=None, checks=FORWARD):
 
 
 @pytest.mark.parametrize("spec", SMALL_NETS, ids=lambda spec: spec.name)
-def test_a_folded_net_climbs_the_ladder(spec):
+def test_a_folded_net_passes_the_suite(spec):
     report, checks = ran(folded_spec(spec))
     assert [name for name, check in checks.items() if not check.passed] == []
     assert not any(check.skipped for check in checks.values())

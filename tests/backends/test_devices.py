@@ -20,7 +20,7 @@ import torch_impl.predict
     ],
 )
 @pytest.mark.parametrize("chosen", [False, True])
-def test_mindspore_is_told_so(monkeypatch, device, settings, switches, chosen):
+def test_mindspore_is_set_up(monkeypatch, device, settings, switches, chosen):
     # MindSpore chooses an accelerator by itself where there is one.
     target = {"gpu": "GPU", "ascend": "Ascend"}[device] if chosen else "CPU"
     asked = []
@@ -40,7 +40,7 @@ def test_mindspore_asks_nothing_of_a_cpu(capfd):
     assert "not supported" not in capfd.readouterr().err
 
 
-def test_pytorch_is_told_so():
+def test_pytorch_is_set_up():
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     torch_impl.predict.set_device("cpu")
     assert not torch.backends.cudnn.allow_tf32

@@ -160,7 +160,7 @@ def reports_in(text):
 
 
 def test_torchrun(run_script, files):
-    # Told to stop, resumed, and in the end what one process makes of it without a stop.
+    # A run that is stopped and resumed ends with what one process computes without a stop.
     two, one = files / "two", files / "one"
     launcher = [
         sys.executable,

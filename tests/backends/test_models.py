@@ -29,7 +29,7 @@ GOLDEN = json.loads((FOLDER / "timm_logits.json").read_text())["logits"]
 MAKER = runpy.run_path(str(FOLDER / "make_timm_logits.py"))
 golden_state, golden_images = functools.cache(MAKER["golden_state"]), MAKER["golden_images"]
 
-# In units of the logits' root mean square. The parity ladder measures each net's own noise;
+# In units of the logits' root mean square. The parity suite measures each net's own noise;
 # here a flat bound, four to eight times what the worst net of this file shows (torch 1.2e-6,
 # mindspore 1.5e-5), tells wrong from right.
 FLOAT32_BOUND = {"torch": 1e-5, "mindspore": 6e-5}

@@ -159,7 +159,7 @@ SAMPLES = 4
 
 
 def assert_alike(spec, checks):
-    """Climbs some checks; a failure shows the net as a file that the command takes."""
+    """Runs some checks; a failure shows the net as a file that the command takes."""
     report = run_checks(
         spec, checks=checks, candidates=candidates_of(modes=["pynative"]), calibrations=None
     )
@@ -207,7 +207,7 @@ def test_a_failure_shrinks_to_the_smallest_net_that_shows_it(tmp_path, run_scrip
         assert_alike(spec, ["layers-isolated"])
 
     path = tmp_path / "shrunk.json"
-    command = ("parity", "--spec", path, "--levels", "layers-isolated", "--modes", "pynative")
+    command = ("parity", "--spec", path, "--checks", "layers-isolated", "--modes", "pynative")
     with wrong_eps():
         with pytest.raises(AssertionError) as caught:
             holds()

@@ -304,7 +304,7 @@ def test_planted_faults_are_the_ones_that_are_planted():
     assert f"\n{listed}" in (ROOT / "docs/faults.md").read_text()
 
 
-def test_the_score_that_is_told_is_the_one_that_is_stored():
+def test_the_score_in_the_page_is_the_stored_one():
     from parity.faults.score import load_score
 
     score = load_score()

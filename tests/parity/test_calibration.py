@@ -118,7 +118,7 @@ def test_nothing_compared_calibrates_nothing():
         drawn([SeededRun(SMALL, 0, (Comparison("mindspore", "bn1", 0.0, 0.0, kind="bits"),))])
 
 
-def test_what_changed_is_told():
+def test_changes_are_reported():
     before, after = (drawn([run(0, (error, 1e-6))]) for error in (1e-6, 1.9e-6))
     assert compare_calibrations(before, before) == []
     assert compare_calibrations(before, after) == [
@@ -245,7 +245,7 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
     arguments = ("calibrate", "--specs", f"{small}:1", "--modes", "pynative", "--output", folder)
     status, out, _ = run_script("parity", *arguments, "--keep", tmp_path / "kept", "--json")
     (result,) = json.loads(out)
-    assert (status, result["climbs"]) == (0, 1)
+    assert (status, result["runs"]) == (0, 1)
     assert result["changes"] == ["there was none before"]
     assert all(2 <= f <= BOUNDS[quantity].factor for quantity, f in result["factors"].items())
     # Once more from what was kept: nothing is run, and nothing changes.
@@ -255,14 +255,14 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
     # Seeds that were run already, so that no chance is in the test.
     status, out, _ = run_script("parity", *arguments, "--check", "--json")
     (result,) = json.loads(out)
-    assert (status, result["climbs"], result["false_alarms"]) == (0, 1, [])
+    assert (status, result["runs"], result["false_alarms"]) == (0, 1, [])
     # Half, as factors are twice what was seen, but for the three digits that noise is kept in.
     assert result["worst_share_of_bound"] == pytest.approx(0.5, rel=0.01)
     # With factors for a framework as good as PyTorch there must be alarms: MindSpore has its exp.
     found = load_calibration(folder / SETTING.file_name)
     as_good = {quantity: m._replace(largest=1.0) for quantity, m in found.multiples.items()}
     save_calibration(dataclasses.replace(found, multiples=as_good), folder)
-    checks = ("--levels", "layers-isolated,layers-chained,logits")
+    checks = ("--checks", "layers-isolated,layers-chained,logits")
     status, out, _ = run_script("parity", *arguments, "--check", *checks, "--json")
     (result,) = json.loads(out)
     assert status == 1
@@ -279,8 +279,8 @@ def test_calibrate_then_check_fresh_seeds(small, tmp_path, run_script):
         (("--precision", "int8"), "precision is 'int8', expected one of float32"),
         (("--device", "tpu"), "device is 'tpu'"),
         (("--extend", "--check"), "--extend goes with neither --check nor --noise"),
-        (("--levels", "logits"), "--checks without --check: a calibration is of all its checks"),
-        (("--check", "--levels", "spec"), "levels are spec, expected some of layers-isolated"),
+        (("--checks", "logits"), "--checks without --check: a calibration is of all its checks"),
+        (("--check", "--checks", "spec"), "checks are spec, expected some of layers-isolated"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_status_2(arguments, message, run_script):

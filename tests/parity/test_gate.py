@@ -127,7 +127,7 @@ def test_each_report_must_have_every_check(gate):
     assert (status, len(json.loads(out)["failures"])) == (1, 1)
 
 
-def test_what_to_look_at_stands_first(gate):
+def test_what_to_look_at_comes_first(gate):
     bad = report({"layers-chained": (PASSES, FAILS)}, skipped=["onnx"])
     entry = {**ENTRY, "check": "layers-chained", "bound": {"noise": 29}}
     _, out, _ = gate(bad, known=[entry, {**GONE, "id": "old", "check": "resume"}], options=())
@@ -261,7 +261,7 @@ def test_an_entry_that_is_not_one_is_status_2(changes, message, gate):
     assert message in err
 
 
-def test_an_id_that_stands_twice_is_status_2(gate):
+def test_a_duplicate_id_is_status_2(gate):
     status, _, err = gate(report({"logits": (FAILS,)}), known=[ENTRY, ENTRY])
     assert status == 2
     assert "the id exp stands 2 times, expected 1" in err

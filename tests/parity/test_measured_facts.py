@@ -96,7 +96,7 @@ def test_uneven_padding_leaves_mindspore_in_another_order(lite0, tmp_path):
     print(f"without the correction: {caught.value}")
 
 
-def test_float32_gradients_of_a_kinked_net_are_far_from_float64(lite0):
+def test_float32_gradients_of_a_non_smooth_net_are_far_from_float64(lite0):
     spec, state = lite0
     images, labels = inputs.pixels(spec, 4, 1), inputs.labels(spec, 4, 0)
 

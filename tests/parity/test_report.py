@@ -135,7 +135,7 @@ def test_page_of_a_failing_report_has_the_numbers_of_the_failure(failing_report,
         assert expected in page.text
 
 
-def test_every_check_stands_in_the_table_with_its_reason(tmp_path):
+def test_every_check_is_in_the_table_with_its_reason(tmp_path):
     report = passing_report()
     text = page_of(report, tmp_path).text
     for check in report.checks:
@@ -161,7 +161,7 @@ def test_a_skipped_check_is_neither_passed_nor_failed(tmp_path):
     assert "Failures" not in page.text
 
 
-def test_a_known_difference_is_told_where_it_excuses(failing_report, tmp_path):
+def test_a_known_difference_is_shown_where_it_excuses(failing_report, tmp_path):
     excused = "value known difference lite0-kinks : ReLU6 has <kinks>"
     some = page_of(failing_report, tmp_path, [known_difference("blocks.*", noise=2e4)])
     assert excused in some.text
@@ -176,7 +176,7 @@ def test_a_known_difference_is_told_where_it_excuses(failing_report, tmp_path):
     assert "All that failed are known differences, which a gate lets pass." in both.text
 
 
-def test_a_known_difference_is_told_where_a_check_is_not_run(tmp_path):
+def test_a_known_difference_is_shown_where_a_check_is_not_run(tmp_path):
     skipped = dataclasses.replace(layer_check(), comparisons=(), skipped="no photographs")
     report = dataclasses.replace(passing_report(), checks=(skipped, plain_check("ema")))
     known = dataclasses.replace(known_difference("*", 0), candidate="*", unit=NOT_RUN)
@@ -208,7 +208,7 @@ def test_a_traced_divergence_comes_first_with_its_script(traced_report, tmp_path
     assert sum(tag == "script" for tag, _ in page.tags) == 1
 
 
-def test_a_figure_stands_in_front_of_the_checks(failing_report, tmp_path):
+def test_a_figure_comes_before_the_checks(failing_report, tmp_path):
     truth = Series("one", (3.0, 2.0, 1.0))
     drawing = run_plot("Runs", truth, [Series("other", (2.0, 1.5), first=2)])
     figure = Figure("Two runs", "One & the other.", drawing)
@@ -216,7 +216,7 @@ def test_a_figure_stands_in_front_of_the_checks(failing_report, tmp_path):
     assert page.text.index("Two runs One & the other.") < page.text.index("The checks")
 
 
-def test_what_differs_between_two_recordings_stands_in_front(failing_report, tmp_path):
+def test_what_differs_between_two_recordings_comes_first(failing_report, tmp_path):
     found = [
         Difference("ONEDNN_MAX_CPU_ISA", "AVX2", "<unset>", "may explain"),
         Difference("framework", "torch", "mindspore", "expected"),
@@ -234,7 +234,7 @@ def test_page_loads_nothing(failing_report, tmp_path):
     assert LINK in html
     assert not {"link", "img", "iframe", "object", "base"} & {tag for tag, _ in Page(html).tags}
     for tag, attributes in Page(html).tags:
-        # What a reader may follow is no part of the page.
+        # Links that a reader may follow do not belong to the page.
         loads = {"src", "srcset", "xlink:href"} | ({"href"} if tag != "a" else set())
         assert not loads & set(attributes)
     assert not re.search(r"url\(|@import|fetch\(", html)

@@ -127,7 +127,7 @@ def test_trajectories_are_drawn_over_each_other_and_held_to_bounds(tmp_path):
     )
 
 
-def test_a_loss_beyond_its_bound_is_marked_and_told_first(tmp_path):
+def test_a_loss_beyond_its_bound_is_marked_and_reported_first(tmp_path):
     item = Comparison(CANDIDATES[1], "loss of step 2", 1e-3, bound=8e-6, noise=1e-6)
     page = drawn(with_failures(passing_report(), "trajectory", item), "trajectory", tmp_path)
     assert len([mark for mark in page.of_class("failed") if "transform" in mark]) == 1

@@ -55,7 +55,7 @@ def test_graph_mode_alone_resumes_as_it_ran():
 
 
 def found_gradients(context):
-    """Evidence of one gradient, farther off than its bound on the first batch only."""
+    """A comparison of one gradient, farther off than its bound on the first batch only."""
     error = 1.0 if context.seed < FIRST_SEEDS else 1e-6
     yield Comparison("mindspore pynative", "conv1.weight", error, 2e-3, 1e-3)
 

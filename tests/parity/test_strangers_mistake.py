@@ -117,7 +117,7 @@ MISTAKES = {
         "rate of step 1",
     ),
 }
-# Climbed to the end, where checks above fail too: the lowest must be named all the same.
+# All checks run, and later ones fail too: the lowest must be named all the same.
 TO_THE_END = ("another eps",)
 
 

@@ -42,7 +42,7 @@ def without(packages, *arguments):
         f"sys.path.insert(0, {str(SCRIPT.parent)!r}); "
         f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     )
-    # What a twin sets for itself when it is imported, as it was in this process.
+    # Without what a twin set in this process when it was imported.
     clean = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=clean)
@@ -228,7 +228,7 @@ def test_a_wrong_eps_in_one_framework_is_found_at_the_first_batch_norm(
 # What differs beside the numbers
 
 
-def test_a_difference_of_the_environment_stands_first(recordings, tmp_path, run_script):
+def test_a_difference_of_the_environment_comes_first(recordings, tmp_path, run_script):
     recording = read_recording(recordings / "mindspore")
     variables = {**recording.environment, "numpy": "1.0", "NVIDIA_TF32_OVERRIDE": "1"}
     write_recording(dataclasses.replace(recording, environment=variables), tmp_path / "other")

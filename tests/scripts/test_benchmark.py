@@ -149,7 +149,7 @@ def test_the_start_up_workload_reports(run_script, monkeypatch):
     assert "Python alone (limit)" in out
 
 
-def test_the_suite_runs_the_ladder_by_mode_and_only_once(race, tmp_path):
+def test_the_suite_is_run_by_mode_and_only_once(race, tmp_path):
     options = argparse.Namespace(specs=["tinynet_e"], before=tmp_path)
     (race,) = importlib.import_module("benchmarks.suite").races(options)
     assert race.rounds == 1

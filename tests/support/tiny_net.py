@@ -1,4 +1,4 @@
-"""A net that takes no time, and what it is shown: what tests of several commands use."""
+"""A net that takes no time, and its images, for the tests of several commands."""
 
 import dataclasses
 from importlib.util import find_spec

@@ -56,7 +56,7 @@ def test_a_change(change, difference):
     assert describe_difference(IMAGENET, load_recipe("imagenet", changes)) == difference
 
 
-def test_a_difference_is_told_from_both_sides():
+def test_a_difference_is_described_from_both_sides():
     other = dataclasses.replace(IMAGENET, ema=None, dropout_rate=0.0)
     assert describe_difference(IMAGENET, IMAGENET) == ""
     assert describe_difference(IMAGENET, other) == (

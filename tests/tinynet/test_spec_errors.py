@@ -184,7 +184,7 @@ def test_documents_that_python_itself_refuses(text):
     assert refusal(text).startswith("c.json: ")
 
 
-def test_the_first_of_several_errors_is_told_and_the_others_counted():
+def test_the_first_of_several_errors_is_shown_and_the_others_are_counted():
     stage = json.loads(TEXT)["stages"][1] | {"kernel_size": 2, "stride": 9}
     assert refusal(changed("stages", 1, to=stage)) == (
         "c.json: stages[1].kernel_size is 2, expected an odd number from 1 to 15 (and 1 more)"

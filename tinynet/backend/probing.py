@@ -95,7 +95,7 @@ class Operators(Protocol):
         learning_rate: float,
         device: str = ...,
     ) -> list[Array]:
-        """Like :meth:`run_optimizer`, but with the framework's own, and without weight decay.
+        """Does as :meth:`run_optimizer`, with the framework's own one and without weight decay.
 
         Returns the parameters after the last step.
         """
@@ -177,7 +177,7 @@ class Probe(Protocol):
         label_smoothing: float = 0.0,
         mode: str = ...,
     ) -> dict[str, Flow]:
-        """Like :meth:`gradients`, but records every named layer, and its output's gradient.
+        """Computes :meth:`gradients`, and records each named layer's output and its gradient.
 
         Returns:
             Layer name -> flow, in the order in which the layers finish.

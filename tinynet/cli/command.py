@@ -101,7 +101,7 @@ natural, positive = partial(_whole_number, 0), partial(_whole_number, 1)
 
 
 def limited(text: str, what: str = "a multiplier, expected 0 to 64, above 0") -> float:
-    """A number above 0, at most 64, for ``type`` of an argument.
+    """Parses a number above 0, at most 64, for ``type`` of an argument.
 
     Raises:
         argparse.ArgumentTypeError: the text is not ``what``.

@@ -5,7 +5,7 @@ the front.
 
 DIR gets plan.json, a file for each training in models/, and what is collected: table.csv,
 report.json, and frontier.json, which `derive --frontier` takes. Give any number of processes on any
-number of machines the same command and a DIR that they share: they claim trainings one by one, and
+number of machines the same command and a DIR that they share: they take trainings one by one, and
 each ends when all are done. If one is killed, start it again with the same command: what is done
 stays done, and what was interrupted goes on. With more --models or --seeds a search goes on too.
 
@@ -19,7 +19,7 @@ Examples:
                  --workers 12 --costs 0.06,0.12,0.25,0.5 --models 96 --seeds 1 \
                  --resolution 0.4,1.2 --depth 0.4,1.4       the same on each GPU of a cluster
 
-A claim is stale when its process was on this machine and has ended, or when it was not renewed for
+A lease is stale when its process was on this machine and has ended, or when it was not renewed for
 ten minutes; another process then goes on with the training. So clocks must agree to some minutes.
 
 A net has diverged when its loss is not finite any more. That is its result: it is reported, it is

@@ -167,7 +167,7 @@ class PythonSource:
         return None
 
     def label(self, index: int) -> int:
-        """The class of one image.
+        """Returns the class of one image.
 
         Raises:
             DatasetError: it is no whole number, or the net has no such class.

@@ -58,7 +58,7 @@ class StateError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor of a state: its shape and what it is for. Every tensor is float32."""
+    """One tensor of a state: its shape and its purpose. Every tensor is float32."""
 
     shape: tuple[int, ...]
     role: Role

@@ -1,14 +1,14 @@
 """Leases: which process works on what, where many share a folder and nothing else.
 
-A piece of work is a folder, and a claim on it is a file there that was created exclusively; it
-holds the host and the process. Its holder renews it every minute. A claim is stale when its process
-was on this host and has ended, or when it was not renewed for ten minutes. A stale claim is taken
+A piece of work is a folder, and a lease on it is a file there that was created exclusively; it
+holds the host and the process. Its holder renews it every minute. A lease is stale when its process
+was on this host and has ended, or when it was not renewed for ten minutes. A stale lease is taken
 over by creating the one with the next number, so that one of many who try succeeds. The clocks of
 the machines must agree to some minutes.
 
 A host is whatever numbers its own processes: a machine, a machine between two restarts, a
 container. Whether a process on another host is alive cannot be seen from here, so only the age of
-its claims counts.
+its leases counts.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RENEWED_EVERY = 60.0
 STALE_AFTER = 600.0
 
 
-def claim(folder: Path) -> Path | None:
-    """Claims a piece of work.
+def take(folder: Path) -> Path | None:
+    """Takes the lease on a piece of work.
 
     Args:
         folder: of the work; it is made if it does not exist.
 
     Returns:
-        The claim, for :func:`kept`; None if another process has it.
+        The file of the lease, for :func:`kept`; None if another process has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     number, newest = max(
@@ -53,7 +53,7 @@ def claim(folder: Path) -> Path | None:
 
 @contextmanager
 def kept(path: Path) -> Generator[None, None, None]:
-    """Renews a claim while its holder works, and then gives it up if its file still exists."""
+    """Renews a lease while its holder works, and then gives it up if its file still exists."""
     done = threading.Event()
 
     def renew() -> None:

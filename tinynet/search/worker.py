@@ -1,4 +1,4 @@
-"""What a process of a search does: it claims and trains nets until all trainings are done."""
+"""What a process of a search does: it takes and trains nets until all trainings are done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tinynet.checkpoints.training_state import (
 )
 from tinynet.data.open_data import Data
 from tinynet.net.complexity import count
-from tinynet.search.leases import claim, kept
+from tinynet.search.leases import kept, take
 from tinynet.search.plan import Plan
 from tinynet.search.results import Result, result_path, save_result
 from tinynet.search.sampling import Training
@@ -55,7 +55,7 @@ class Work:
 def work(job: Work) -> int:
     """Trains what no other process trains, until everything is done.
 
-    It waits for what others are training, since they may be killed and their claims go stale. A
+    It waits for what others are training, since they may be killed and their leases go stale. A
     training that diverges is done: its divergence is its result.
 
     Returns:
@@ -69,25 +69,25 @@ def work(job: Work) -> int:
         left = [t for t in job.trainings if not _is_done(job.folder, t)]
         if not left:
             return 0
-        claimed = False
+        found = False
         for training in left:
             run = _run_folder(job.folder, training)
-            held = None if _is_done(job.folder, training) else claim(run)
+            held = None if _is_done(job.folder, training) else take(run)
             if held is None:
                 continue
-            claimed = True
+            found = True
             with kept(held):
                 stopped_by = _train(twin, job, training, run)
             if stopped_by:
                 return stopped_by
-        if not claimed:
+        if not found:
             time.sleep(POLL_SECONDS)
 
 
 def _train(twin: Backend, job: Work, training: Training, run: Path) -> int:
     began = time.monotonic()
     spec, plan = training.solution.spec, job.plan
-    # Another process may have finished it between the look and the claim.
+    # Another process may have finished it before this one took the lease.
     if not result_path(job.folder, training).exists():
         options = dataclasses.replace(job.how, output=run)
         if (run / LAST).exists():

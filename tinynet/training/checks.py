@@ -97,6 +97,6 @@ def check_output(folder: Path) -> None:
     while not place.exists() and not place.is_symlink():
         place = place.parent
     if not place.is_dir():
-        raise TrainingError(f"--output is {folder}, but {place} is no folder")
+        raise TrainingError(f"--output is {folder}, but {place} is not a folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise TrainingError(f"--output is {folder}, but nothing can be written to {place}")

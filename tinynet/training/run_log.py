@@ -77,7 +77,7 @@ class RunLog:
         """Adds a line to the log, and its numbers to TensorBoard.
 
         Args:
-            record: JSON values; ``kind`` and ``step`` say what it is and where it belongs.
+            record: JSON values; ``kind`` and ``step`` say what it holds and where it belongs.
         """
         self._log.write(json.dumps(record) + "\n")
         self._log.flush()

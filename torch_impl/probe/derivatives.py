@@ -36,7 +36,7 @@ def gradients(
 def flow(
     net: Net, images: Array, labels: Array, label_smoothing: float = 0.0, mode: str = MODES[0]
 ) -> dict[str, Flow]:
-    """Like :func:`gradients`, but records every named layer, and its output's gradient."""
+    """Computes :func:`gradients`, and records each named layer's output and its gradient."""
     recorded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def record(name: str, given: torch.Tensor, returned: torch.Tensor) -> None:

@@ -177,17 +177,17 @@ def test_real_pretrained_weights(tmp_path):
 
 
 class Evil:
-    def __init__(self, witness):
-        self.witness = witness
+    def __init__(self, trap):
+        self.trap = trap
 
     def __reduce__(self):
-        return os.mkdir, (str(self.witness),)
+        return os.mkdir, (str(self.trap),)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_pth_is_refused_and_not_run(tmp_path, state, zipped):
-    witness, path = tmp_path / "witness", tmp_path / "evil.pth"
-    content = {"state_dict": tensors(state), "extra": Evil(witness)}
+    trap, path = tmp_path / "trap", tmp_path / "evil.pth"
+    content = {"state_dict": tensors(state), "extra": Evil(trap)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ValueError, match=r"^\S+evil.pth: refused, .* asks to run posix.mkdir; .*$"):
         convert(path, tmp_path / "b.safetensors")
@@ -196,7 +196,7 @@ def test_code_in_a_pth_is_refused_and_not_run(tmp_path, state, zipped):
 
 def test_a_bare_pickle_is_refused_and_not_run(tmp_path):
     path = tmp_path / "evil.pth"
-    path.write_bytes(pickle.dumps(Evil(tmp_path / "witness"), protocol=4))
+    path.write_bytes(pickle.dumps(Evil(tmp_path / "trap"), protocol=4))
     with pytest.raises(ValueError, match=r"^\S+evil.pth: refused, since its pickle is not of the"):
         load_checkpoint(path)
     assert [p.name for p in tmp_path.iterdir()] == ["evil.pth"]

@@ -147,7 +147,7 @@ def test_raw_weights_unless_averaged_ones_are_asked_for(both):
     assert_same(to_canonical(both(raw, averaged), "file", ema=True).state, averaged)
 
 
-def test_what_is_left_aside_is_told():
+def test_what_is_left_out_is_reported():
     content = {"state_dict": numbered(E) | {"bn1.num_batches_tracked": np.array(1)}, "epoch": 3}
     notes = " ".join(to_canonical(content, "file").notes)
     assert "left aside: epoch" in notes

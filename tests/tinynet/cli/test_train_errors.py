@@ -24,8 +24,11 @@ ERRORS = {
     "no train": ({"--data": "data/val"}, "data/val: has no folder train/"),
     "no module": ({"--data": "absent_module:make"}, "absent_module:make: cannot be imported"),
     "no output": ({"--output": None}, "--output"),
-    "output is a file": ({"--output": "spec.json"}, r"--output is spec\.json, but .* is no folder"),
-    "output in a file": ({"--output": "spec.json/run"}, r"spec\.json is no folder"),
+    "output is a file": (
+        {"--output": "spec.json"},
+        r"--output is spec\.json, but .* is not a folder",
+    ),
+    "output in a file": ({"--output": "spec.json/run"}, r"spec\.json is not a folder"),
     "output cannot be": ({"--output": "/proc/run"}, "/proc"),
     "change": ({"--set": "epochs"}, 'change "epochs": expected KEY=VALUE'),
     "changed key": ({"--set": "momentum=0.9"}, 'unknown key "momentum"'),

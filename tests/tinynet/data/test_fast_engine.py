@@ -237,7 +237,7 @@ def test_an_image_is_almost_pillows(name, interpolation):
     spec = dataclasses.replace(spec, preprocessing=preprocessing)
     far = np.array([distance(*pair) for pair in pairs(spec, AUGMENTATION)])
     means = far.mean(axis=(1, 2, 3))
-    # Told in docs/training.md
+    # docs/training.md quotes these numbers.
     told = f"mean {means.mean():.2f}, worst image {means.max():.2f}, worst pixel {far.max()}"
     print(f"{name}, {interpolation}: {told}")
     assert means.mean() < 0.3
@@ -309,7 +309,7 @@ def test_a_sample_has_the_same_bits_in_every_process(folder):
         np.testing.assert_array_equal(one.dropout, other.dropout)
 
 
-def test_another_image_stands_in_for_a_damaged_one(folder):
+def test_another_image_replaces_a_damaged_one(folder):
     source = folder(photograph(90, 70))
     path = Path(source.samples[1][0])
     path.write_bytes(path.read_bytes()[:500])

@@ -234,7 +234,7 @@ def test_a_corrupt_image_stops_in_its_turn(workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_next_readable_image_stands_in(workers):
+def test_the_next_readable_image_replaces_a_damaged_one(workers):
     # 29 is followed by 0, since the data set is a ring.
     corrupt = [3, 4, 11, 29, 0]
     stand_in = {3: 5, 4: 5, 11: 12, 29: 1, 0: 1}

@@ -152,7 +152,7 @@ def test_ctrl_c_is_for_the_parent_alone(script):
 
 # After a pause each worker is within a batch that is not taken yet.
 @pytest.mark.parametrize("pause", [0, 1])
-def test_a_dead_worker_is_told(script, pause):
+def test_a_dead_worker_is_reported(script, pause):
     process = script(
         RUNNING
         + f"__import__('time').sleep({pause})\n"

@@ -43,7 +43,7 @@ def test_the_inverse_of_the_base_is_zero():
 # The shipped ones
 
 
-def test_they_are_four_and_not_among_the_members_that_the_gate_climbs():
+def test_they_are_four_and_not_among_the_members_that_the_gate_runs():
     assert [path.stem for path in GIANT] == [f"efficientnet_b_minus_{n}" for n in (1, 2, 3, 4)]
     assert set(list_specs()).isdisjoint(path.stem for path in GIANT)
 

@@ -95,7 +95,7 @@ def test_the_same_points_make_the_same_curve():
     assert str(one) == f"{one.value:.4f} (95 %: {one.low:.4f} to {one.high:.4f})"
 
 
-def test_hyper_parameters_are_told_and_can_be_given():
+def test_hyper_parameters_are_reported_and_can_be_given():
     usual = fit_curve(COSTS, VALUES, Process())
     assert (usual.kernel, usual.costs, usual.values) == ("matern32", tuple(COSTS), tuple(VALUES))
     assert 0.1 < usual.length_scale < 10

@@ -96,7 +96,7 @@ def test_a_budget_that_no_width_reaches():
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_every_budget_is_met_or_the_nearest_step_is_told(budget, curves):
+def test_every_budget_is_met_or_the_nearest_step_is_reported(budget, curves):
     start = time.process_time()
     found = tiny_formula(BASE, curves, budget, "made")
     assert time.process_time() - start < 1

@@ -155,7 +155,7 @@ def test_one_nan_among_many_numbers(state):
     assert problem(state) == "classifier.weight holds a NaN or an infinity"
 
 
-def test_all_problems_are_told_the_many_shortened(state):
+def test_all_problems_are_listed_and_long_lists_are_shortened(state):
     broken = {key: array.astype(np.float64) for key, array in state.items()}
     del broken["bn1.bias"]
     message = problem(broken)

@@ -35,7 +35,7 @@ def result(training, accuracy, seconds=1.0):
 
 
 def accuracy(training):
-    """Made up: more with resolution, a little less with the second seed."""
+    """An invented accuracy: it grows with resolution and is lower for the second seed."""
     return round(90 + 5 * training.solution.twist.resolution - training.seed, 3)
 
 

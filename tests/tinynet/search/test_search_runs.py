@@ -148,7 +148,7 @@ def test_killed_processes_end_with_the_same_table(files, whole, tmp_path):
         print(
             f"\n{len(now)} of {MODELS * SEEDS} trainings done at a kill; {err.split(chr(10))[:1]}"
         )
-        # What was done stays as it was.
+        # Finished trainings do not change.
         assert {name: now[name] for name in before} == before
         before = now
         kills += 1
@@ -173,7 +173,7 @@ def test_a_host_that_dies_is_followed_by_another(files, whole, tmp_path):
         process.kill()
         process.communicate(timeout=30)
         held = held_in(output)  # none, if it was just done
-    (claim,) = held
+    (lease,) = held
 
     process = begin(files, output, inside=CONTAINER)
     deadline = time.monotonic() + 120
@@ -183,9 +183,9 @@ def test_a_host_that_dies_is_followed_by_another(files, whole, tmp_path):
         time.sleep(0.05)
     # All but what the dead one holds is done, and that is waited for.
     assert process.poll() is None
-    assert held_in(output) == [claim]
+    assert held_in(output) == [lease]
     old = time.time() - STALE_AFTER - 1
-    os.utime(claim, (old, old))
+    os.utime(lease, (old, old))
     finish(process)
     assert collected(output) == collected(whole[0])
 
