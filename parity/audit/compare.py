@@ -66,12 +66,7 @@ def format_audit(audit: Audit) -> str:
     ]
     heads = ("operator", "result", "largest", "median", "arrays", "largest at")
     return "\n".join(
-        [
-            f"{audit.title}: errors in {UNIT}",
-            "",
-            *_table([heads, *rows]),
-            *_patterns(audit),
-        ]
+        [f"{audit.title}: errors in {UNIT}", "", *_table([heads, *rows]), *_patterns(audit)]
     )
 
 
