@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +24,7 @@ from tinynet.spec import Spec
 from tinynet.utils.environment import environment
 
 from parity.distances import Array, compare_bits, compare_values, compare_within, relative_error
-from parity.report import formatting
+from parity.report.formatting import SHOWN_FAILURES, bound, distance
 from parity.results import CheckResult, Comparison, Report
 from parity.tolerances.bounds import BOUNDS, Bound
 from parity.tolerances.calibration import calibrated_bound
@@ -74,13 +74,13 @@ def compare_files(
     """Compares two files.
 
     Two checkpoints are the same if all their tensors are, number by number; two of training runs
-    are compared with all that they hold. A checkpoint and an ONNX file, or two ONNX files, are the
-    same if on the suite's pixels their logits are, within the calibrated bound; and so are a
-    checkpoint and one whose batch norms are folded.
+    are compared with all that they hold. A checkpoint and an ONNX file, or two ONNX files, or a
+    checkpoint and one whose batch norms are folded, are the same if on the suite's pixels their
+    logits are, within the calibrated bound.
 
     Args:
-        first: a checkpoint, any that :func:`tinynet.checkpoints.files.load_checkpoint` reads, or
-            ``.onnx``.
+        first: an ONNX file or a checkpoint, any that
+            :func:`tinynet.checkpoints.files.load_checkpoint` reads.
         second: another one.
         calibrations: the folder of the calibrations that bounds are taken from.
         spec: the net; by default what a file says, or else what the other one says.
@@ -95,14 +95,8 @@ def compare_files(
     start = time.perf_counter()
     one, other = _open((os.fspath(first), os.fspath(second)), spec, ema)
     checks = tuple(_checks(one, other, not (ema or weights_only), calibrations))
-    report = Report(
-        spec=one.spec.name,
-        weights=f"{one.path} and {other.path}",
-        command=command,
-        checks=checks,
-        environment=environment(),
-        seconds=time.perf_counter() - start,
-    )
+    name, weights, seconds = one.spec.name, f"{one.path} and {other.path}", time.perf_counter()
+    report = Report(name, weights, command, checks, environment(), seconds - start)
     return Answer(report.passed, _outcome(report, one, other), one.notes + other.notes, report)
 
 
@@ -110,17 +104,13 @@ def format_answer(answer: Answer) -> str:
     """Writes the result, what the files say of themselves, and what differs most."""
     lines = [answer.outcome, *answer.notes]
     for check in answer.report.checks:
-        failures = check.failures
+        failures, shown = check.failures, check.failures[:SHOWN_FAILURES]
         if failures:
-            lines.append(
-                f"{check.name}: {len(failures)} of {len(check.comparisons)} differ ({check.unit})"
-            )
-            shown = failures[: formatting.SHOWN_FAILURES]
+            count = f"{len(failures)} of {len(check.comparisons)} differ"
+            lines.append(f"{check.name}: {count} ({check.unit})")
             width = max(len(item.where) for item in shown)
-            lines += [
-                f"  {item.where:<{width}}  {formatting.distance(item):<10}  {item.note}".rstrip()
-                for item in shown
-            ]
+            rows = (f"{item.where:<{width}}  {distance(item):<10}  {item.note}" for item in shown)
+            lines += [f"  {row}".rstrip() for row in rows]
             if len(failures) > len(shown):
                 lines.append(f"  and {len(failures) - len(shown)} more; --json gives them all")
     return "\n".join(lines)
@@ -132,11 +122,10 @@ def _open(paths: tuple[str, str], spec: Spec | None, ema: bool) -> tuple[_File, 
     known, files = spec, dict[int, _File]()
     # A checkpoint without a spec goes last: the other file may have one.
     for index in sorted((0, 1), key=lambda index: not says[index]):
-        raw = raws[index]
-        if raw is None:
-            files[index] = _open_onnx(paths[index], spec, known)
-        else:
+        if raw := raws[index]:
             files[index] = _open_checkpoint(raw, spec, spec if says[index] else known)
+        else:
+            files[index] = _open_onnx(paths[index], spec, known)
         known = files[index].spec
     return files[0], files[1]
 
@@ -161,7 +150,7 @@ def _open_checkpoint(raw: RawCheckpoint, spec: Spec | None, likely: Spec | None)
     except StateError:
         # Another net than the other file's, perhaps one that its shapes tell.
         checkpoint = resolve(raw, spec)
-    run = raw.training.tensors if raw.training else None
+    run = raw.training and raw.training.tensors
     notes = tuple(f"{raw.path}: {note}" for note in checkpoint.notes)
     return _File(raw.path, checkpoint.spec, checkpoint.state, run, notes=notes)
 
@@ -169,8 +158,12 @@ def _open_checkpoint(raw: RawCheckpoint, spec: Spec | None, likely: Spec | None)
 def _checks(one: _File, other: _File, whole: bool, calibrations: Path) -> Iterator[CheckResult]:
     # A batch norm that is folded changes the tensors, not the function.
     fields = [name for name in different_fields(one.spec, other.spec) if name != "batch_norm"]
+    others = ("input_size", "num_classes", "preprocessing")
+    fields += [name for name in others if getattr(one.spec, name) != getattr(other.spec, name)]
+    unequal = [Comparison("", name, math.inf, 0.0, kind="bits") for name in fields]
+    found = unequal or [Comparison("", "every field", 0.0, 0.0, kind="bits")]
     reason, unit = "a net is what its spec says", "relative difference"
-    yield _check("spec", "The same net", reason, lambda: _specs(one, other, fields), unit)
+    yield _check("spec", "The same net", reason, lambda: found, unit)
     if fields:
         return
     checkpoints = one.state is not None and other.state is not None
@@ -180,20 +173,16 @@ def _checks(one: _File, other: _File, whole: bool, calibrations: Path) -> Iterat
         reason = "a copy has no rounding: identical numbers"
         yield _check("tensors", "The same tensors", reason, lambda: _tensors(*pair))
         return
-    logits = _check(
-        "logits",
-        "The same logits",
-        BOUNDS["onnx"].reason,
-        lambda: _logits(one, other, calibrations),
-    )
+    reason, compare = BOUNDS["onnx"].reason, lambda: _logits(one, other, calibrations)
+    logits = _check("logits", "The same logits", reason, compare)
     yield logits
     # Of checkpoints of which one is folded nearly all tensors differ.
     if not logits.passed and not checkpoints:
         reason = "constants of the same names, of files by the same exporter: identical numbers"
-        found = _check("tensors", "The same constants", reason, lambda: _constants(one, other))
+        constants = _check("tensors", "The same constants", reason, lambda: _constants(one, other))
         # After the logits, which decide: another version of an exporter may round otherwise.
-        if found.comparisons:
-            yield found
+        if constants.comparisons:
+            yield constants
 
 
 def _check(
@@ -208,16 +197,7 @@ def _check(
     return CheckResult(name, title, unit, reason, comparisons, time.perf_counter() - start)
 
 
-def _specs(one: _File, other: _File, fields: list[str]) -> list[Comparison]:
-    others = ("input_size", "num_classes", "preprocessing")
-    fields += [name for name in others if getattr(one.spec, name) != getattr(other.spec, name)]
-    found = [Comparison("", name, math.inf, 0.0, kind="bits") for name in fields]
-    return found or [Comparison("", "every field", 0.0, 0.0, kind="bits")]
-
-
-def _tensors(
-    ones: Mapping[str, Array] | None, others: Mapping[str, Array] | None
-) -> list[Comparison]:
+def _tensors(ones: State | None, others: State | None) -> list[Comparison]:
     # What differs most comes first.
     ones, others = ones or {}, others or {}
     found = [_tensor(key, ones.get(key), others.get(key)) for key in {**ones, **others}]
@@ -241,11 +221,11 @@ def _logits(one: _File, other: _File, calibrations: Path) -> list[Comparison]:
     from parity.candidates import BASELINE, Candidate
     from parity.context import Context
 
-    def bound(quantity: str, candidate: Candidate) -> Bound:
+    def limit(quantity: str, candidate: Candidate) -> Bound:
         return calibrated_bound(quantity, candidate.setting, one.spec, calibrations)
 
     if one.predict is not None and other.predict is not None:
-        bounds = [bound("onnx", BASELINE)] * 2
+        bounds = [limit("onnx", BASELINE)] * 2
         return [_compare_predictors(one.predict, other.predict, one.spec, bounds)]
     # A checkpoint is right rather than an ONNX file, and one with its batch norms rather than one
     # in which they are folded, as ONNX Runtime folds them.
@@ -255,14 +235,14 @@ def _logits(one: _File, other: _File, calibrations: Path) -> list[Comparison]:
     found = tested.predict or _predictor(framework, tested.spec, tested.state or {})
     if framework != REFERENCE:
         candidate = Candidate(framework, load_backend(framework).predict.MODES[0])
-        bounds = [bound(whole_quantity("logits", spec), candidate), bound("onnx", candidate)]
+        bounds = [limit(whole_quantity("logits", spec), candidate), limit("onnx", candidate)]
         return [_compare_predictors(_predictor(framework, spec, state), found, spec, bounds)]
     with tempfile.TemporaryDirectory() as folder:
         context = Context(spec, state, _SEED, [BASELINE], Path(folder), calibrations)
         name = "ONNX Runtime" if tested.predict else f"{framework}, folded"
         logits, truth = found(context.pixels), context.reference_logits
-        baselines, limit = context.baseline_logits, context.bound("onnx")
-        return [compare_values(name, spec.names.classifier, logits, truth, baselines, limit)]
+        limits = context.baseline_logits, context.bound("onnx")
+        return [compare_values(name, spec.names.classifier, logits, truth, *limits)]
 
 
 def _predictor(framework: str, spec: Spec, state: State) -> Predict:
@@ -286,9 +266,8 @@ def _compare_predictors(
     name = spec.names.classifier
     noises = [bound.noise(measured, name) for bound in bounds]
     limit = sum(bound.factor * noise for bound, noise in zip(bounds, noises, strict=True))
-    return compare_within(
-        "second against first", name, second(pixels), logits, max(noises), limit, "onnx"
-    )
+    label, found = "second against first", second(pixels)
+    return compare_within(label, name, found, logits, max(noises), limit, "onnx")
 
 
 def _constants(one: _File, other: _File) -> list[Comparison]:
@@ -298,8 +277,7 @@ def _constants(one: _File, other: _File) -> list[Comparison]:
     # it, the one whose names are the other file's.
     theirs = [initializers(file.path) for file in (one, other) if file.state is None]
     if len(theirs) == 1:
-        checkpoint = one if one.state is not None else other
-        exported: list[dict[str, Array]] = []
+        checkpoint, exported = one if one.state is not None else other, list[State]()
         with tempfile.TemporaryDirectory() as folder:
             for framework in _installed():
                 path = Path(folder) / f"{framework}.onnx"
@@ -330,13 +308,11 @@ def _outcome(report: Report, one: _File, other: _File) -> str:
     if not checks["spec"].passed:
         fields = ", ".join(item.where for item in checks["spec"].failures)
         return f"not the same model: {one.spec.name} and {other.spec.name} differ in {fields}"
-    tensors = checks.get("tensors")
-    failures = tensors.failures if tensors else []
-    worst = f"{failures[0].where} ({formatting.distance(failures[0])})" if failures else ""
+    failures = checks["tensors"].failures if "tensors" in checks else []
+    worst = f"{failures[0].where} ({distance(failures[0])})" if failures else ""
     if "logits" in checks:
         item = checks["logits"].comparisons[0]
-        distance, bound = formatting.distance(item), formatting.bound(item)
-        said = f"the same model: logits differ by {distance}, the bound is {bound}"
+        said = f"the same model: logits differ by {distance(item)}, the bound is {bound(item)}"
         most = f"; most different is {worst}" if worst else ""
         return said if item.passed else f"not {said}{most}"
     count = len(checks["tensors"].comparisons)

@@ -36,9 +36,9 @@ class Decision:
 
     report: Report
     check: CheckResult
-    failures: tuple[Comparison, ...]
-    known: tuple[KnownDifference, ...]
-    exceeded: tuple[KnownDifference, ...]
+    failures: Sequence[Comparison] = ()
+    known: Sequence[KnownDifference] = ()
+    exceeded: Sequence[KnownDifference] = ()
 
     @property
     def passed(self) -> bool:
@@ -50,8 +50,7 @@ class Decision:
     @property
     def case(self) -> Case:
         """Returns the decision as a test; one that is let pass counts as skipped."""
-        check = self.check
-        ran = check.name, check.seconds
+        check, ran = self.check, (self.check.name, self.check.seconds)
         if self.passed:
             reasons = [f"known difference {k.id}: {k.reason} ({k.link})" for k in self.known]
             return Case(*ran, "skipped", "; ".join(reasons)) if reasons else Case(*ran)
@@ -111,45 +110,38 @@ def decide(
     for name in specs:
         if name not in reported:
             raise GateError(f"no report is about {name}, expected one for each of the specs named")
+    decisions: list[Decision] = []
     for report in reports:
         if report.spec not in specs:
             raise GateError(f"a report is about {report.spec}, expected {', '.join(specs)}")
-        for check in report.checks:
-            if check.name not in CHECKS:
+        checks = {check.name: check for check in report.checks}
+        for name in checks:
+            if name not in CHECKS:
                 raise GateError(
-                    f"the report about {report.spec} has a check {check.name}, expected some of "
+                    f"the report about {report.spec} has a check {name}, expected some of "
                     f"{', '.join(CHECKS)}: it is of another version of this project"
                 )
-    decisions: list[Decision] = []
-    for report in reports:
-        checks = {check.name: check for check in report.checks}
-        for name in CHECKS:
-            decisions.append(_decide_check(report, checks.get(name) or _missing(name), known))
+        for name, check in CHECKS.items():
+            found = checks.get(name) or check.result(skipped="the report does not have it")
+            decisions.append(_decide_check(report, found, known))
     matched = {item for each in decisions for item in (*each.known, *each.exceeded)}
     stale = tuple(item for item in known if item not in matched)
     return GateResult(tuple(reports), tuple(decisions), stale)
 
 
-def _missing(name: str) -> CheckResult:
-    return CHECKS[name].result(skipped="the report does not have it")
-
-
 def _decide_check(report: Report, check: CheckResult, known: Sequence[KnownDifference]) -> Decision:
     what = report.spec, check.name
     if check.skipped:
-        about = tuple(item for item in known if item.is_about_check(*what))
-        return Decision(report, check, (), about, ())
-    failures: list[Comparison] = []
-    used: dict[KnownDifference, None] = {}
-    exceeded: dict[KnownDifference, None] = {}
+        return Decision(report, check, known=[k for k in known if k.is_about_check(*what)])
+    failures, used, exceeded = list[Comparison](), list[KnownDifference](), list[KnownDifference]()
     for failure in check.failures:
         about = [item for item in known if item.is_about(*what, failure)]
         if excusing := [item for item in about if item.excuses(failure)]:
-            used.update(dict.fromkeys(excusing))
+            used += excusing
         else:
             failures.append(failure)
-            exceeded.update(dict.fromkeys(about))
-    return Decision(report, check, tuple(failures), tuple(used), tuple(exceeded))
+            exceeded += about
+    return Decision(report, check, failures, [*dict.fromkeys(used)], [*dict.fromkeys(exceeded)])
 
 
 def format_gate(result: GateResult) -> str:
@@ -182,36 +174,33 @@ def gate_document(result: GateResult) -> dict[str, Any]:
         "checks": len(result.decisions),
         "failures": [_decision_document(item) for item in result.failed],
         "known": [
-            _decision_document(item) | {"ids": [k.id for k in item.known]}
-            for item in result.excused
+            {**_decision_document(each), "ids": [k.id for k in each.known]}
+            for each in result.excused
         ],
         "stale": [item.id for item in result.stale],
     }
 
 
 def _decision_document(item: Decision) -> dict[str, Any]:
-    again = rerun(item.report, item.check)
-    what = {"spec": item.report.spec, "check": item.check.name}
-    return {**what, "message": item.case.message, "again": again}
+    about, result = {"spec": item.report.spec, "check": item.check.name}, item.case.message
+    return {**about, "message": result, "again": rerun(item.report, item.check)}
 
 
 def gate_suites(result: GateResult) -> list[Suite]:
     """Makes a suite of each report, and one of the known differences that are stale, if any."""
     suites: list[Suite] = []
     for report in result.reports:
-        cases = tuple(item.case for item in result.decisions if item.report is report)
+        cases = [item.case for item in result.decisions if item.report is report]
         suites.append(Suite(report.spec, cases, report_properties(report)))
-    stale = tuple(
-        Case(item.id, 0.0, "failed", "matches nothing", f"remove it, or correct it: {_place(item)}")
-        for item in result.stale
-    )
+    about = 0.0, "failed", "matches nothing"
+    stale = [Case(k.id, *about, f"remove it, or correct it: {_place(k)}") for k in result.stale]
     return [*suites, Suite("known differences", stale)] if stale else suites
 
 
 def _counts(result: GateResult) -> str:
     failed, known, stale = len(result.failed), len(result.excused), len(result.stale)
-    specs, checks = len(result.reports), len(result.decisions)
-    text = f"{specs} reports, {checks} checks: {checks - failed - known} passed, {failed} failed"
+    reports, checks = len(result.reports), len(result.decisions)
+    text = f"{reports} reports, {checks} checks: {checks - failed - known} passed, {failed} failed"
     text += f", {known} let pass as known differences" if known else ""
     return text + (f"; {stale} known differences match nothing" if stale else "")
 

@@ -24,15 +24,8 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from tinynet.utils.strict_json import (
-    DocumentError,
-    check_document,
-    object_schema,
-    parse_document,
-    raised_as,
-    read_text,
-    value_schema,
-)
+from tinynet.utils import strict_json
+from tinynet.utils.strict_json import DocumentError, object_schema, value_schema
 
 from parity.report.document import with_present_keys
 from parity.results import Comparison
@@ -78,12 +71,8 @@ class KnownDifference:
 
     def is_about(self, spec: str, check: str, item: Comparison) -> bool:
         """Says whether it is about a comparison, however far that is off."""
-        return (
-            self.unit != NOT_RUN
-            and self._has(spec, check)
-            and _matches(item.where, self.where)
-            and _matches(item.candidate, self.candidate)
-        )
+        there = _matches(item.where, self.where) and _matches(item.candidate, self.candidate)
+        return there and self.unit != NOT_RUN and self._has(spec, check)
 
     def excuses(self, item: Comparison) -> bool:
         """Says whether a comparison that it is about is within its bound."""
@@ -96,25 +85,28 @@ class KnownDifference:
 def load_known_differences(
     path: str | os.PathLike[str], checks: Collection[str]
 ) -> tuple[KnownDifference, ...]:
-    """Reads a file of known differences.
+    """Reads a file of known differences; one without any ``[[difference]]`` lists none.
 
     Args:
-        path: a TOML file; one without any ``[[difference]]`` lists none.
+        path: a TOML file.
         checks: the names there are.
 
     Raises:
-        KnownDifferenceError: naming the file, the place in it, what was found and what was
-            expected.
+        KnownDifferenceError: naming the file, the place in it, what was found and expected.
     """
     source = os.fspath(path)
-    with raised_as(KnownDifferenceError):
+    with strict_json.raised_as(KnownDifferenceError):
         try:
-            content: dict[str, Any] = {"difference": [], **tomllib.loads(read_text(path))}
+            content: dict[str, Any] = {
+                "difference": [],
+                **tomllib.loads(strict_json.read_text(path)),
+            }
         except tomllib.TOMLDecodeError as error:
             raise KnownDifferenceError(f"{source}: not valid TOML: {error}") from None
         # As JSON, which has neither dates nor an infinite bound.
-        document = with_present_keys(parse_document(json.dumps(content, default=str), source))
-        check_document(document, _SCHEMA, source)
+        text = json.dumps(content, default=str)
+        document = with_present_keys(strict_json.parse_document(text, source))
+        strict_json.check_document(document, _SCHEMA, source)
     entries: list[dict[str, Any]] = document["difference"]
     for index, entry in enumerate(entries):
         place = f"{source}: difference[{index}]"
@@ -122,25 +114,21 @@ def load_known_differences(
             raise KnownDifferenceError(
                 f"{place}.check is {entry['check']!r}, expected one of {', '.join(checks)}"
             )
-        for field in ("where", "candidate"):
-            if entry["bound"] in _NOT_RUN and entry[field] != "*":
+        for field in ("where", "candidate") if entry["bound"] in _NOT_RUN else ():
+            if entry[field] != "*":
                 raise KnownDifferenceError(
                     f'{place}.{field} is {entry[field]!r}, expected "*": what is not run '
                     "compares nothing anywhere"
                 )
-    known = tuple(_known_difference(entry) for entry in entries)
-    for name, times in Counter(item.id for item in known).items():
+    for name, times in Counter(entry["id"] for entry in entries).items():
         if times > 1:
             raise KnownDifferenceError(f"{source}: the id {name} stands {times} times, expected 1")
-    return known
+    return tuple(_known_difference(**entry) for entry in entries)
 
 
-def _known_difference(entry: dict[str, Any]) -> KnownDifference:
-    fields = {name: value for name, value in entry.items() if name != "bound"}
-    if entry["bound"] in _NOT_RUN:
-        return KnownDifference(**fields, unit=NOT_RUN, bound=0.0)
-    ((unit, bound),) = entry["bound"].items()
-    return KnownDifference(**fields, unit=unit, bound=bound)
+def _known_difference(bound: Any, **fields: Any) -> KnownDifference:
+    ((fields["unit"], limit),) = [(NOT_RUN, 0.0)] if bound in _NOT_RUN else bound.items()
+    return KnownDifference(**fields, bound=limit)
 
 
 def _matches(text: str, pattern: str) -> bool:

@@ -68,18 +68,14 @@ class Comparison:
     @property
     def severity(self) -> float:
         """Returns the error as a multiple of the bound: above 1 is a failure."""
-        if self.passed:
-            return self.error / self.bound if self.bound > 0 else 0.0
-        finite = self.bound > 0 and math.isfinite(self.bound)
-        return self.error / self.bound if finite else math.inf
+        if 0 < self.bound < math.inf:
+            return self.error / self.bound
+        return 0.0 if self.passed else math.inf
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Series:
-    """Numbers from step to step, such as a run's losses: one curve of a picture.
-
-    ``first`` is the step of the first one.
-    """
+    """Numbers from step to step, the first of them at ``first``, such as a run's losses."""
 
     label: str
     values: tuple[float, ...]
@@ -105,8 +101,7 @@ class CheckResult:
     @property
     def passed(self) -> bool:
         """Says whether all passed; a check that compared nothing, and might have, did not."""
-        compared = bool(self.comparisons) or bool(self.skipped)
-        return compared and all(item.passed for item in self.comparisons)
+        return bool(self.comparisons or self.skipped) and not self.failures
 
     @property
     def worst(self) -> Comparison | None:
@@ -121,21 +116,13 @@ class CheckResult:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Divergence:
-    """Where a failure was traced to.
+    """Where a failure of a check was traced to.
 
-    Attributes:
-        check: the check that failed.
-        where: the layer, key or file.
-        operation: what is computed there, such as "batch_norm in evaluation mode".
-        direction: the way in which numbers flow there.
-        framework: the twin that is off; "tinynet" where both go wrong alike, empty if not known.
-        file: of the source that answers for it.
-        definition: the class or function in that file.
-        error: distance from the truth.
-        noise: what the bound is a multiple of.
-        bound: the largest error that passes.
-        explanation: a sentence or two for a person.
-        script: a standalone Python script that shows the difference.
+    ``operation`` is what is computed there, such as "batch_norm in evaluation mode", ``direction``
+    the way in which numbers flow, ``framework`` the twin that is off ("tinynet" where both go wrong
+    alike, empty if not known). The class or function ``definition`` of ``file`` answers for it,
+    ``explanation`` is for a person, and ``script`` is standalone Python that shows the difference.
+    ``where``, ``error``, ``noise`` and ``bound`` are as in a :class:`Comparison`.
     """
 
     check: str
@@ -177,7 +164,4 @@ class Report:
         Checks stand on one another, and comparisons within a check are in the order data flows, so
         what fails first is nearest to the cause.
         """
-        for check in self.checks:
-            if check.failures:
-                return check, check.failures[0]
-        return None
+        return next(((each, each.failures[0]) for each in self.checks if each.failures), None)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 from collections import Counter
 from typing import Any, cast, get_args
 
-from tinynet.utils.strict_json import (
-    DocumentError,
-    check_document,
-    parse_document,
-    raised_as,
-    read_text,
-    value_schema,
-)
+from tinynet.utils import strict_json
+from tinynet.utils.strict_json import DocumentError, value_schema
 
 from parity.results import CheckResult, Comparison, Kind, Report
 
@@ -27,10 +22,7 @@ _TEXTS, _NUMBERS = ("where", "candidate", "kind", "note"), ("error", "bound", "n
 
 
 class ReportError(DocumentError):
-    """A file that is not a report, one of another version, or one that contradicts itself.
-
-    The message is one line.
-    """
+    """Not a report, one of another version, or one that contradicts itself; a message of a line."""
 
 
 def report_document(report: Report) -> dict[str, Any]:
@@ -38,23 +30,24 @@ def report_document(report: Report) -> dict[str, Any]:
 
     JSON has no infinity: an error that no number can say is null, and its kind names it.
     """
-    first, traced = report.first_divergence, report.divergence
-    source = {"file": traced.file, "definition": traced.definition} if traced else {}
-    return _without_infinities(
-        {
-            "report_version": REPORT_VERSION,
-            "passed": report.passed,
-            "spec": report.spec,
-            "weights": report.weights,
-            "command": report.command,
-            "checks": [_check_document(check) for check in report.checks],
-            "first_divergence": first
-            and {"check": first[0].name, **_comparison_document(first[1], first[0].unit), **source},
-            "divergence": traced and dataclasses.asdict(traced),
-            "environment": report.environment,
-            "seconds": round(report.seconds, 3),
-        }
-    )
+    traced, first = report.divergence, None
+    if report.first_divergence:
+        check, item = report.first_divergence
+        source = {"file": traced.file, "definition": traced.definition} if traced else {}
+        first = {"check": check.name, **_comparison_document(item, check.unit), **source}
+    document = {
+        "report_version": REPORT_VERSION,
+        "passed": report.passed,
+        "spec": report.spec,
+        "weights": report.weights,
+        "command": report.command,
+        "checks": [_check_document(check) for check in report.checks],
+        "first_divergence": first,
+        "divergence": traced and dataclasses.asdict(traced),
+        "environment": report.environment,
+        "seconds": round(report.seconds, 3),
+    }
+    return json.loads(json.dumps(document), parse_constant=lambda infinity: None)
 
 
 def _check_document(check: CheckResult) -> dict[str, Any]:
@@ -77,20 +70,8 @@ def _comparison_document(item: Comparison, unit: str) -> dict[str, Any]:
     return {name: getattr(item, name) for name in (*_TEXTS, *_NUMBERS)} | {"unit": unit}
 
 
-def _without_infinities(value: Any) -> Any:
-    if isinstance(value, dict):
-        parts = cast("dict[str, Any]", value)
-        return {key: _without_infinities(part) for key, part in parts.items()}
-    if isinstance(value, list | tuple):
-        return [_without_infinities(part) for part in cast("list[Any]", value)]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def load_report(path: str | os.PathLike[str]) -> Report:
-    """Reads a report as far as a document holds it.
-
-    A document has all failures of a check, but of what passed only the closest comparison. So a
-    check comes back with its failures or, if there are none, with that one.
+    """Reads a report as far as a document holds it: of a check the failures, or else the worst.
 
     Args:
         path: a ``parity.json``, or what a command printed with ``--json``, of version 1 or 2.
@@ -99,9 +80,10 @@ def load_report(path: str | os.PathLike[str]) -> Report:
         ReportError: naming the file, the place in it, what was found and what was expected.
     """
     source = os.fspath(path)
-    with raised_as(ReportError):
-        document = _in_this_version(parse_document(read_text(path), source))
-        check_document(document, _SCHEMA, source)
+    with strict_json.raised_as(ReportError):
+        found = strict_json.parse_document(strict_json.read_text(path), source)
+        document = _in_this_version(found)
+        strict_json.check_document(document, _SCHEMA, source)
     checks = tuple(_check(check) for check in document["checks"])
     for index, (check, written) in enumerate(zip(checks, document["checks"], strict=True)):
         place = f"{source}: checks[{index}]"
@@ -119,49 +101,36 @@ def load_report(path: str | os.PathLike[str]) -> Report:
 
 
 def _in_this_version(document: Any) -> Any:
-    if isinstance(document, dict):
-        parts = cast("dict[str, Any]", document)
-        if parts.get("report_version") == 1:
-            return {**with_present_keys(parts), "report_version": REPORT_VERSION}
-        return parts
-    return document
+    parts = cast("dict[str, Any]", document if isinstance(document, dict) else {})
+    if parts.get("report_version") != 1:
+        return cast("Any", document)
+    return {**with_present_keys(parts), "report_version": REPORT_VERSION}
 
 
-def with_present_keys(value: Any) -> Any:
+def with_present_keys(document: Any) -> Any:
     """Puts a document of version 1, a report or known differences, under the keys of today.
 
     A key stays as it is where the one of today stands beside it.
     """
-    if isinstance(value, dict):
-        parts = cast("dict[str, Any]", value)
+
+    def renamed(parts: dict[str, Any]) -> dict[str, Any]:
         names = {key: _FORMER_KEYS.get(key, key) for key in parts}
-        return {
-            key if names[key] in parts else names[key]: with_present_keys(part)
-            for key, part in parts.items()
-        }
-    if isinstance(value, list):
-        return [with_present_keys(part) for part in cast("list[Any]", value)]
-    return value
+        return {key if names[key] in parts else names[key]: parts[key] for key in parts}
+
+    return json.loads(json.dumps(document), object_hook=renamed)
 
 
 def _check(document: dict[str, Any]) -> CheckResult:
-    worst = document["worst"]
-    comparisons = document["failures"] or ([worst] if worst else [])
-    return CheckResult(
-        name=document["name"],
-        title=document["title"],
-        unit=worst["unit"] if worst else "",
-        reason="",
-        comparisons=tuple(_comparison(item) for item in comparisons),
-        seconds=document["seconds"],
-        skipped=document.get("skipped", ""),
-    )
+    name, title, worst = document["name"], document["title"], document["worst"]
+    found = document["failures"] or ([worst] if worst else [])
+    comparisons, unit = tuple(map(_comparison, found)), worst["unit"] if worst else ""
+    seconds, skipped = document["seconds"], document.get("skipped", "")
+    return CheckResult(name, title, unit, "", comparisons, seconds, skipped=skipped)
 
 
 def _comparison(document: dict[str, Any]) -> Comparison:
-    fields = {name: document[name] for name in (*_TEXTS, *_NUMBERS)}
-    for name in _NUMBERS:
-        fields[name] = math.inf if fields[name] is None else fields[name]
+    fields: dict[str, Any] = {key: document[key] for key in (*_TEXTS, *_NUMBERS)}
+    fields |= {key: math.inf for key in _NUMBERS if fields[key] is None}
     return Comparison(**fields)
 
 
@@ -202,13 +171,11 @@ _CHECK = _object(
     },
     optional="skipped",
 )
+_THIS_VERSION = f"{REPORT_VERSION}, that of the reports this version writes, or 1"
 _SCHEMA = _object(
     "a parity report, a JSON object",
     {
-        "report_version": {
-            "const": REPORT_VERSION,
-            "description": f"{REPORT_VERSION}, that of the reports this version writes, or 1",
-        },
+        "report_version": {"const": REPORT_VERSION, "description": _THIS_VERSION},
         "passed": _FLAG,
         **dict.fromkeys(("spec", "weights", "command"), _TEXT),
         "checks": value_schema("array", "at least one check", minItems=1, items=_CHECK),

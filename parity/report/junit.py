@@ -22,10 +22,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """A test: its name, the seconds it took and its outcome.
-
-    ``message`` says in a line why it failed or was skipped; ``text`` says the rest of a failure.
-    """
+    """A test; ``message`` says in a line why it failed or was skipped, ``text`` says the rest."""
 
     name: str
     seconds: float
@@ -39,13 +36,13 @@ class Suite:
     """Tests that belong together, and what their outcome may depend on."""
 
     name: str
-    cases: tuple[Case, ...]
+    cases: Sequence[Case]
     properties: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
 
 
 def report_suite(report: Report) -> Suite:
     """Makes a suite of a report, each check a test."""
-    cases = tuple(_check_case(report, check) for check in report.checks)
+    cases = [_check_case(report, check) for check in report.checks]
     return Suite(report.spec, cases, report_properties(report))
 
 
@@ -57,14 +54,7 @@ def report_properties(report: Report) -> dict[str, str]:
 def failure_case(
     report: Report, check: CheckResult, failures: Sequence[Comparison], note: str = ""
 ) -> Case:
-    """Makes a test of a check that failed.
-
-    Args:
-        report: the check's.
-        check: the one that failed.
-        failures: what failed in it, none if nothing was compared.
-        note: more to say, in lines of its own.
-    """
+    """Makes a test of a check that failed, or compared nothing; ``note`` is more to say of it."""
     message, lines = "nothing was compared", list[str]()
     if failures:
         first = failures[0]
@@ -101,9 +91,8 @@ def _check_case(report: Report, check: CheckResult) -> Case:
 
 
 def _failure_line(item: Comparison) -> str:
-    passes = smallest_bound([item])
     line = f"{place(item)}: {item.kind}, error {distance(item)}, bound {bound(item)}, would pass at"
-    return f"{line} {passes}" + (f" ({item.note})" if item.note else "")
+    return f"{line} {smallest_bound([item])}" + (f" ({item.note})" if item.note else "")
 
 
 def _suite_element(suite: Suite) -> Element:
