@@ -1,4 +1,4 @@
-"""The first proof: every check passes for every member.
+"""The suite: every check passes for every member.
 
 Compiling graphs takes half of the time, so here only two members run in graph mode as well, one
 of each padding and activation; `make parity` runs with all eight in both modes. `make test` runs
