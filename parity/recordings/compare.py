@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from tinynet.backend import FRAMEWORKS
 from tinynet.recipe import describe_difference
-from tinynet.spec import Spec, spec_document
+from tinynet.spec import spec_document
 from tinynet.utils.environment import NOT_INSTALLED
 
 from parity.candidates import Candidate
@@ -41,7 +41,7 @@ _IDLE_PACKAGES = ("onnx", "onnxruntime", "safetensors")
 
 
 class Difference(NamedTuple):
-    """What is not the same in two recordings, beside the numbers that were computed."""
+    """What is not the same in two recordings, apart from the numbers that were computed."""
 
     what: str
     first: str
@@ -51,10 +51,7 @@ class Difference(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecordingsComparison:
-    """Two recordings: what differs in what they are, and what was found in what they computed.
-
-    ``has_reference`` says whether one has the reference's part, from which the noise is known.
-    """
+    """How two recordings differ; ``has_reference`` says whether one has the reference's part."""
 
     differences: tuple[Difference, ...]
     has_reference: bool
@@ -69,14 +66,14 @@ def compare_recordings(
     checks: Sequence[str] = tuple(RECORDED),
     calibrations: Path = DIRECTORY,
 ) -> RecordingsComparison:
-    """Compares two recordings.
+    """Compares two recordings of the same.
 
     With the reference's part in one of them each recording is held against the truth, otherwise the
     second against the first, within the sum of both bounds.
 
     Args:
         first: a recording.
-        second: another one, recorded from the same.
+        second: another one.
         names: what to call them.
         command: the command line that compares again, for the report.
         checks: which checks, of :data:`parity.checks.RECORDED`, compared in the suite's order.
@@ -103,15 +100,10 @@ def compare_recordings(
         _Side(f"{name}: {_candidate(recording)}", recording, calibrations)
         for name, recording in zip(names, (first, second), strict=True)
     ]
-    found = [_check(name, sides, rule) for name in RECORDED if name in checks]
-    report = Report(
-        spec=first.spec.name,
-        weights=first.weights,
-        command=command,
-        checks=tuple(check for check in found if check.comparisons),
-        environment=_environment(first, second),
-        seconds=time.perf_counter() - start,
-    )
+    results = (_check(name, sides, rule) for name in RECORDED if name in checks)
+    found = tuple(check for check in results if check.comparisons)
+    net, where, seconds = first.spec.name, _environment(first, second), time.perf_counter() - start
+    report = Report(net, first.weights, command, found, where, seconds)
     return RecordingsComparison(tuple(differences), rule.has_reference, report)
 
 
@@ -129,10 +121,9 @@ def format_differences(comparison: RecordingsComparison) -> str:
     lines: list[str] = []
     for meaning, title in _TITLES.items():
         items = [item for item in comparison.differences if item.meaning == meaning]
-        if items:
-            width = max(len(item.what) for item in items)
-            rows = [f"  {item.what:<{width}}  {item.first} | {item.second}" for item in items]
-            lines += [title, *rows]
+        width = max((len(item.what) for item in items), default=0)
+        rows = [f"  {item.what:<{width}}  {item.first} | {item.second}" for item in items]
+        lines += [title, *rows] if rows else []
     if not comparison.has_reference:
         lines.append(
             "neither recording has the reference's part, which PyTorch records: the second is held "
@@ -150,9 +141,9 @@ def find_differences(first: Recording, second: Recording) -> list[Difference]:
 
 def _of_what_was_given(first: Recording, second: Recording) -> Iterator[Difference]:
     if first.spec != second.spec:
-        fields = _fields(first.spec, second.spec)
-        names = first.spec.name, second.spec.name
-        yield Difference(f"spec ({', '.join(fields)})", *names, "not comparable")
+        one, other = spec_document(first.spec), spec_document(second.spec)
+        fields = ", ".join(key for key in one | other if one.get(key) != other.get(key))
+        yield Difference(f"spec ({fields})", first.spec.name, second.spec.name, "not comparable")
         return
     if first.recipe != second.recipe:
         what = f"recipe ({describe_difference(first.recipe, second.recipe)})"
@@ -161,9 +152,9 @@ def _of_what_was_given(first: Recording, second: Recording) -> Iterator[Differen
         values = str(getattr(first, what)), str(getattr(second, what))
         if values[0] != values[1]:
             yield Difference(what.replace("_", " "), *values, "not comparable")
-    tensors = first.given.tensors, second.given.tensors
-    for name in {**tensors[0], **tensors[1]}:
-        one, other = tensors[0].get(name), tensors[1].get(name)
+    ones, others = first.given.tensors, second.given.tensors
+    for name in ones | others:
+        one, other = ones.get(name), others.get(name)
         if one is None or other is None or not compare_bits("", name, other, one).passed:
             # The first that differs says enough; with another state thousands do.
             yield Difference(name, _mark(one), _mark(other), "not comparable")
@@ -172,12 +163,6 @@ def _of_what_was_given(first: Recording, second: Recording) -> Iterator[Differen
 
 def _mark(values: Array | None) -> str:
     return "missing" if values is None else mark(values)
-
-
-def _fields(first: Spec, second: Spec) -> list[str]:
-    documents: list[dict[str, Any]] = [spec_document(first), spec_document(second)]
-    keys = dict.fromkeys(key for document in documents for key in document)
-    return [key for key in keys if documents[0].get(key) != documents[1].get(key)]
 
 
 def _of_where_it_ran(first: Recording, second: Recording) -> Iterator[Difference]:
@@ -202,25 +187,24 @@ def _of_where_it_ran(first: Recording, second: Recording) -> Iterator[Difference
 
 
 def _unequal(first: dict[str, str], second: dict[str, str]) -> Iterator[tuple[str, str, str]]:
-    for what in dict.fromkeys((*first, *second)):
+    for what in first | second:
         values = first.get(what, "not set"), second.get(what, "not set")
         if values[0] != values[1]:
             yield what, *values
 
 
 def _environment(first: Recording, second: Recording) -> dict[str, str]:
-    texts = [
-        {**recording.setting._asdict(), **recording.environment, **recording.switches}
-        for recording in (first, second)
-    ]
-    found = {what: f"{one} | {other}" for what, one, other in _unequal(texts[0], texts[1])}
-    found |= {what: text for what, text in texts[0].items() if what not in found}
-    return {what: text for what, text in found.items() if text != NOT_INSTALLED}
+    texts, others = (
+        {**r.setting._asdict(), **r.environment, **r.switches} for r in (first, second)
+    )
+    # What differs comes first.
+    found = {what: f"{one} | {other}" for what, one, other in _unequal(texts, others)}
+    return {what: text for what, text in (found | texts | found).items() if text != NOT_INSTALLED}
 
 
 def _candidate(recording: Recording) -> Candidate:
-    setting = recording.setting
-    return Candidate(setting.framework, setting.mode, setting.device, setting.precision)
+    framework, _, device, precision, mode = recording.setting
+    return Candidate(framework, mode, device, precision)
 
 
 class _Side(NamedTuple):
@@ -245,23 +229,18 @@ class _Rule(NamedTuple):
 def _rule(first: Recording, second: Recording) -> _Rule:
     for recording in (first, second):
         if recording.truth:
-            tensors = {
-                name: Recorded(item.sample, recording.recorded[name].shape, item.norm)
-                for name, item in recording.truth.items()
-            }
+            shapes = {name: item.shape for name, item in recording.recorded.items()}
+            truth = recording.truth.items()
+            tensors = {n: Recorded(item.sample, shapes[n], item.norm) for n, item in truth}
             return _Rule(True, tensors, recording.noise, _scales(tensors))
-    noise = {
-        name: max(recording.noise.get(name, 0.0) for recording in (first, second))
-        for name in first.noise | second.noise
-    }
+    ones, others = first.noise, second.noise
+    noise = {name: max(ones.get(name, 0.0), others.get(name, 0.0)) for name in ones | others}
     return _Rule(False, first.recorded, noise, _scales(first.recorded))
 
 
 def _scales(tensors: dict[str, Recorded]) -> dict[str, float]:
-    found = scales(
-        {name: item.sample for name, item in tensors.items()},
-        {name: item.norm for name, item in tensors.items()},
-    )
+    norms = {name: item.norm for name, item in tensors.items()}
+    found = scales({name: item.sample for name, item in tensors.items()}, norms)
     # Of the sample, whose norm is smaller as its root of numbers.
     share = {name: tensors[name].sample.size / math.prod(tensors[name].shape) for name in found}
     return {name: scale * math.sqrt(share[name]) for name, scale in found.items()}
@@ -274,7 +253,7 @@ def _check(name: str, sides: Sequence[_Side], rule: _Rule) -> CheckResult:
     tested = [(side.label, side, [side]) for side in sides]
     if not rule.has_reference:
         tested = [(f"{second.label} against {first.label}", second, [first, second])]
-    every = dict.fromkeys((*first.recording.recorded, *second.recording.recorded))
+    every = first.recording.recorded | second.recording.recorded
     places = [place for place in every if place.startswith(f"{name}/")]
     comparisons = [
         _comparison(place, label, side.recording.recorded.get(place), rule, bounding)

@@ -29,12 +29,7 @@ from tinynet.net.manifest import TRAINED_ROLES, State, check_state, check_tensor
 from tinynet.recipe import Recipe, parse_recipe, recipe_document
 from tinynet.spec import Spec, parse_spec, spec_document
 from tinynet.utils.random_numbers import uniform
-from tinynet.utils.strict_json import (
-    format_document,
-    object_schema,
-    read_checked,
-    value_schema,
-)
+from tinynet.utils.strict_json import format_document, object_schema, read_checked, value_schema
 
 from parity.distances import Array, norm
 from parity.tolerances.bounds import ROUNDOFFS
@@ -81,11 +76,10 @@ class Given:
     @property
     def tensors(self) -> dict[str, Array]:
         """Returns all arrays under the names they have in the file."""
-        found = {name: getattr(self, name) for name in _SINGLE}
-        groups = (self.state, self.layer_inputs, self.gradients)
-        for group, arrays in zip(_GROUPS, groups, strict=True):
-            found |= {f"{group}/{name}": array for name, array in arrays.items()}
-        return found
+        groups = zip(_GROUPS, (self.state, self.layer_inputs, self.gradients), strict=True)
+        return {name: getattr(self, name) for name in _SINGLE} | {
+            f"{group}/{name}": array for group, arrays in groups for name, array in arrays.items()
+        }
 
 
 class Recorded(NamedTuple):
@@ -97,7 +91,7 @@ class Recorded(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What the tensor is in float64: the numbers that are kept, and the norm of the whole."""
+    """The tensor in float64: the numbers that are kept, and the norm of the whole."""
 
     sample: Array
     norm: float
@@ -105,10 +99,10 @@ class Truth(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """A recording.
+    """What was computed, from what and where.
 
-    What was computed is named "check/where", or "check/kind/where" where a check has more than one,
-    and comes in the order in which data (or gradients) flow.
+    Tensors are named "check/where", or "check/part/where" where a check has several parts, and
+    come in the order in which data (or gradients) flow.
 
     Attributes:
         setting: the framework, its version, the device, the precision and the mode.
@@ -154,11 +148,7 @@ def recorded(name: str, values: Array) -> Recorded:
 
 
 def write_recording(recording: Recording, folder: str | os.PathLike[str]) -> None:
-    """Writes a recording; the folder appears when it is complete.
-
-    Raises:
-        RecordingError: the folder is there and not empty, or its own folder does not exist.
-    """
+    """Writes a recording; the folder appears when it is complete. Raises as :func:`check_free`."""
     folder = check_free(folder)
     files = {
         _GIVEN: recording.given.tensors,
@@ -168,13 +158,11 @@ def write_recording(recording: Recording, folder: str | os.PathLike[str]) -> Non
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         whole = Path(temporary) / folder.name
         whole.mkdir()
-        hashes: dict[str, str] = {}
-        for name, tensors in files.items():
-            if tensors:
-                with (whole / name).open("wb") as file:
-                    write_safetensors(file, tensors, {})
-                hashes[name] = _sha256((whole / name).read_bytes())
-        document = _document(recording, hashes)
+        written = [name for name, tensors in files.items() if tensors]
+        for name in written:
+            with (whole / name).open("wb") as file:
+                write_safetensors(file, files[name], {})
+        document = _document(recording, {name: _sha256(whole / name) for name in written})
         (whole / MANIFEST).write_text(format_document(document), encoding="utf-8")
         whole.replace(folder)
 
@@ -213,16 +201,16 @@ def read_recording(folder: str | os.PathLike[str]) -> Recording:
         path = folder / name
         if not path.is_file():
             raise RecordingError(f"{path}: is missing, {MANIFEST} lists it")
-        if _sha256(path.read_bytes()) != sha256:
-            raise RecordingError(
-                f"{path}: is damaged, it does not match the checksum in {MANIFEST}"
-            )
+        if _sha256(path) != sha256:
+            damage = f"is damaged, it does not match the checksum in {MANIFEST}"
+            raise RecordingError(f"{path}: {damage}")
         tensors[name] = read_safetensors(path)[0]
     for name, part in ((_RECORDED, "recorded"), (_TRUTH, "truth")):
         if set(tensors[name]) != set(document[part]):
             raise RecordingError(f"{folder / name}: has other tensors than {MANIFEST} lists")
     spec = parse_spec(json.dumps(document["spec"]), f"{source}: its spec")
     samples, truth = tensors[_RECORDED], tensors[_TRUTH]
+    about, noise, norms = document["recorded"], document["noise"], document["truth"]
     return Recording(
         setting=Setting(**document["setting"]),
         spec=spec,
@@ -231,12 +219,10 @@ def read_recording(folder: str | os.PathLike[str]) -> Recording:
         given=_given(tensors[_GIVEN], document["layers"], spec, str(folder / _GIVEN)),
         recorded={
             name: Recorded(samples[name], tuple(item["shape"]), _number(item["norm"]))
-            for name, item in document["recorded"].items()
+            for name, item in about.items()
         },
-        noise={name: _number(value) for name, value in document["noise"].items()},
-        truth={
-            name: Truth(truth[name], _number(value)) for name, value in document["truth"].items()
-        },
+        noise={name: _number(value) for name, value in noise.items()},
+        truth={name: Truth(truth[name], _number(value)) for name, value in norms.items()},
     )
 
 
@@ -278,13 +264,13 @@ def _given(tensors: dict[str, Array], layers: list[str], spec: Spec, source: str
     )
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _checksum(document: Mapping[str, Any]) -> str:
     covered = {key: value for key, value in document.items() if key != "sha256"}
-    return _sha256(json.dumps(covered).encode())
+    return hashlib.sha256(json.dumps(covered).encode()).hexdigest()
 
 
 def _finite(number: float) -> float | None:
@@ -302,9 +288,8 @@ def _mapping(values: dict[str, Any], description: str) -> dict[str, Any]:
 
 _TEXT = value_schema("string", "a text")
 _SIZE = value_schema(["number", "null"], "a number from 0, or null if it is not finite", minimum=0)
-_SHAPE = value_schema(
-    "array", "a shape", items=value_schema("integer", "a whole number from 0", minimum=0)
-)
+_LENGTH = value_schema("integer", "a whole number from 0", minimum=0)
+_SHAPE = value_schema("array", "a shape", items=_LENGTH)
 _PRECISION = {"enum": list(ROUNDOFFS), "description": f"one of {', '.join(ROUNDOFFS)}"}
 _SETTING = {**dict.fromkeys(Setting._fields, _TEXT), "precision": _PRECISION}
 _FILES: dict[str, Any] = dict.fromkeys((_GIVEN, _RECORDED, _TRUTH), _TEXT)
@@ -320,10 +305,7 @@ _SCHEMA = object_schema(
         # By their own schemas.
         "spec": value_schema("object", "a spec"),
         "recipe": value_schema("object", "a recipe"),
-        "files": {
-            **object_schema("file -> its SHA-256", _FILES),
-            "required": [_GIVEN, _RECORDED],
-        },
+        "files": object_schema("file -> its SHA-256", _FILES) | {"required": [_GIVEN, _RECORDED]},
         "layers": value_schema("array", "names of layers", items=_TEXT),
         "recorded": _mapping(_TENSOR, "tensors"),
         "noise": _mapping(_SIZE, "tensor -> noise"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +41,7 @@ def record(
     recipe: Recipe | None = None,
     progress: Callable[[str], None] = lambda part: None,
 ) -> Recording:
-    """Records what a candidate computes.
-
-    The reference's part is recorded with it where the candidate runs in the reference's framework.
+    """Records what a candidate computes; in the reference's framework, with the reference's part.
 
     Args:
         candidate: from :func:`parity.candidates.candidates_of`.
@@ -79,14 +77,8 @@ def record_again(
     progress("inputs")
     given = recording.given
     with tempfile.TemporaryDirectory() as folder:
-        own = Inputs(
-            given.pixels,
-            given.training_pixels,
-            given.labels,
-            given.layer_inputs,
-            given.gradients,
-            recording.recipe,
-        )
+        images = given.pixels, given.training_pixels, given.labels
+        own = Inputs(*images, given.layer_inputs, given.gradients, recording.recipe)
         spec, seed, where = recording.spec, recording.seed, Path(folder)
         context = Context(spec, given.state, seed, [candidate], where, None, own)
         return _record(context, recording.weights, progress)
@@ -98,7 +90,7 @@ def _record(context: Context, weights: str, progress: Callable[[str], None]) -> 
     progress("noise")
     truth: dict[str, Array] = {}
     if candidate.framework == REFERENCE:
-        checks = list(_recorded(context))
+        checks = [check for check in RECORDED.values() if _can_run(check, context)]
         for check in checks:
             truth |= _named(check, check.truths(context))
         # As the suite measures it: how far float32 is from float64, several times.
@@ -106,6 +98,8 @@ def _record(context: Context, weights: str, progress: Callable[[str], None]) -> 
         noise = _largest(truth, samples)
     else:
         noise = _own_noise(context, found)
+    images = context.pixels, context.training_pixels, context.labels
+    given = dict(context.layer_inputs), dict(context.given_gradients)
     return Recording(
         setting=candidate.setting,
         spec=context.spec,
@@ -115,14 +109,7 @@ def _record(context: Context, weights: str, progress: Callable[[str], None]) -> 
         images_sha256=_images_sha256(context),
         environment=environment(),
         switches=context.twin(candidate).probe.settings(candidate.device),
-        given=Given(
-            context.state,
-            context.pixels,
-            context.training_pixels,
-            context.labels,
-            dict(context.layer_inputs),
-            dict(context.given_gradients),
-        ),
+        given=Given(context.state, *images, *given),
         recorded={name: recorded(name, values) for name, values in found.items()},
         noise=noise,
         truth={
@@ -132,8 +119,8 @@ def _record(context: Context, weights: str, progress: Callable[[str], None]) -> 
     )
 
 
-def _recorded(context: Context) -> Iterator[MeasuredCheck]:
-    return (c for c in RECORDED.values() if c.needs != "images" or context.can_train)
+def _can_run(check: MeasuredCheck, context: Context) -> bool:
+    return check.needs != "images" or context.can_train
 
 
 def _named(check: MeasuredCheck, tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -144,12 +131,12 @@ def _results(
     context: Context, progress: Callable[[str], None] = lambda part: None
 ) -> dict[str, Array]:
     found: dict[str, Array] = {}
-    checks = list(_recorded(context))
     for part in PARTS:
-        if any(check.recorded_with == part for check in RECORDED.values()):
+        checks = [check for check in RECORDED.values() if check.recorded_with == part]
+        if checks:
             progress(part)
         for check in checks:
-            if check.recorded_with == part:
+            if _can_run(check, context):
                 found |= _named(check, check.found(context, context.first))
     return found
 
@@ -164,16 +151,16 @@ def _own_noise(context: Context, found: Mapping[str, Array]) -> dict[str, float]
 
 
 def _moved(context: Context, candidate: Candidate, index: int) -> Context:
+    spec, state, seed, folder = context.spec, context.state, context.seed, context.folder
     given = Inputs(
-        inputs.jitter(context.pixels, index, context.seed),
-        inputs.jitter(context.training_pixels, index, context.seed),
+        inputs.jitter(context.pixels, index, seed),
+        inputs.jitter(context.training_pixels, index, seed),
         context.labels,
         context.moved(context.layer_inputs, index),
         context.moved(context.given_gradients, index),
         context.recipe,
         moved_start(context.start, index) if context.can_train else None,
     )
-    spec, state, seed, folder = context.spec, context.state, context.seed, context.folder
     return Context(spec, state, seed, [candidate], folder, None, given)
 
 

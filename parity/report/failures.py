@@ -35,10 +35,8 @@ def failures(report: Report) -> Iterator[Element]:
     first = first_divergence(report)
     if first is None:
         return
-    named = {
-        name: element("code", fact) if name in _CODE else fact for name, fact in first[1].items()
-    }
-    parts = [facts(named)]
+    codes = {name: element("code", first[1][name]) for name in _CODE if name in first[1]}
+    parts = [facts(first[1] | codes)]
     if report.divergence:
         script = element("code", report.divergence.script)
         parts = [

@@ -1,11 +1,11 @@
-"""The parity report as one HTML page that needs nothing beside it, and the folder it lies in."""
+"""The parity report as one HTML page that needs nothing else, and the folder it lies in."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
@@ -15,11 +15,10 @@ from tinynet.utils.atomic_files import write_atomically
 from parity.checks import CHECKS
 from parity.checks.base import Drawing
 from parity.known_differences import KnownDifference
-from parity.report.answers import photographs, whole_net
 from parity.report.check_plot import check_plot, is_for_a_drawing, measured, spread
 from parity.report.document import report_document
 from parity.report.failures import excuses, failed_checks, failures, outlook
-from parity.report.formatting import SCRIPT, rerun, share, status, summary
+from parity.report.formatting import SCRIPT, distance, number, rerun, share, status, summary
 from parity.report.heat_map import heat_map
 from parity.report.markup import (
     bound_cell,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from parity.recordings.compare import Difference
 
 _LOSS = re.compile(r"loss of step (\d+)")  # the places of a run's losses
+_SAYS = "says "  # how the check metrics notes a class
 _POINT = "Point at a column or tap it for its numbers; arrow keys go from one to the next."
 
 
@@ -78,9 +78,7 @@ def write_html(
     if report.divergence:
         files[SCRIPT] = report.divergence.script
     for name, text in files.items():
-        write_atomically(
-            folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8")
-        )
+        write_atomically(folder / name, lambda path, text=text: path.write_text(text, "utf-8"))
     return folder / "parity.html"
 
 
@@ -88,6 +86,7 @@ def render_page(
     report: Report, figures: Sequence[Figure] = (), known: Sequence[KnownDifference] = ()
 ) -> str:
     """Renders the whole page, from what :func:`write_html` takes."""
+    again = element("h3", "Run it again"), element("p", command(rerun(report)))
     sections = [
         _header(report, known),
         *(section(each.title, remark(each.caption), each.drawing) for each in figures),
@@ -97,10 +96,10 @@ def render_page(
         *_layers(report.checks),
         *_gradients(report.checks),
         *_trajectories(report.checks),
-        *whole_net(report.checks),
-        *photographs(report.checks),
+        *_whole_net(report.checks),
+        *_photographs(report.checks),
         *operators(report.environment),
-        _environment(report),
+        section("Environment", facts(report.environment), *again),
     ]
     return render(f"{report.spec}: parity {'passed' if report.passed else 'failed'}", sections)
 
@@ -222,10 +221,58 @@ def _trajectories(checks: Sequence[CheckResult]) -> Iterator[Element]:
             yield section(check.title, remark(intro), plot)
 
 
-def _environment(report: Report) -> Element:
-    return section(
-        "Environment",
-        facts(report.environment),
-        element("h3", "Run it again"),
-        element("p", command(rerun(report))),
-    )
+def _whole_net(checks: Sequence[CheckResult]) -> Iterator[Element]:
+    few = [check for check in checks if not is_for_a_drawing(check)]
+    rows = [
+        element(
+            "tr",
+            status_cell("ok" if item.passed else "FAIL"),
+            row_head(check.name),
+            element("td", item.candidate, element("small", item.where)),
+            error_cell(item),
+            number_cell(number(item.noise)),
+            bound_cell(item),
+        )
+        for check in few
+        for item in measured(check)
+    ]
+    if rows:
+        heads = ("Outcome", "Check", "Compared", "Error", "Noise", "Bound")
+        yield section("The whole net", table(heads, rows))
+
+
+def _photographs(checks: Sequence[CheckResult]) -> Iterator[Element]:
+    """What each runtime says of photographs, and how that is counted."""
+    found = [item for check in checks if check.name == "metrics" for item in check.comparisons]
+    classes = [item for item in found if item.note.startswith(_SAYS)]
+    runtimes = {item.candidate for item in classes}
+    counted = [item for item in found if item.candidate in runtimes and item.noise == 0]
+    scores = [item for item in counted if item not in classes]
+    if classes:
+        intro = (
+            "What each runtime says of real photographs. Only agreement counts here: weights made "
+            "from a seed know no classes."
+        )
+        grids = [_grid("Photograph", classes, lambda item: item.note.removeprefix(_SAYS))]
+        grids += [_grid("Score", scores, _score)] if scores else []
+        yield section("Photographs", remark(intro), *grids)
+
+
+def _score(item: Comparison) -> str:
+    return item.note or ("as expected" if item.passed else distance(item))
+
+
+def _grid(head: str, items: Sequence[Comparison], word: Callable[[Comparison], str]) -> Element:
+    found = {(item.where, item.candidate): item for item in items}
+    candidates = list(dict.fromkeys(item.candidate for item in items))
+    rows = [
+        element("tr", row_head(where), *(_answer(found.get((where, c)), word) for c in candidates))
+        for where in dict.fromkeys(item.where for item in items)
+    ]
+    return table((head, *candidates), rows)
+
+
+def _answer(item: Comparison | None, word: Callable[[Comparison], str]) -> Element:
+    if item is None:
+        return element("td", "no answer", _class="muted")
+    return element("td", word(item), _class="" if item.passed else "failed")

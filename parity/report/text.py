@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+from tinynet.utils.tables import table
+
 from parity.report.formatting import (
     SCRIPT,
     SHOWN_FAILURES,
@@ -43,11 +45,8 @@ def format_report(report: Report) -> str:
         lines += ["", f"first divergence: {headline}"]
         if report.divergence:
             facts["Alone"] = f"{SCRIPT}, in the folder of --report"
-        lines += [
-            f"  {name.lower():<16}{fact}"
-            for name, fact in facts.items()
-            if name not in _IN_HEADLINE
-        ]
+        shown = {name.lower(): fact for name, fact in facts.items() if name not in _IN_HEADLINE}
+        lines += [f"  {name:<16}{fact}" for name, fact in shown.items()]
         explanation = report.divergence.explanation if report.divergence else ""
         lines += textwrap.wrap(explanation, 100, initial_indent="  ", subsequent_indent="  ")
     for check in report.checks:
@@ -75,13 +74,13 @@ def _failed_check(report: Report, check: CheckResult) -> list[str]:
         f"({check.title}; {check.unit})"
     ]
     if shown:
-        rows = [("where", "candidate", "kind", "error = smallest bound that passes", "bound")]
-        rows += [(i.where, i.candidate, i.kind, distance(i), bound(i)) for i in shown]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        notes = ["", *(textwrap.shorten(item.note, 100, placeholder=" ...") for item in shown)]
-        for row, note in zip(rows, notes, strict=True):
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            lines.append(f"  {'  '.join(cells)}  {note}".rstrip())
+        heads = ("where", "candidate", "kind", "error = smallest bound that passes", "bound", "")
+        notes = [textwrap.shorten(item.note, 100, placeholder=" ...") for item in shown]
+        rows = [
+            (item.where, item.candidate, item.kind, distance(item), bound(item), note)
+            for item, note in zip(shown, notes, strict=True)
+        ]
+        lines += [f"  {row}".rstrip() for row in table(heads, rows, numbers=0).splitlines()]
         if len(failures) > len(shown):
             more = len(failures) - len(shown)
             lines.append(f"  and {more} more; --report or --json gives them all")
