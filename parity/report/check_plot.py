@@ -37,11 +37,7 @@ def measured(check: CheckResult) -> list[Comparison]:
 
 
 def check_plot(check: CheckResult) -> Element:
-    """Draws a check: one column per layer, in it one mark per candidate.
-
-    Args:
-        check: one in which something is held against rounding noise.
-    """
+    """Draws what a check measures: a column for each layer, in it a mark for each candidate."""
     items = measured(check)
     places = list(dict.fromkeys(item.where for item in items))
     candidates = list(dict.fromkeys(item.candidate for item in items))
@@ -56,12 +52,10 @@ def check_plot(check: CheckResult) -> Element:
     bounds = drawing.bound_courses(columns, candidates)
     made.extend(drawing.noise_and_bounds(columns, bounds, step, scale))
     chosen = first_to_show(items).where
-    for index, column in enumerate(columns):
-        left, told = index * step, describe(column)
-        errors = ((candidates.index(item.candidate), item.error, item.passed) for item in column)
-        marks = drawing.side_by_side(errors, len(candidates), left, step, scale)
-        spot = drawing.spot(told, left, step, scale.floor, *marks, chosen=places[index] == chosen)
-        made.append(spot)
+    for index, (place, column) in enumerate(zip(places, columns, strict=True)):
+        errors = [(candidates.index(item.candidate), item.error, item.passed) for item in column]
+        where = len(candidates), index * step, step, scale
+        made.append(drawing.spot(describe(column), errors, *where, chosen=place == chosen))
     keys = [*drawing.candidate_keys(candidates), *drawing.noise_keys(bounds.values())]
     return drawing.plot(keys, scale.labels, made)
 
@@ -127,19 +121,16 @@ def spread(check: CheckResult) -> Element:
             # Logarithmic, so that a single one is seen beside thousands.
             height = max(_BARS * math.log1p(count) / most, 3.0)
             style = "fill" if index < _HALF else "fill failed"
-            place = {"x": index * _BAR + 1, "y": _BARS - height, "width": _BAR - 2}
-            made.append(element("rect", _class=style, **place, height=height))
+            at = {"x": index * _BAR + 1, "y": _BARS - height}
+            made.append(element("rect", _class=style, **at, width=_BAR - 2, height=height))
     middle = _HALF * _BAR
     made.append(element("line", _class="limit", x1=middle, x2=middle, y1=0, y2=_BARS))
     return element("span", made, _class="spread")
 
 
 def _bin(item: Comparison) -> int:
-    if item.severity == 0:
-        return 0
-    if not math.isfinite(item.severity):
-        return 2 * _HALF - 1
+    lowest, highest = (0, _HALF - 1) if item.passed else (_HALF, 2 * _HALF - 1)
+    if item.severity == 0 or not math.isfinite(item.severity):
+        return highest if item.severity else 0
     index = math.floor(math.log10(item.severity) * _BINS_PER_DECADE) + _HALF
-    if item.passed:
-        return min(max(index, 0), _HALF - 1)
-    return min(max(index, _HALF), 2 * _HALF - 1)
+    return min(max(index, lowest), highest)

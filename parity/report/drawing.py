@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from xml.etree.ElementTree import Element
@@ -17,24 +18,21 @@ SHAPES = (
     "M0,-3.3L3.3,0L0,3.3L-3.3,0z",
     "M0,-3.2L3,2.4H-3z",
 )
+LINE = "M0,6H18"  # the sign of a curve in a legend
 _CROSS = "M-3.4,-3.4L3.4,3.4M-3.4,3.4L3.4,-3.4"
 
 
 class LogScale:
     """Heights, from the top of a drawing, of values on a logarithmic scale of whole decades.
 
-    Args:
-        low: of the scale; what is smaller stands on the floor.
-        high: of the scale; what is larger stands at the ceiling.
-        top: the ceiling's height.
-        height: from ceiling to floor.
+    Smaller values than ``low`` stand on the floor, larger ones than ``high`` at the ceiling, which
+    is at ``top``, ``height`` above the floor.
     """
 
     def __init__(self, low: float, high: float, top: float, height: float):
         self._low = math.floor(math.log10(low))
         self._high = max(math.ceil(math.log10(high)), self._low + 1)
-        self._top, self._height = top, height
-        self.floor = top + height
+        self._top, self._height, self.floor = top, height, top + height
         self._powers = range(self._low, self._high + 1)
         self.decades = [10.0**power for power in self._powers]
 
@@ -61,20 +59,18 @@ def canvas(width: float, height: float, label: str = "") -> Element:
 
 def grid(labels: Mapping[str, float], width: float) -> list[Element]:
     """Draws a line across the drawing for each label of its axis."""
-    return [
-        element("line", _class="grid", x1=0, x2=width, y1=height, y2=height)
-        for height in labels.values()
-    ]
+    heights = labels.values()
+    return [element("line", _class="grid", x1=0, x2=width, y1=y, y2=y) for y in heights]
 
 
 def level_line(heights: Sequence[float | None], step: float) -> str:
     """Draws a line with one level step per column, broken where there is none."""
-    path, drawing = "", False
+    path, before = "", None
     for index, height in enumerate(heights):
         if height is not None:
-            start = "V" if drawing else f"M{index * step:.1f},"
+            start = f"M{index * step:.1f}," if before is None else "V"
             path += f"{start}{height}H{(index + 1) * step:.1f}"
-        drawing = height is not None
+        before = height
     return path
 
 
@@ -117,34 +113,34 @@ def mark(index: int, x: float, y: float, passed: bool = True, finite: bool = Tru
     )
 
 
-def side_by_side(
+def spot(
+    text: str,
     errors: Iterable[tuple[int, float, bool]],
     candidates: int,
     left: float,
     width: float,
     scale: LogScale,
-) -> Iterator[Element]:
-    """Draws the marks of a column apart, since the modes of one twin often agree to the last bit.
+    chosen: bool,
+) -> Element:
+    """Makes a column that tells its numbers when it is pointed at, tapped or reached by keys.
+
+    Its marks stand apart, since the modes of one twin often agree to the last bit.
 
     Args:
+        text: the numbers.
         errors: number of the candidate, its error, and whether that passed.
         candidates: how many there are in all.
         left: of the column.
         width: of the column.
-        scale: of errors.
+        scale: of errors; the column ends at its floor.
+        chosen: whether its numbers are told before a reader points.
     """
+    hit = element("rect", _class="hit", x=left, y=0, width=width, height=scale.floor)
+    made = element("g", element("title", text), hit, _class="spot chosen" if chosen else "spot")
     for index, error, passed in errors:
         x = left + width * (index + 0.5) / candidates
-        yield mark(index, x, scale(error), passed, math.isfinite(error))
-
-
-def spot(
-    text: str, x: float, width: float, height: float, *children: Element, chosen: bool = False
-) -> Element:
-    """Makes a column that tells its numbers when it is pointed at, tapped or reached by keys."""
-    hit = element("rect", _class="hit", x=x, y=0, width=width, height=height)
-    style = "spot chosen" if chosen else "spot"
-    return element("g", element("title", text), hit, *children, _class=style)
+        made.append(mark(index, x, scale(error), passed, math.isfinite(error)))
+    return made
 
 
 def key(text: str, _class: str, shape: str = "") -> Element:
@@ -164,17 +160,15 @@ def shade_key(shade: str, text: str, sign: str = "") -> Element:
 
 def candidate_keys(candidates: Sequence[str]) -> list[Element]:
     """Makes the items of a legend that tell which candidate a mark is of."""
-    return [
-        key(candidate, f"mark s{index % len(SHAPES)}", SHAPES[index % len(SHAPES)])
-        for index, candidate in enumerate(candidates)
-    ]
+    shapes = zip(candidates, itertools.cycle(enumerate(SHAPES)))
+    return [key(candidate, f"mark s{n}", shape) for candidate, (n, shape) in shapes]
 
 
 def noise_keys(holders: Iterable[Sequence[str]]) -> list[Element]:
     """Makes the items of a legend for the noise, and for who is held to each bound."""
     names = ["bound: " + ", ".join(held) for held in holders]
     names = ["bound"] if len(names) == 1 else names
-    bounds = [key(name, f"bound b{index}", "M0,6H18") for index, name in enumerate(names)]
+    bounds = [key(name, f"bound b{index}", LINE) for index, name in enumerate(names)]
     return [key("float32 rounding noise", "noise"), *bounds]
 
 
@@ -188,9 +182,7 @@ def plot(keys: Sequence[Element], labels: Mapping[str, float], drawing: Element)
     """
     axis = canvas(AXIS, float(drawing.get("height", 0)))
     axis.set("class", "axis")
-    axis.extend(
-        element("text", label, x=AXIS - 6, y=height + 4) for label, height in labels.items()
-    )
+    axis.extend(element("text", label, x=AXIS - 6, y=at + 4) for label, at in labels.items())
     return readable(keys, element("div", axis, drawing, _class="canvas"))
 
 
@@ -201,10 +193,6 @@ def readable(keys: Sequence[Element], drawing: Element) -> Element:
     # Reachable by keyboard, since it scrolls and arrow keys go from spot to spot.
     label = "Arrow keys go from place to place"
     scroll = element("div", drawing, _class="scroll", tabindex=0, role="group", aria_label=label)
-    return element(
-        "figure",
-        element("ul", *keys, _class="legend"),
-        scroll,
-        element("figcaption", text, _class="readout", aria_live="polite"),
-        _class="plot",
-    )
+    legend = element("ul", *keys, _class="legend")
+    readout = element("figcaption", text, _class="readout", aria_live="polite")
+    return element("figure", legend, scroll, readout, _class="plot")

@@ -20,9 +20,7 @@ _INPUT = "input"
 def heat_map(checks: Sequence[CheckResult]) -> Element:
     """Draws checks of gradients as one table, for each candidate side by side.
 
-    Args:
-        checks: some in which something is held against rounding noise, by key of a tensor or by
-            the name of a layer and "input".
+    Each holds something against rounding noise, by a tensor's key or a layer's name and "input".
     """
     measures = {check.name: measured(check) for check in checks}
     candidates = dict.fromkeys(item.candidate for items in measures.values() for item in items)
@@ -63,7 +61,7 @@ def heat_map(checks: Sequence[CheckResult]) -> Element:
 def _cells(items: Sequence[Comparison]) -> dict[tuple[str, str], Comparison]:
     """Row and column -> what was found, from the input on: the other way than gradients flow."""
     cells: dict[tuple[str, str], Comparison] = {}
-    forward = list(reversed(items))
+    forward = items[::-1]
     for item, following in zip(forward, (*forward[1:], None), strict=True):
         # The net's own input is that of its first layer.
         named = following if item.where == _INPUT and following else item
@@ -85,14 +83,10 @@ def _shaded(item: Comparison | None, check: str, chosen: Comparison, edge: str) 
     if item is None:
         return element("td", _class=edge)
     text = "\n".join(filter(None, (describe([item]), check, share(item))))
-    shade = f"h{_shade(item)}" if item.passed else "over"
+    number = sum(item.severity >= least for least in _SHADES) - 1
+    shade, sign = (f"h{number}", "") if item.passed else ("over", "!")
     now = " chosen" if item is chosen else ""
-    sign = "" if item.passed else "!"
     return element("td", sign, _class=f"spot {shade}{now}{edge}", title=text)
-
-
-def _shade(item: Comparison) -> int:
-    return sum(item.severity >= least for least in _SHADES) - 1
 
 
 def _legend() -> list[Element]:

@@ -36,17 +36,14 @@ def operators(environment: Mapping[str, str], folder: Path = DIRECTORY) -> Itera
     versions = [(name, version) for name in FRAMEWORKS for version in _versions(environment, name)]
     known = [audit for audit in audits if (audit.framework, audit.version) in versions]
     audited = {(audit.framework, audit.version) for audit in known}
-    missing = [
-        element(
-            "p",
-            f"No audit of {FRAMEWORKS[name]} {version} is stored. It is made by ",
-            command(f"tinynet parity audit --framework {name}"),
-        )
-        for name, version in versions
-        if (name, version) not in audited
-    ]
+    shown = _audits(known) if known else []
+    for name, version in versions:
+        if (name, version) not in audited:
+            text = f"No audit of {FRAMEWORKS[name]} {version} is stored. It is made by "
+            made_by = command(f"tinynet parity audit --framework {name}")
+            shown.append(element("p", text, made_by))
     if versions:
-        yield section("Operators", *(_audits(known) if known else ()), *missing)
+        yield section("Operators", *shown)
 
 
 def _versions(environment: Mapping[str, str], framework: str) -> list[str]:
@@ -60,15 +57,14 @@ def _audits(audits: Sequence[Audit]) -> list[Element]:
         f"Each operator against its definition in float64, over many sizes: the largest error, in "
         f"{UNIT}. Measured once for a version of a framework on a device, not in this run."
     )
+    titles = [element("summary", f"All of {audit.title}") for audit in audits]
+    tables = zip(titles, map(operator_table, audits), strict=True)
     return [
         remark(intro),
         _overview(audits),
         element("h3", "Formulas of the optimizers"),
         *formula_table(audits),
-        *(
-            element("details", element("summary", f"All of {audit.title}"), operator_table(audit))
-            for audit in audits
-        ),
+        *(element("details", *parts) for parts in tables),
     ]
 
 
@@ -80,17 +76,10 @@ def _overview(audits: Sequence[Audit]) -> Element:
         for row in sorted(audit.rows, key=lambda row: row.largest)
     }
     worst = max(found.values(), key=lambda row: row.largest)
-    rows = [
-        element(
-            "tr",
-            row_head(operator),
-            *(
-                _cell(found.get((operator, audit.title, direction)), audit, worst)
-                for audit, direction in columns
-            ),
-        )
-        for operator in dict.fromkeys(row.operator for audit in audits for row in audit.rows)
-    ]
+    rows: list[Element] = []
+    for operator in dict.fromkeys(row.operator for audit in audits for row in audit.rows):
+        cells = (_cell(found.get((operator, a.title, way)), a, worst) for a, way in columns)
+        rows.append(element("tr", row_head(operator), *cells))
     titles = [element("th", audit.title, scope="colgroup", colspan=2) for audit in audits]
     directions = [element("th", direction, scope="col") for _, direction in columns]
     head = element(

@@ -30,13 +30,9 @@ _RING = "M6,6a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z"
 def read_curve(
     label: str, log: str | os.PathLike[str], after: int = 0, last: int | None = None
 ) -> Series:
-    """Reads the losses in the log of a run that told each step's.
+    """Reads a run's losses in its ``log.jsonl`` that has every step's.
 
-    Args:
-        label: what to call the run.
-        log: its ``log.jsonl``.
-        after: leave out the steps up to this one.
-        last: leave out the steps after this one.
+    Takes the steps after ``after`` and up to ``last``.
 
     Raises:
         OSError: the file cannot be opened.
@@ -91,10 +87,9 @@ def run_plot(
     made.extend(drawing.grid(labels, width * len(steps)))
     made.extend(_words(middles, truth))
     made.append(_curve(true, "curve truth", middles, upper))
-    made.extend(
-        _curve(losses[label], f"curve c{index % len(drawing.SHAPES)}", middles, upper)
-        for index, label in enumerate(candidates)
-    )
+    for index, name in enumerate(candidates):
+        style = f"curve c{index % len(drawing.SHAPES)}"
+        made.append(_curve(losses[name], style, middles, upper))
     if limits:
         made.extend(drawing.noise_and_bounds(columns, bounds, width, lower))
     made.extend(
@@ -106,23 +101,18 @@ def run_plot(
     chosen = min(failed, default=steps[-1])
     for step, column in zip(steps, columns, strict=True):
         held = {item.candidate: item for item in column}
-        errors = [
-            (index, apart[name][step], name not in held or held[name].passed)
-            for index, name in enumerate(candidates)
-            if step in apart[name]
-        ]
-        left = middles[step] - width / 2
         lines = [f"step {step}", f"{truth.label}: {true[step]:.7g}"]
-        lines += [
-            f"{label}: {losses[label][step]:.7g}, {_apart(apart[label].get(step), held.get(label))}"
-            for label in candidates
-            if step in losses[label]
-        ]
-        marks = drawing.side_by_side(errors, len(runs), left, width, lower)
-        made.append(
-            drawing.spot("\n".join(lines), left, width, _FLOOR, *marks, chosen=step == chosen)
-        )
-    keys = [drawing.key(truth.label, "curve truth", "M0,6H18"), *drawing.candidate_keys(candidates)]
+        errors: list[tuple[int, float, bool]] = []
+        for index, name in enumerate(candidates):
+            distance, limit = apart[name].get(step), held.get(name)
+            if step in losses[name]:
+                lines.append(f"{name}: {losses[name][step]:.7g}, {_apart(distance, limit)}")
+            if distance is not None:
+                errors.append((index, distance, limit is None or limit.passed))
+        where = len(runs), middles[step] - width / 2, width, lower
+        made.append(drawing.spot("\n".join(lines), errors, *where, chosen=step == chosen))
+    keys = [drawing.key(truth.label, "curve truth", drawing.LINE)]
+    keys += drawing.candidate_keys(candidates)
     keys += [drawing.key("float32 runs of the baseline", "sample", _RING)] * bool(samples)
     keys += drawing.noise_keys(bounds.values()) if limits else []
     return drawing.plot(keys, labels, made)
