@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +22,6 @@ from parity.candidates import Candidate
 from parity.checks import RECORDED
 from parity.distances import Array, compare_bits, compare_within
 from parity.recordings.format import LOSS, Recorded, Recording, RecordingError
-from parity.recordings.scales import scales
 from parity.reference.oracles import mark
 from parity.report.document import report_document
 from parity.results import CheckResult, Comparison, Kind, Report, Series
@@ -229,13 +228,28 @@ class _Rule(NamedTuple):
 def _rule(first: Recording, second: Recording) -> _Rule:
     for recording in (first, second):
         if recording.truth:
-            shapes = {name: item.shape for name, item in recording.recorded.items()}
-            truth = recording.truth.items()
-            tensors = {n: Recorded(item.sample, shapes[n], item.norm) for n, item in truth}
-            return _Rule(True, tensors, recording.noise, _scales(tensors))
+            return _Rule(True, recording.truth, recording.noise, _scales(recording.truth))
     ones, others = first.noise, second.noise
     noise = {name: max(ones.get(name, 0.0), others.get(name, 0.0)) for name in ones | others}
     return _Rule(False, first.recorded, noise, _scales(first.recorded))
+
+
+def scales(truths: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
+    """Says what errors are relative to, for every tensor where that is not its own norm.
+
+    Args:
+        truths: name -> tensor, whole or sampled; names begin with that of a check and a slash.
+        norms: name -> norm of the whole tensor.
+    """
+    found: dict[str, float] = {}
+    for check in RECORDED.values():
+        prefix = f"{check.name}/"
+        names = [name for name in truths if name.startswith(prefix)]
+        own_truths = {name.removeprefix(prefix): truths[name] for name in names}
+        own_norms = {name.removeprefix(prefix): norms[name] for name in names}
+        own = check.scales(own_truths, own_norms)
+        found |= {f"{prefix}{place}": scale for place, scale in own.items()}
+    return found
 
 
 def _scales(tensors: dict[str, Recorded]) -> dict[str, float]:

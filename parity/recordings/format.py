@@ -90,13 +90,6 @@ class Recorded(NamedTuple):
     norm: float
 
 
-class Truth(NamedTuple):
-    """The tensor in float64: the numbers that are kept, and the norm of the whole."""
-
-    sample: Array
-    norm: float
-
-
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """What was computed, from what and where.
@@ -116,7 +109,7 @@ class Recording:
         given: what the net was given.
         recorded: name -> tensor.
         noise: name -> relative rms error of rounding in float32.
-        truth: name -> tensor; empty where the reference was not there.
+        truth: name -> tensor in float64; empty where the reference was not there.
     """
 
     setting: Setting
@@ -130,7 +123,7 @@ class Recording:
     given: Given
     recorded: dict[str, Recorded]
     noise: dict[str, float]
-    truth: dict[str, Truth]
+    truth: dict[str, Recorded]
 
 
 def sample(name: str, values: Array) -> Array:
@@ -142,9 +135,9 @@ def sample(name: str, values: Array) -> Array:
     return flat[np.sort(places)]
 
 
-def recorded(name: str, values: Array) -> Recorded:
-    """Returns a tensor as a recording keeps it, in float32."""
-    return Recorded(sample(name, values).astype(np.float32), values.shape, norm(values))
+def recorded(name: str, values: Array, dtype: type = np.float32) -> Recorded:
+    """Returns a tensor as a recording keeps it."""
+    return Recorded(sample(name, values).astype(dtype), values.shape, norm(values))
 
 
 def write_recording(recording: Recording, folder: str | os.PathLike[str]) -> None:
@@ -209,20 +202,22 @@ def read_recording(folder: str | os.PathLike[str]) -> Recording:
         if set(tensors[name]) != set(document[part]):
             raise RecordingError(f"{folder / name}: has other tensors than {MANIFEST} lists")
     spec = parse_spec(json.dumps(document["spec"]), f"{source}: its spec")
-    samples, truth = tensors[_RECORDED], tensors[_TRUTH]
-    about, noise, norms = document["recorded"], document["noise"], document["truth"]
+    shapes = {name: tuple(item["shape"]) for name, item in document["recorded"].items()}
+    norms = {name: item["norm"] for name, item in document["recorded"].items()}
+
+    def computed(tensors: dict[str, Array], norms: dict[str, float | None]) -> dict[str, Recorded]:
+        items = norms.items()
+        return {key: Recorded(tensors[key], shapes[key], _number(size)) for key, size in items}
+
     return Recording(
         setting=Setting(**document["setting"]),
         spec=spec,
         recipe=parse_recipe(json.dumps(document["recipe"]), f"{source}: its recipe"),
         **{name: document[name] for name in _PLAIN},
         given=_given(tensors[_GIVEN], document["layers"], spec, str(folder / _GIVEN)),
-        recorded={
-            name: Recorded(samples[name], tuple(item["shape"]), _number(item["norm"]))
-            for name, item in about.items()
-        },
-        noise={name: _number(value) for name, value in noise.items()},
-        truth={name: Truth(truth[name], _number(value)) for name, value in norms.items()},
+        recorded=computed(tensors[_RECORDED], norms),
+        noise={name: _number(value) for name, value in document["noise"].items()},
+        truth=computed(tensors[_TRUTH], document["truth"]),
     )
 
 
@@ -246,7 +241,7 @@ def _document(recording: Recording, hashes: dict[str, str]) -> dict[str, Any]:
 
 
 def _given(tensors: dict[str, Array], layers: list[str], spec: Spec, source: str) -> Given:
-    groups: dict[str, dict[str, Array]] = {name: {} for name in ("", *_GROUPS)}
+    groups: dict[str, State] = {name: {} for name in ("", *_GROUPS)}
     for name, array in tensors.items():
         group, _, rest = name.rpartition("/") if name in _SINGLE else name.partition("/")
         groups.setdefault(group, {})[rest] = array

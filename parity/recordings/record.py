@@ -23,8 +23,8 @@ from parity.checks.base import MeasuredCheck
 from parity.context import NOISE_SAMPLES, Context
 from parity.context_training import Inputs
 from parity.distances import Array, norm, relative_error
-from parity.recordings.format import LOSS, Given, Recording, Truth, recorded, sample
-from parity.recordings.scales import scales
+from parity.recordings.compare import scales
+from parity.recordings.format import LOSS, Given, Recording, recorded
 from parity.reference import oracles
 from parity.trajectory import moved_start
 
@@ -112,10 +112,7 @@ def _record(context: Context, weights: str, progress: Callable[[str], None]) -> 
         given=Given(context.state, *images, *given),
         recorded={name: recorded(name, values) for name, values in found.items()},
         noise=noise,
-        truth={
-            name: Truth(sample(name, values).astype(np.float64), norm(values))
-            for name, values in truth.items()
-        },
+        truth={name: recorded(name, values, np.float64) for name, values in truth.items()},
     )
 
 

@@ -21,7 +21,6 @@ from parity.candidates import candidates_of
 from parity.checks import RECORDED
 from parity.recordings.format import (
     SAMPLE,
-    Truth,
     read_recording,
     recorded,
     sample,
@@ -381,7 +380,7 @@ def test_the_format_is_that_of_recordings_made_before(recordings):
 def test_an_infinite_noise_or_norm_survives_the_file(recordings, tmp_path):
     recording = read_recording(recordings / "torch")
     noise = {**recording.noise, LAYER: np.inf}
-    truth = {**recording.truth, LAYER: Truth(recording.truth[LAYER].sample, np.inf)}
+    truth = {**recording.truth, LAYER: recording.truth[LAYER]._replace(norm=np.inf)}
     write_recording(dataclasses.replace(recording, noise=noise, truth=truth), tmp_path / "again")
     again = read_recording(tmp_path / "again")
     assert again.noise[LAYER] == again.truth[LAYER].norm == np.inf
