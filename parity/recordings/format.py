@@ -204,25 +204,20 @@ def read_recording(folder: str | os.PathLike[str]) -> Recording:
     spec = parse_spec(json.dumps(document["spec"]), f"{source}: its spec")
     shapes = {name: tuple(item["shape"]) for name, item in document["recorded"].items()}
     norms = {name: item["norm"] for name, item in document["recorded"].items()}
-
-    def computed(tensors: dict[str, Array], norms: dict[str, float | None]) -> dict[str, Recorded]:
-        items = norms.items()
-        return {key: Recorded(tensors[key], shapes[key], _number(size)) for key, size in items}
-
     return Recording(
         setting=Setting(**document["setting"]),
         spec=spec,
         recipe=parse_recipe(json.dumps(document["recipe"]), f"{source}: its recipe"),
         **{name: document[name] for name in _PLAIN},
         given=_given(tensors[_GIVEN], document["layers"], spec, str(folder / _GIVEN)),
-        recorded=computed(tensors[_RECORDED], norms),
-        noise={name: _number(value) for name, value in document["noise"].items()},
-        truth=computed(tensors[_TRUTH], document["truth"]),
+        recorded=_computed(tensors[_RECORDED], shapes, norms),
+        noise=_numbers(document["noise"]),
+        truth=_computed(tensors[_TRUTH], shapes, document["truth"]),
     )
 
 
 def _document(recording: Recording, hashes: dict[str, str]) -> dict[str, Any]:
-    document: dict[str, Any] = {
+    document = {
         "pack_version": _VERSION,
         "setting": recording.setting._asdict(),
         **{name: getattr(recording, name) for name in _PLAIN},
@@ -231,12 +226,14 @@ def _document(recording: Recording, hashes: dict[str, str]) -> dict[str, Any]:
         "files": hashes,
         "layers": list(recording.given.layer_inputs),
         "recorded": {
-            name: {"shape": list(item.shape), "norm": _finite(item.norm)}
+            name: {"shape": item.shape, "norm": item.norm}
             for name, item in recording.recorded.items()
         },
-        "noise": {name: _finite(value) for name, value in recording.noise.items()},
-        "truth": {name: _finite(item.norm) for name, item in recording.truth.items()},
+        "noise": recording.noise,
+        "truth": {name: item.norm for name, item in recording.truth.items()},
     }
+    # JSON has no infinity and no NaN.
+    document = json.loads(json.dumps(document), parse_constant=lambda constant: None)
     return document | {"sha256": _checksum(document)}
 
 
@@ -268,13 +265,15 @@ def _checksum(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(covered).encode()).hexdigest()
 
 
-def _finite(number: float) -> float | None:
-    # JSON has no infinity and no NaN.
-    return number if math.isfinite(number) else None
+def _numbers(values: dict[str, float | None]) -> dict[str, float]:
+    return {name: math.inf if value is None else value for name, value in values.items()}
 
 
-def _number(value: float | None) -> float:
-    return math.inf if value is None else value
+def _computed(
+    samples: State, shapes: dict[str, tuple[int, ...]], norms: dict[str, float | None]
+) -> dict[str, Recorded]:
+    sizes = _numbers(norms).items()
+    return {name: Recorded(samples[name], shapes[name], norm) for name, norm in sizes}
 
 
 def _mapping(values: dict[str, Any], description: str) -> dict[str, Any]:
