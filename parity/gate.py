@@ -14,7 +14,7 @@ from typing import Any
 from parity.checks import CHECKS
 from parity.known_differences import KnownDifference
 from parity.report.formatting import rerun
-from parity.report.junit import Case, Suite, failure_case, report_properties
+from parity.report.junit import Case, Suite, failure_case, report_suite
 from parity.results import CheckResult, Comparison, Report
 
 
@@ -146,24 +146,30 @@ def _decide_check(report: Report, check: CheckResult, known: Sequence[KnownDiffe
 
 def format_gate(result: GateResult) -> str:
     """Writes the result; for a failure first what to look at, then all that failed."""
-    failed = result.failed
-    lines = [f"{'PASSED' if result.passed else 'FAILED'}  {_counts(result)}"]
+    failed, known, stale = len(result.failed), len(result.excused), len(result.stale)
+    reports, checks = len(result.reports), len(result.decisions)
+    count = f"{reports} reports, {checks} checks: {checks - failed - known} passed, {failed} failed"
+    count += f", {known} let pass as known differences" if known else ""
+    count += f"; {stale} known differences match nothing" if stale else ""
+    lines = [f"{'PASSED' if result.passed else 'FAILED'}  {count}"]
     if failed:
-        first = failed[0]
+        first = result.failed[0]
         lines += ["", f"look first at {first.report.spec}, check {first.check.name}"]
         lines += [f"  {line}" for line in first.case.text.splitlines()]
-    stale = [f"  {item.id}  {_place(item)}" for item in result.stale]
-    for title, rows in (
-        ("failed", _rows(failed)),
-        ("known differences that match nothing: remove them, or correct them", stale),
-        ("let pass", _rows(result.excused)),
+    for title, texts in (
+        ("failed", [_line(item) for item in result.failed]),
+        (
+            "known differences that match nothing: remove them, or correct them",
+            [f"{item.id}  {_place(item)}" for item in result.stale],
+        ),
+        ("let pass", [_line(item) for item in result.excused]),
     ):
-        lines += ["", title, *rows] if rows else []
+        lines += ["", title, *(f"  {text}" for text in texts)] if texts else []
     return "\n".join(lines)
 
 
-def _rows(decisions: Sequence[Decision]) -> list[str]:
-    return [f"  {each.report.spec}  {each.check.name}  {each.case.message}" for each in decisions]
+def _line(item: Decision) -> str:
+    return f"{item.report.spec}  {item.check.name}  {item.case.message}"
 
 
 def gate_document(result: GateResult) -> dict[str, Any]:
@@ -188,21 +194,13 @@ def _decision_document(item: Decision) -> dict[str, Any]:
 
 def gate_suites(result: GateResult) -> list[Suite]:
     """Makes a suite of each report, and one of the known differences that are stale, if any."""
-    suites: list[Suite] = []
-    for report in result.reports:
-        cases = [item.case for item in result.decisions if item.report is report]
-        suites.append(Suite(report.spec, cases, report_properties(report)))
+    suites = [
+        report_suite(report, [item.case for item in result.decisions if item.report is report])
+        for report in result.reports
+    ]
     about = 0.0, "failed", "matches nothing"
     stale = [Case(k.id, *about, f"remove it, or correct it: {_place(k)}") for k in result.stale]
     return [*suites, Suite("known differences", stale)] if stale else suites
-
-
-def _counts(result: GateResult) -> str:
-    failed, known, stale = len(result.failed), len(result.excused), len(result.stale)
-    reports, checks = len(result.reports), len(result.decisions)
-    text = f"{reports} reports, {checks} checks: {checks - failed - known} passed, {failed} failed"
-    text += f", {known} let pass as known differences" if known else ""
-    return text + (f"; {stale} known differences match nothing" if stale else "")
 
 
 def _place(item: KnownDifference) -> str:

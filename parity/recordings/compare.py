@@ -95,10 +95,7 @@ def compare_recordings(
             f"{names[0]} and {names[1]} cannot be compared: {what}; record one --from the other"
         )
     rule = _rule(first, second)
-    sides = [
-        _Side(f"{name}: {_candidate(recording)}", recording, calibrations)
-        for name, recording in zip(names, (first, second), strict=True)
-    ]
+    sides = [_Side(names[0], first, calibrations), _Side(names[1], second, calibrations)]
     results = (_check(name, sides, rule) for name in RECORDED if name in checks)
     found = tuple(check for check in results if check.comparisons)
     net, where, seconds = first.spec.name, _environment(first, second), time.perf_counter() - start
@@ -156,12 +153,9 @@ def _of_what_was_given(first: Recording, second: Recording) -> Iterator[Differen
         one, other = ones.get(name), others.get(name)
         if one is None or other is None or not compare_bits("", name, other, one).passed:
             # The first that differs says enough; with another state thousands do.
-            yield Difference(name, _mark(one), _mark(other), "not comparable")
+            marks = ["missing" if values is None else mark(values) for values in (one, other)]
+            yield Difference(name, marks[0], marks[1], "not comparable")
             return
-
-
-def _mark(values: Array | None) -> str:
-    return "missing" if values is None else mark(values)
 
 
 def _of_where_it_ran(first: Recording, second: Recording) -> Iterator[Difference]:
@@ -201,16 +195,16 @@ def _environment(first: Recording, second: Recording) -> dict[str, str]:
     return {what: text for what, text in (found | texts | found).items() if text != NOT_INSTALLED}
 
 
-def _candidate(recording: Recording) -> Candidate:
-    framework, _, device, precision, mode = recording.setting
-    return Candidate(framework, mode, device, precision)
-
-
 class _Side(NamedTuple):
-    # One of the recordings: what to call it, and where its bounds are from.
-    label: str
+    # One of the recordings: its name, and where its bounds are from.
+    name: str
     recording: Recording
     calibrations: Path
+
+    @property
+    def label(self) -> str:
+        framework, _, device, precision, mode = self.recording.setting
+        return f"{self.name}: {Candidate(framework, mode, device, precision)}"
 
     def bound(self, quantity: str) -> Bound:
         setting, spec = self.recording.setting, self.recording.spec

@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Sequence
 
-from parity.results import CheckResult, Comparison, Divergence, Report
+from parity.results import CheckResult, Comparison, Report
 
 # The first failures are nearest to the cause; parity.json holds all of them.
 SHOWN_FAILURES = 10
@@ -88,8 +88,19 @@ def rerun(report: Report, check: CheckResult | None = None) -> str:
 
 def first_divergence(report: Report) -> tuple[str, dict[str, str]] | None:
     """Says what to look at first, in a line and in facts by name; None where nothing failed."""
-    if report.divergence:
-        return _traced(report.divergence)
+    if found := report.divergence:
+        item = Comparison(found.framework, found.where, found.error, found.bound, found.noise)
+        computed = ", ".join(filter(None, (found.operation, found.direction)))
+        return f"{found.where}, {computed}", {
+            "Source": ": ".join(filter(None, (found.file, found.definition))) or "not known",
+            "Place": found.where,
+            "Computed there": computed,
+            "Off": found.framework or "not known which",
+            "Error": distance(item),
+            "Bound": bound(item),
+            "Would pass at": smallest_bound([item]),
+            "Found from": f"the check {found.check}",
+        }
     if not report.first_divergence:
         return None
     check, item = report.first_divergence
@@ -103,21 +114,6 @@ def first_divergence(report: Report) -> tuple[str, dict[str, str]] | None:
         "Would pass at": smallest_bound([item]),
     }
     return f"{place(item)}, check {check.name}", facts | ({"Note": item.note} if item.note else {})
-
-
-def _traced(found: Divergence) -> tuple[str, dict[str, str]]:
-    item = Comparison(found.framework, found.where, found.error, found.bound, found.noise)
-    computed = ", ".join(filter(None, (found.operation, found.direction)))
-    return f"{found.where}, {computed}", {
-        "Source": ": ".join(filter(None, (found.file, found.definition))) or "not known",
-        "Place": found.where,
-        "Computed there": computed,
-        "Off": found.framework or "not known which",
-        "Error": distance(item),
-        "Bound": bound(item),
-        "Would pass at": smallest_bound([item]),
-        "Found from": f"the check {found.check}",
-    }
 
 
 def status(check: CheckResult) -> str:

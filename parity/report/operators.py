@@ -70,8 +70,9 @@ def _audits(audits: Sequence[Audit]) -> list[Element]:
 
 def _overview(audits: Sequence[Audit]) -> Element:
     columns = [(audit, direction) for audit in audits for direction in _DIRECTIONS]
+    # A gradient is named after its variable: dx, dweight.
     found = {
-        (row.operator, audit.title, _direction(row)): row
+        (row.operator, audit.title, _DIRECTIONS[row.quantity.startswith("d")]): row
         for audit in audits
         for row in sorted(audit.rows, key=lambda row: row.largest)
     }
@@ -89,11 +90,6 @@ def _overview(audits: Sequence[Audit]) -> Element:
     )
     cells = element("table", head, element("tbody", *rows), _class="heat numbers")
     return readable(_legend(), cells)
-
-
-def _direction(row: Row) -> str:
-    # A gradient is named after its variable: dx, dweight.
-    return "backward" if row.quantity.startswith("d") else "forward"
 
 
 def _cell(row: Row | None, audit: Audit, worst: Row) -> Element:

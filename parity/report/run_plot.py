@@ -70,7 +70,8 @@ def run_plot(
         limits: step -> what the losses of that step were held to, and what came of it.
     """
     limits = limits or {}
-    true, losses = _losses(truth), {run.label: _losses(run) for run in (*samples, *runs)}
+    true = dict(enumerate(truth.values, truth.first))
+    losses = {run.label: dict(enumerate(run.values, run.first)) for run in (*samples, *runs)}
     steps = list(true)
     width = min(max(_WIDTH / len(steps), _STEP[0]), _STEP[1])
     middles = {step: (index + 0.5) * width for index, step in enumerate(steps)}
@@ -138,10 +139,6 @@ class _LinearScale:
         return {f"{value:.6g}": self(value) for value in values}
 
 
-def _losses(run: Series) -> dict[int, float]:
-    return dict(enumerate(run.values, run.first))
-
-
 def _distances(losses: Mapping[int, float], true: Mapping[int, float]) -> dict[int, float]:
     """Step -> relative distance, where there is any."""
     return {
@@ -184,7 +181,6 @@ def _curve(
 
 def _apart(distance: float | None, held: Comparison | None) -> str:
     text = "no difference" if distance is None else f"{number(distance)} away"
-    if held is None:
-        return text
-    times = multiple(held.error, held.noise)
-    return text + (f" ({times} noise)" if times else "") + f", {held_to(held)}"
+    times = held and multiple(held.error, held.noise)
+    text += f" ({times} noise)" if times else ""
+    return f"{text}, {held_to(held)}" if held else text
