@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinynet.backend import Backend
 from tinynet.spec import BatchNorm, Padding, Pool
 
 from parity.audit.harness import Array, Arrays, Harness, Operator, OperatorComparison
@@ -44,6 +45,10 @@ _CONVOLUTIONS = {
 
 
 def _convolution(kind: _Convolution, harness: Harness) -> Iterator[OperatorComparison]:
+    def define(dy: Array, x: Array, weight: Array, bias: Array | None = None) -> Arrays:
+        gradients = operations.conv2d_vjp(dy, x, weight, *how)
+        return _outputs(operations.conv2d(x, weight, bias, *how), gradients, bias is not None)
+
     kernel, stride, padding, depthwise, bias = kind
     top, bottom, left, right = padding
     for shape in harness.images():
@@ -57,14 +62,7 @@ def _convolution(kind: _Convolution, harness: Harness) -> Iterator[OperatorCompa
         state |= {"bias": harness.draw(outputs)} if bias else {}
         dy = harness.draw(*operations.conv2d(x, state["weight"], None, *how).shape)
         layer = harness.twin.blocks.conv2d(channels, outputs, kernel, *how, bias)
-        yield from harness.run_layer(layer, state, x, dy, partial(_convolved, how))
-
-
-def _convolved(
-    how: tuple[int, Padding, int], dy: Array, x: Array, weight: Array, bias: Array | None = None
-) -> Arrays:
-    y = operations.conv2d(x, weight, bias, *how)
-    return _outputs(y, operations.conv2d_vjp(dy, x, weight, *how), bias is not None)
+        yield from harness.run_layer(layer, state, x, dy, define)
 
 
 def _dense(harness: Harness) -> Iterator[OperatorComparison]:
@@ -114,39 +112,35 @@ def _flat_areas(shape: tuple[int, int, int, int]) -> Array:
     return images * np.linspace(0.5, 2.0, shape[1], dtype=np.float32)[:, None, None]
 
 
-def _evaluation(
-    dy: Array, x: Array, weight: Array, bias: Array, running_mean: Array, running_var: Array
-) -> Arrays:
-    y = operations.batch_norm(x, weight, bias, running_mean, running_var, _EPS)
-    return _outputs(y, operations.batch_norm_vjp(dy, x, weight, running_mean, running_var, _EPS))
+def _evaluation(dy: Array, x: Array, **state: Array) -> Arrays:
+    weight, bias, mean, variance = state.values()
+    y = operations.batch_norm(x, weight, bias, mean, variance, _EPS)
+    return _outputs(y, operations.batch_norm_vjp(dy, x, weight, mean, variance, _EPS))
 
 
-def _evaluation_terms(
-    dy: Array, x: Array, weight: Array, bias: Array, running_mean: Array, running_var: Array
-) -> Arrays:
+def _evaluation_terms(running_var: Array, **arrays: Array) -> Arrays:
     # Minus the mean's size, so that x - mean becomes a sum.
-    dy, x, weight, bias = np.abs(dy), np.abs(x), np.abs(weight), np.abs(bias)
-    return _evaluation(dy, x, weight, bias, -np.abs(running_mean), running_var)
+    sizes = {key: np.abs(values) for key, values in arrays.items()}
+    mean = -sizes.pop("running_mean")
+    return _evaluation(**sizes, running_mean=mean, running_var=running_var)
 
 
-def _training(
-    dy: Array, x: Array, weight: Array, bias: Array, running_mean: Array, running_var: Array
-) -> Arrays:
-    y, mean, variance = operations.batch_norm_training(
-        x, weight, bias, running_mean, running_var, _EPS, _MOMENTUM
-    )
+def _training(dy: Array, x: Array, **state: Array) -> Arrays:
+    weight, bias, *before = state.values()
+    settings = _EPS, _MOMENTUM
+    y, *after = operations.batch_norm_training(x, weight, bias, before[0], before[1], *settings)
     found = _outputs(y, operations.batch_norm_training_vjp(dy, x, weight, _EPS))
-    return found | {"running_mean": mean, "running_var": variance}
+    return found | dict(zip(("running_mean", "running_var"), after, strict=True))
 
 
-def _training_terms(
-    dy: Array, x: Array, weight: Array, bias: Array, running_mean: Array, running_var: Array
-) -> Arrays:
+def _training_terms(dy: Array, x: Array, **state: Array) -> Arrays:
+    weight, bias, running_mean, running_var = state.values()
     axes = (0, 2, 3)
     distance = np.abs(x - x.mean(axes, keepdims=True))
     dy, x = np.abs(dy), np.abs(x)
     mean, variance = x.mean(axes), (distance**2).mean(axes)
-    found = _evaluation_terms(dy, x, weight, bias, mean, variance)
+    affine = {"weight": weight, "bias": bias}
+    found = _evaluation_terms(dy=dy, x=x, **affine, running_mean=mean, running_var=variance)
     normalised = operations.batch_norm(x, np.ones_like(mean), 0 * mean, -mean, variance, _EPS)
     along = (dy * normalised).mean(axes, keepdims=True)
     centred = dy + dy.mean(axes, keepdims=True) + normalised * along
@@ -163,13 +157,24 @@ def _training_terms(
 # Activations, means, factors and sums
 
 
-class _Elementwise(NamedTuple):
-    activation: str  # as in specs; empty for a gate
-    function: Callable[[Array], Array]
-    vjp: Callable[[Array, Array], Array]
-    terms: Callable[[Array, Array], Arrays]
-    mean: float
-    deviation: float
+class _Layer(NamedTuple):
+    function: Callable[..., Array]
+    vjp: Callable[..., Array]
+    make: Callable[[Backend, int], Any]  # for a number of channels
+    terms: Callable[..., Arrays] | None = None
+    mean: float = 0.0  # of the input
+    deviation: float = 1.0
+
+
+def _layer(kind: _Layer, harness: Harness) -> Iterator[OperatorComparison]:
+    def define(dy: Array, x: Array) -> Arrays:
+        return {"y": kind.function(x), "dx": kind.vjp(dy, x)}
+
+    for shape in harness.images():
+        layer = kind.make(harness.twin, shape[1])
+        x = harness.draw(*shape, mean=kind.mean, deviation=kind.deviation)
+        dy = harness.draw(*kind.function(x).shape)
+        yield from harness.run_layer(layer, {}, x, dy, define, kind.terms)
 
 
 def _sigmoid_terms(dy: Array, x: Array) -> Arrays:
@@ -186,68 +191,50 @@ def _rectified_terms(dy: Array, x: Array) -> Arrays:
     return {"y": x, "dx": dy}
 
 
-_ELEMENTWISE = {
-    "sigmoid": _Elementwise("", operations.sigmoid, operations.sigmoid_vjp, _sigmoid_terms, 0, 4),
-    "SiLU": _Elementwise("silu", operations.silu, operations.silu_vjp, _silu_terms, 0, 4),
-    "ReLU6": _Elementwise("relu6", operations.relu6, operations.relu6_vjp, _rectified_terms, 3, 4),
-    "ReLU": _Elementwise("relu", operations.relu, operations.relu_vjp, _rectified_terms, 0, 1),
-}
+def _block(name: str, *settings: Any) -> Callable[[Backend, int], Any]:
+    return lambda twin, channels: getattr(twin.blocks, name)(*settings)
 
 
-def _elementwise(kind: _Elementwise, harness: Harness) -> Iterator[OperatorComparison]:
-    def define(dy: Array, x: Array) -> Arrays:
-        return {"y": kind.function(x), "dx": kind.vjp(dy, x)}
+def _gate(twin: Backend, channels: int) -> Any:
+    return twin.blocks.SqueezeExcite(1, 1, "silu").gate
 
-    blocks = harness.twin.blocks
-    for shape in harness.images():
-        if kind.activation:
-            layer = blocks.activation(kind.activation)
-        else:
-            layer = blocks.SqueezeExcite(1, 1, "silu").gate
-        x = harness.draw(*shape, mean=kind.mean, deviation=kind.deviation)
-        yield from harness.run_layer(layer, {}, x, harness.draw(*shape), define, kind.terms)
+
+def _means_as_gates(twin: Backend, channels: int) -> Any:
+    return twin.probe.operators.means_as_gates(channels)
 
 
 _POOL = Pool(kernel_size=3, stride=2)  # ResNet's
+_SIDES = (_POOL.padding, _POOL.padding, _POOL.padding, _POOL.padding)
+_POOLED = {"kernel_size": _POOL.kernel_size, "stride": _POOL.stride, "padding": _SIDES}
+_max_pool: Callable[[Array], Array] = partial(operations.max_pool, **_POOLED)
+_max_pool_vjp: Callable[[Array, Array], Array] = partial(operations.max_pool_vjp, **_POOLED)
 
 
-def _max_pool(harness: Harness) -> Iterator[OperatorComparison]:
-    side = _POOL.padding
-    how = _POOL.kernel_size, _POOL.stride, (side, side, side, side)
-
-    def define(dy: Array, x: Array) -> Arrays:
-        return {"y": operations.max_pool(x, *how), "dx": operations.max_pool_vjp(dy, x, *how)}
-
-    def terms(dy: Array, x: Array) -> Arrays:
-        # A pixel may be the largest of several windows.
-        y = operations.max_pool(x, *how)
-        return {"y": y, "dx": operations.max_pool_vjp(np.abs(dy), x, *how)}
-
-    for shape in harness.images():
-        x = harness.draw(*shape, mean=-1.0)  # so that zeros that are padded with would show
-        dy = harness.draw(*operations.max_pool(x, *how).shape)
-        yield from harness.run_layer(harness.twin.blocks.max_pool(_POOL), {}, x, dy, define, terms)
+def _pool_terms(dy: Array, x: Array) -> Arrays:
+    # A pixel may be the largest of several windows.
+    return {"y": _max_pool(x), "dx": _max_pool_vjp(np.abs(dy), x)}
 
 
-def _mean(harness: Harness) -> Iterator[OperatorComparison]:
-    def define(dy: Array, x: Array) -> Arrays:
-        return {"y": operations.mean(x), "dx": operations.mean_vjp(dy, x)}
-
-    for shape in harness.images():
-        x, dy = harness.draw(*shape, mean=1.0), harness.draw(*shape[:2])
-        yield from harness.run_layer(harness.twin.blocks.GlobalAveragePool(), {}, x, dy, define)
+def _by_means(x: Array) -> Array:
+    return operations.scale(x, operations.mean(x, keepdims=True))
 
 
-def _means_as_gates(harness: Harness) -> Iterator[OperatorComparison]:
-    def define(dy: Array, x: Array) -> Arrays:
-        means = operations.mean(x, keepdims=True)
-        dx, dmeans = operations.scale_vjp(dy, x, means)
-        return {"y": operations.scale(x, means), "dx": dx + operations.mean_vjp(dmeans, x)}
+def _by_means_vjp(dy: Array, x: Array) -> Array:
+    dx, dmeans = operations.scale_vjp(dy, x, operations.mean(x, keepdims=True))
+    return dx + operations.mean_vjp(dmeans, x)
 
-    for shape in harness.images():
-        layer = harness.twin.probe.operators.means_as_gates(shape[1])
-        x, dy = harness.draw(*shape, mean=1.0), harness.draw(*shape)
-        yield from harness.run_layer(layer, {}, x, dy, define)
+
+_SILU, _RELU6, _RELU = (_block("activation", name) for name in ("silu", "relu6", "relu"))
+_LAYERS = {
+    "sigmoid": _Layer(operations.sigmoid, operations.sigmoid_vjp, _gate, _sigmoid_terms, 0, 4),
+    "SiLU": _Layer(operations.silu, operations.silu_vjp, _SILU, _silu_terms, 0, 4),
+    "ReLU6": _Layer(operations.relu6, operations.relu6_vjp, _RELU6, _rectified_terms, 3, 4),
+    "ReLU": _Layer(operations.relu, operations.relu_vjp, _RELU, _rectified_terms),
+    # Below 0, so that zeros that are padded with would show.
+    "max pool": _Layer(_max_pool, _max_pool_vjp, _block("max_pool", _POOL), _pool_terms, -1),
+    "mean": _Layer(operations.mean, operations.mean_vjp, _block("GlobalAveragePool"), mean=1),
+    "means as gates": _Layer(_by_means, _by_means_vjp, _means_as_gates, mean=1),
+}
 
 
 def _drop_path(harness: Harness) -> Iterator[OperatorComparison]:
@@ -336,10 +323,7 @@ LAYERS: dict[str, Operator] = {
     "batch norm in evaluation": partial(_batch_norm, False, False),
     "batch norm in training": partial(_batch_norm, True, False),
     "batch norm in training on flat areas": partial(_batch_norm, True, True),
-    **{name: partial(_elementwise, kind) for name, kind in _ELEMENTWISE.items()},
-    "max pool": _max_pool,
-    "mean": _mean,
-    "means as gates": _means_as_gates,
+    **{name: partial(_layer, kind) for name, kind in _LAYERS.items()},
     "residual sum": _residual_sum,
     "drop-path": _drop_path,
     "dropout": _dropout,

@@ -37,9 +37,10 @@ def widened(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Returns the operation with its floating-point arguments in float64, which is exact."""
 
     def wide(value: object) -> object:
+        if not isinstance(value, np.ndarray):
+            return value
         array = cast(Array, value)
-        is_float = isinstance(value, np.ndarray) and array.dtype.kind == "f"
-        return array.astype(np.float64) if is_float else value
+        return array.astype(np.float64) if array.dtype.kind == "f" else array
 
     @functools.wraps(function)
     def widened(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -242,8 +243,7 @@ def mean(x: Array, keepdims: bool = False) -> Array:
 @widened
 def mean_vjp(dy: Array, x: Array) -> Array:
     """Returns the gradient of :func:`mean` from ``dy`` (N, C) or (N, C, 1, 1)."""
-    share = dy.reshape(*x.shape[:2], 1, 1) / (x.shape[2] * x.shape[3])
-    return np.broadcast_to(share, x.shape).copy()
+    return np.ones_like(x) * dy.reshape(*x.shape[:2], 1, 1) / (x.shape[2] * x.shape[3])
 
 
 class Normalised(NamedTuple):
@@ -336,8 +336,8 @@ def cross_entropy_vjp(
     dy: float, logits: Array, labels: Array, label_smoothing: float = 0.0
 ) -> Array:
     """Returns the gradient of :func:`cross_entropy` for the logits."""
-    probabilities = np.exp(log_softmax(logits))
-    return dy * (probabilities - _targets(logits, labels, label_smoothing)) / len(logits)
+    errors = np.exp(log_softmax(logits)) - _targets(logits, labels, label_smoothing)
+    return dy * errors / len(logits)
 
 
 def _targets(logits: Array, labels: Array, label_smoothing: float) -> Array:
