@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from parity.candidates import candidates_of
 from parity.checks import CHECKS
 from parity.faults import FAULTS
-from parity.faults.planting import SPECS, Fault
+from parity.faults.planting import SPECS
 from parity.results import Report
 from parity.suite import run_checks
 from parity.tracing.sources import Source
@@ -54,13 +54,6 @@ class Clean:
     where: str
 
 
-def checks_for(fault: Fault) -> list[str]:
-    """Returns the checks to run for a fault: those before the one that must fail, and that one."""
-    names = list(CHECKS)
-    below = names[: names.index(fault.check)]
-    return [*(name for name in below if not CHECKS[name].exports), fault.check]
-
-
 def run_with(name: str) -> Outcome:
     """Plants a fault of the catalogue and runs up to the check that must fail, or one that does.
 
@@ -68,11 +61,13 @@ def run_with(name: str) -> Outcome:
     so MindSpore runs in PyNative.
     """
     fault = FAULTS[name]
+    names = list(CHECKS)
+    below = names[: names.index(fault.check)]
     start = time.perf_counter()
     with fault.inject() as reach:
         report = run_checks(
             SPECS[fault.spec],
-            checks=checks_for(fault),
+            checks=[*(check for check in below if not CHECKS[check].exports), fault.check],
             candidates=candidates_of(modes=("pynative",)),
             fail_fast=True,
         )

@@ -13,7 +13,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from operator import getitem, setitem
+from operator import setitem
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +24,7 @@ from tinynet.spec import SPEC_DIRECTORY, Head, Spec, Stage, Stem, load_spec
 
 from parity.tracing.sources import Source
 
-BOTH = tuple(FRAMEWORKS)
+BOTH, TORCH, MINDSPORE = tuple(FRAMEWORKS), ("torch",), ("mindspore",)
 # What the twins call a layer's method that computes.
 _FORWARD = {"torch": "forward", "mindspore": "construct"}
 _PACKAGES = ("tinynet", "parity", *(f"{name}_impl" for name in FRAMEWORKS))
@@ -71,9 +71,6 @@ class Original:
         return self.function(*args, **settings)
 
 
-Injection = AbstractContextManager[Original]
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
     """One mistake, and what a proof of parity must say of it.
@@ -97,27 +94,23 @@ class Fault:
     check: str
     where: str
     source: Source
-    inject: Callable[[], Injection]
+    inject: Callable[[], AbstractContextManager[Original]]
     spec: str
     official: bool
 
 
 class Group:
-    """The faults of one kind, in the order in which they are declared.
-
-    Args:
-        name: what they are mistakes in.
-    """
+    """The faults of one kind, in the order in which they are declared; declares one if called."""
 
     def __init__(self, name: str):
         self.name = name
         self.faults: list[Fault] = []
 
-    def fault(
+    def __call__(
         self,
         target: str | Callable[..., Any],
-        check: str | Mapping[str, str],
-        where: str | Mapping[str, str],
+        check: str | tuple[str, str],
+        where: str | tuple[str, str],
         twins: Sequence[str] = (),
         answers: str | Callable[..., Any] | None = None,
         spec: str = "small",
@@ -130,7 +123,7 @@ class Group:
                 A ``forward`` is a twin's method that computes, whatever the twin calls it. The
                 function is replaced wherever it was imported to; where the module named only
                 imports it, there alone.
-            check: the lowest check that must fail; by twin where it depends on that.
+            check: the lowest check that must fail; in BOTH's order where it depends on the twin.
             where: the place that must be named; by twin likewise.
             twins: the twins to plant it in; none for what they share.
             answers: what answers, where it is not the target: a function, a "name" in the same
@@ -152,8 +145,8 @@ class Group:
                     f"{stand_in.__name__}_in_{twin}" if twin else stand_in.__name__,
                     self.name,
                     description,
-                    check if isinstance(check, str) else check[twin],
-                    where if isinstance(where, str) else where[twin],
+                    check if isinstance(check, str) else check[BOTH.index(twin)],
+                    where if isinstance(where, str) else where[BOTH.index(twin)],
                     Source(f"{source[0].replace('.', '/')}.py", source[1]),
                     functools.partial(_planted, stand_in, module, path, twin),
                     spec,
@@ -196,12 +189,12 @@ def _planted(
 ) -> Generator[Original]:
     for framework in (twin,) if twin else FRAMEWORKS:
         _import_all(framework)
-    owner = _holder(module, path)
-    name = path.rpartition(".")[2]
+    # The module, or the class or table in it.
+    *parents, name = path.split(".")
+    owner: Any = functools.reduce(getattr, parents, importlib.import_module(module))
     in_table = issubclass(type(owner), dict)
-    get: Callable[..., Any] = getitem if in_table else getattr
     put: Callable[..., None] = setitem if in_table else setattr
-    right = get(owner, name)
+    right = owner[name] if in_table else getattr(owner, name)
     original = Original(right, load_backend(twin) if twin else None)
 
     @functools.wraps(right)
@@ -222,14 +215,6 @@ def _planted(
             put(owner, name, right)
         # Also in modules that imported it meanwhile.
         _exchange(wrong, right)
-
-
-def _holder(module: str, path: str) -> Any:
-    # The module, or the class or table in it.
-    owner: Any = importlib.import_module(module)
-    for parent in path.split(".")[:-1]:
-        owner = getattr(owner, parent)
-    return owner
 
 
 def _import_all(twin: str) -> None:
