@@ -16,14 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from tinynet.spec import Spec
-from tinynet.utils.atomic_files import write_atomically
-from tinynet.utils.strict_json import (
-    check_document,
-    object_schema,
-    parse_document,
-    read_text,
-    value_schema,
-)
+from tinynet.utils.atomic_files import write_text_atomically
+from tinynet.utils.strict_json import object_schema, read_checked, value_schema
 
 from parity.tolerances.bounds import BOUNDS, ROUNDOFFS, Bound
 
@@ -70,16 +64,15 @@ Places = dict[str, dict[str, dict[str, float]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Noise:
-    """How large the float32 rounding noise of a baseline usually is.
+class Measured:
+    """What was measured over many runs, and how.
 
     Attributes:
-        setting: the baseline.
+        setting: whose errors they are.
         machine: the system and processor.
         command: what measures it again.
         measured_on: the day, in ISO's form.
         seeds: how many for each spec.
-        noise: spec's SHA-256 -> quantity -> place -> median over the seeds.
     """
 
     setting: Setting
@@ -87,6 +80,12 @@ class Noise:
     command: str
     measured_on: str
     seeds: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Noise(Measured):
+    """How large the float32 rounding noise of a baseline usually is: medians over the seeds."""
+
     noise: Places
 
 
@@ -102,26 +101,16 @@ class Multiple(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(Measured):
     """A setting's errors as multiples of the baseline's noise.
 
     Attributes:
-        setting: whose.
         baseline: whose noise the multiples are of.
-        machine: the system and processor.
-        command: what measures it again.
-        measured_on: the day, in ISO's form.
-        seeds: how many for each spec.
         multiples: quantity -> multiples of the noise.
         noise: the baseline's, from its own file.
     """
 
-    setting: Setting
     baseline: Setting
-    machine: str
-    command: str
-    measured_on: str
-    seeds: dict[str, int]
     multiples: dict[str, Multiple]
     noise: Noise
 
@@ -158,8 +147,7 @@ def load_noise(path: Path) -> Noise:
     Raises:
         DocumentError: the file is missing or not of that kind.
     """
-    fields = _read(path, _NOISE_SCHEMA)
-    return Noise(**fields)
+    return Noise(**_read(path, _NOISE_SCHEMA))
 
 
 @cache
@@ -198,14 +186,7 @@ def find_noise(setting: Setting, folder: Path = DIRECTORY) -> Noise | None:
 
 
 def stored_noise(spec: Spec, quantity: str, where: str, folder: Path = DIRECTORY) -> float | None:
-    """Returns the usual noise at a place, of any baseline that has it.
-
-    Args:
-        spec: the net.
-        quantity: a row of :data:`parity.tolerances.bounds.BOUNDS`.
-        where: the place.
-        folder: of the calibrations.
-    """
+    """Returns the usual noise of a quantity at a place, of any baseline that has it."""
     for path in sorted(folder.glob("noise-*.json")):
         places = load_noise(path).noise.get(spec.sha256, {}).get(quantity, {})
         if where in places:
@@ -233,19 +214,17 @@ def save_calibration(calibration: Calibration, folder: Path) -> Path:
     """
     path = folder / calibration.setting.file_name
     _check_factors(calibration, path.name)
-    fields = dataclasses.asdict(calibration)
-    del fields["noise"]
+    document = dataclasses.asdict(calibration)
+    del document["noise"], document["baseline"]
     # The file's key for the baseline.
-    document = {"reference" if key == "baseline" else key: fields[key] for key in fields}
-    document["reference"] = calibration.baseline._asdict()
+    document = {"setting": (), "reference": calibration.baseline._asdict(), **document}
     document["multiples"] = {q: m._asdict() for q, m in calibration.multiples.items()}
     return _write(path, document, calibration.setting)
 
 
 def _read(path: Path, schema: dict[str, Any]) -> dict[str, Any]:
-    document = parse_document(read_text(path), str(path))
-    check_document(document, schema, str(path))
-    fields = {key: value for key, value in document.items() if key != "version"}
+    fields = read_checked(path, schema)
+    del fields["version"]
     fields["setting"] = Setting(**fields["setting"])
     return fields
 
@@ -253,8 +232,7 @@ def _read(path: Path, schema: dict[str, Any]) -> dict[str, Any]:
 def _write(path: Path, document: dict[str, Any], setting: Setting) -> Path:
     document = {"version": _VERSION, **document, "setting": setting._asdict()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = _format(document, depth=3) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text_atomically(path, _format(document, depth=3) + "\n")
     load_noise.cache_clear()
     load_calibration.cache_clear()
     return path
@@ -267,10 +245,8 @@ def _format(value: Any, depth: int, indent: str = "") -> str:
     entries = cast("dict[str, Any]", value).items()
     if not any(isinstance(item, dict) for _, item in entries):
         return json.dumps(value)
-    rows = [
-        f"{indent}  {json.dumps(key)}: {_format(item, depth - 1, indent + '  ')}"
-        for key, item in entries
-    ]
+    deeper = indent + "  "
+    rows = [f"{deeper}{json.dumps(k)}: {_format(item, depth - 1, deeper)}" for k, item in entries]
     return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
 
 
@@ -289,11 +265,11 @@ def _check_factors(calibration: Calibration, source: str) -> None:
 
 
 _TEXT = value_schema("string", "a text")
+_FROM_0 = value_schema("number", "a number from 0", minimum=0)
 _NUMBERS = object_schema(
     "median, largest, compared, spec, seed and where",
     {
-        "median": value_schema("number", "a number from 0", minimum=0),
-        "largest": value_schema("number", "a number from 0", minimum=0),
+        **dict.fromkeys(("median", "largest"), _FROM_0),
         "compared": value_schema("integer", "a whole number from 1", minimum=1),
         "spec": value_schema("string", "a name"),
         "seed": value_schema("integer", "a whole number"),

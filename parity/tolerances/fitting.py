@@ -35,44 +35,25 @@ class SeededRun(NamedTuple):
 
 
 def measure_noise(setting: Setting, runs: Sequence[SeededRun], command: str) -> Noise:
-    """Fits the usual noise of a baseline to runs in float32.
-
-    Args:
-        setting: the baseline.
-        runs: for each spec, several seeds.
-        command: what measures it again.
+    """Fits the usual noise of a baseline to runs in float32, for each spec with several seeds.
 
     Raises:
         CalibrationError: nothing was compared, or a value is not finite.
     """
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for sample in _samples(runs):
-        item = sample.item
-        places = found.setdefault(sample.spec.sha256, {}).setdefault(item.quantity, {})
-        places.setdefault(item.where, []).append(item.noise)
-    noise = {
-        sha: {
-            quantity: {
-                where: float(f"{statistics.median(values):.3g}") for where, values in places.items()
-            }
-            for quantity, places in by_quantity.items()
-        }
-        for sha, by_quantity in found.items()
-    }
-    today = date.today().isoformat()
-    return Noise(setting, machine(), command, today, _seeds(runs), noise)
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for spec, _, item in _samples(runs):
+        found[spec.sha256, item.quantity, item.where].append(item.noise)
+    noise: Places = {}
+    for (sha, quantity, where), values in found.items():
+        places = noise.setdefault(sha, {}).setdefault(quantity, {})
+        places[where] = float(f"{statistics.median(values):.3g}")
+    return Noise(setting, *_origin(runs, command), noise)
 
 
 def calibrate(
     setting: Setting, noise: Noise, runs: Sequence[SeededRun], command: str
 ) -> Calibration:
-    """Fits the factors of a setting to runs.
-
-    Args:
-        setting: whose errors they are.
-        noise: that of the baseline, which they are multiples of.
-        runs: for each spec, several seeds.
-        command: what measures it again.
+    """Fits the factors of a setting, multiples of a baseline's noise, to runs with several seeds.
 
     Raises:
         CalibrationError: nothing was compared, or a value is not finite.
@@ -82,17 +63,11 @@ def calibrate(
         samples[sample.item.quantity].append(sample)
     scale = ROUNDOFFS[setting.precision] / ROUNDOFFS["float32"]
     multiples = {q: _multiple(rows, noise.noise, scale) for q, rows in samples.items()}
-    made = machine(), command, date.today().isoformat(), _seeds(runs)
-    return Calibration(setting, noise.setting, *made, multiples, noise)
+    return Calibration(setting, *_origin(runs, command), noise.setting, multiples, noise)
 
 
 def extend_noise(before: Noise, after: Noise) -> Noise:
-    """Adds the nets, quantities and places that are new; what was known stays.
-
-    Args:
-        before: what is there.
-        after: of other runs of the same baseline.
-    """
+    """Adds the nets, quantities and places of other runs that are new; what was known stays."""
     noise: Places = {}
     for sha in {**before.noise, **after.noise}:
         own, other = before.noise.get(sha, {}), after.noise.get(sha, {})
@@ -106,11 +81,8 @@ def extend_noise(before: Noise, after: Noise) -> Noise:
 def extend_calibration(before: Calibration, after: Calibration) -> Calibration:
     """Returns the calibration on the runs of both: the larger multiple of each quantity counts.
 
-    The median of the one with more comparisons stands for both.
-
-    Args:
-        before: what is there.
-        after: of other runs in the same setting, with the noise of both.
+    The median of the one with more comparisons stands for both, and ``after`` has the noise of
+    both.
     """
     multiples = {**before.multiples, **after.multiples}
     for quantity in before.multiples.keys() & after.multiples.keys():
@@ -134,10 +106,10 @@ def compare_calibrations(before: Calibration, after: Calibration) -> list[str]:
     """Describes each change in the factors in one line."""
     lines: list[str] = []
     for quantity in {**before.multiples, **after.multiples}:
-        old, new = before.multiples.get(quantity), after.multiples.get(quantity)
-        texts = [f"{m.largest:.3g} (factor {factor(m):g})" if m else "none" for m in (old, new)]
-        if texts[0] != texts[1]:
-            lines.append(f"{quantity}: largest multiple {texts[0]} -> {texts[1]}")
+        pair = (found.multiples.get(quantity) for found in (before, after))
+        old, new = (f"{m.largest:.3g} (factor {factor(m):g})" if m else "none" for m in pair)
+        if old != new:
+            lines.append(f"{quantity}: largest multiple {old} -> {new}")
     return lines
 
 
@@ -181,8 +153,9 @@ def _samples(runs: Sequence[SeededRun]) -> Iterator[_Sample]:
         raise CalibrationError("nothing was compared, so there is nothing to calibrate")
 
 
-def _seeds(runs: Sequence[SeededRun]) -> dict[str, int]:
-    return dict(Counter(run.spec.name for run in runs))
+def _origin(runs: Sequence[SeededRun], command: str) -> tuple[str, str, str, dict[str, int]]:
+    seeds = Counter(run.spec.name for run in runs)
+    return machine(), command, date.today().isoformat(), dict(seeds)
 
 
 def _multiple(rows: list[_Sample], noise: Places, scale: float) -> Multiple:

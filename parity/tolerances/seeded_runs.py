@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinynet.spec import Spec
-from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.atomic_files import write_text_atomically
 from tinynet.utils.process_pool import process_pool, processor_shares
 
 from parity.candidates import BASELINE, Candidate, candidates_of
@@ -37,13 +37,8 @@ def run_seeds(
 ) -> Iterator[SeededRun]:
     """Runs the suite for every spec and seed, and yields what was compared as it comes.
 
-    Args:
-        plans: specs and seeds.
-        candidate: what is compared with the reference.
-        calibrations: where bounds are taken from, None for uncalibrated bounds.
-        checks: checks, of :data:`parity.checks.CALIBRATED`.
-        jobs: processes that run side by side.
-        keep: a folder with a file for each run; what is there already is not run again.
+    Bounds are taken from the folder ``calibrations``; None for uncalibrated ones. So many ``jobs``
+    run side by side. The folder ``keep`` gets a file for each run; what is there is not run again.
 
     Raises:
         ValueError: what :func:`parity.suite.run_checks` raises.
@@ -51,21 +46,23 @@ def run_seeds(
     if not set(checks) <= set(CALIBRATED):
         known = ", ".join(CALIBRATED)
         raise ValueError(f"checks are {', '.join(checks)}, expected some of {known}")
+
+    def path_of(spec: Spec, seed: int) -> Path | None:
+        name = f"{candidate.setting}-{spec.name}-{spec.sha256[:8]}-{seed}.json"
+        return keep and keep / name
+
     due: list[tuple[Spec, int]] = []
-    for plan in plans:
-        for seed in plan.seeds:
-            path = _path(keep, candidate, plan.spec, seed)
-            if path is not None and path.is_file():
-                yield _load(path, plan.spec, seed)
-            else:
-                due.append((plan.spec, seed))
+    for spec, seed in ((plan.spec, seed) for plan in plans for seed in plan.seeds):
+        path = path_of(spec, seed)
+        if path is not None and path.is_file():
+            yield _load(path, spec, seed)
+        else:
+            due.append((spec, seed))
     with process_pool(processor_shares(jobs)) as pool:
-        futures = [
-            pool.submit(_run, spec, seed, candidate, calibrations, checks) for spec, seed in due
-        ]
+        futures = [pool.submit(_run, *run, candidate, calibrations, checks) for run in due]
         for future in as_completed(futures):
             run = future.result()
-            path = _path(keep, candidate, run.spec, run.seed)
+            path = path_of(run.spec, run.seed)
             if path is not None:
                 _save(path, run)
             yield run
@@ -84,23 +81,15 @@ def _run(
     comparisons = [item for check in report.checks for item in check.comparisons]
     if candidate.framework != BASELINE.framework:
         # The baseline runs in some checks too, with bounds of its own.
-        comparisons = [item for item in comparisons if not _is_baseline(item)]
+        ran_as = BASELINE.framework, BASELINE.mode, ""
+        comparisons = [c for c in comparisons if (c.framework, c.mode, c.moved_from) != ran_as]
     return SeededRun(spec, seed, tuple(comparisons))
-
-
-def _is_baseline(item: Comparison) -> bool:
-    ran_as = item.framework, item.mode, item.moved_from
-    return ran_as == (BASELINE.framework, BASELINE.mode, "")
-
-
-def _path(keep: Path | None, candidate: Candidate, spec: Spec, seed: int) -> Path | None:
-    return keep and keep / f"{candidate.setting}-{spec.name}-{spec.sha256[:8]}-{seed}.json"
 
 
 def _save(path: Path, run: SeededRun) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([dataclasses.astuple(item) for item in run.comparisons])
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    rows = [dataclasses.astuple(item) for item in run.comparisons]
+    write_text_atomically(path, json.dumps(rows))
 
 
 def _load(path: Path, spec: Spec, seed: int) -> SeededRun:
