@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
+
+from tinynet.utils.tables import table
 
 from parity.audit.results import Audit, Row
 from parity.report.formatting import number
@@ -66,7 +68,7 @@ def format_audit(audit: Audit) -> str:
     ]
     heads = ("operator", "result", "largest", "median", "arrays", "largest at")
     return "\n".join(
-        [f"{audit.title}: errors in {UNIT}", "", *_table([heads, *rows]), *_patterns(audit)]
+        [f"{audit.title}: errors in {UNIT}", "", *_table(heads, rows), *_patterns(audit)]
     )
 
 
@@ -78,40 +80,29 @@ def format_comparison(first: Audit, second: Audit) -> str:
         for p in pair_rows(first, second)
     ]
     lines = [f"{second.title} against {first.title}: largest errors in {UNIT}", ""]
-    return "\n".join([*lines, *_table([heads, *rows]), *_patterns(first), *_patterns(second)])
+    return "\n".join([*lines, *_table(heads, rows), *_patterns(first), *_patterns(second)])
 
 
 def comparison_document(first: Audit, second: Audit) -> dict[str, Any]:
     """Returns the comparison as a JSON document; a ratio that is not a number is null."""
-    return {
-        "first": first.title,
-        "second": second.title,
-        "rows": [
-            {
-                "operator": pair.operator,
-                "quantity": pair.quantity,
-                "first": _finite(pair.first.largest if pair.first else None),
-                "second": _finite(pair.second.largest if pair.second else None),
-                "ratio": _finite(pair.ratio),
-                "where": place(pair),
-            }
-            for pair in pair_rows(first, second)
-        ],
-        "patterns": [
-            {name: str(pattern) for name, pattern in audit.patterns.items()}
-            for audit in (first, second)
-        ],
-    }
+
+    def row(pair: Pair) -> dict[str, Any]:
+        sizes = (pair.first and pair.first.largest, pair.second and pair.second.largest, pair.ratio)
+        finite = (None if size is None or not math.isfinite(size) else size for size in sizes)
+        numbers = dict(zip(("first", "second", "ratio"), finite, strict=True))
+        named = {"operator": pair.operator, "quantity": pair.quantity}
+        return {**named, **numbers, "where": place(pair)}
+
+    audits = (first, second)
+    patterns = [{name: str(found) for name, found in audit.patterns.items()} for audit in audits]
+    rows = [row(pair) for pair in pair_rows(first, second)]
+    return {"first": first.title, "second": second.title, "rows": rows, "patterns": patterns}
 
 
 def place(pair: Pair) -> str:
     """Returns where the larger of the two errors is."""
     rows = [row for row in (pair.first, pair.second) if row is not None]
     return max(rows, key=lambda row: row.largest).where
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _largest(row: Row | None) -> str:
@@ -123,9 +114,5 @@ def _patterns(audit: Audit) -> list[str]:
     return ["", f"formulas, {audit.title}:", *lines] if lines else []
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [line.rstrip() for line in table(heads, rows, numbers=0).splitlines()]

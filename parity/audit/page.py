@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.atomic_files import write_text_atomically
 
 from parity.audit.compare import UNIT, Pair, pair_rows, place, ratio_text
 from parity.audit.results import Audit, Row
@@ -69,20 +69,16 @@ def formula_table(audits: Sequence[Audit]) -> list[Element]:
 
 
 def write_comparison(first: Audit, second: Audit, folder: Path) -> Path:
-    """Writes ``operators.html`` and says where.
+    """Writes ``operators.html`` and says where; ratios are relative to the first audit.
 
-    Args:
-        first: what the ratios are relative to.
-        second: the other one.
-        folder: where to; created if it does not exist.
+    The folder is created if it does not exist.
 
     Raises:
         DocumentError: the file cannot be placed there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "operators.html"
-    text = render_comparison(first, second)
-    write_atomically(page, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text_atomically(page, render_comparison(first, second))
     return page
 
 
@@ -132,16 +128,12 @@ def _operators(first: Audit, second: Audit) -> Element:
 
 def _drawing(pair: Pair, scale: LogScale) -> Element:
     drawing = canvas(_WIDTH, _HEIGHT)
-
-    def across(value: float) -> float:
-        return _WIDTH - 4 - scale(value)
-
+    right = _WIDTH - 4
+    for value in scale.decades:
+        x = right - scale(value)
+        drawing.append(element("line", _class="grid", x1=x, x2=x, y1=0, y2=_HEIGHT))
     drawing.extend(
-        element("line", _class="grid", x1=across(value), x2=across(value), y1=0, y2=_HEIGHT)
-        for value in scale.decades
-    )
-    drawing.extend(
-        mark(index, across(row.largest), _HEIGHT / 2, finite=math.isfinite(row.largest))
+        mark(index, right - scale(row.largest), _HEIGHT / 2, finite=math.isfinite(row.largest))
         for index, row in enumerate((pair.first, pair.second))
         if row is not None
     )

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tinynet.backend import FRAMEWORKS
-from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.atomic_files import write_text_atomically
+from tinynet.utils.dataclass_json import from_document
 from tinynet.utils.strict_json import (
-    check_document,
     format_document,
     object_schema,
-    parse_document,
-    read_text,
+    read_checked,
     value_schema,
 )
 
@@ -90,8 +89,7 @@ def audit_document(audit: Audit) -> dict[str, Any]:
     """Returns the audit as a JSON document; an error that is not finite is null."""
     document: dict[str, Any] = {"audit_version": _VERSION, **dataclasses.asdict(audit)}
     for row in document["rows"]:
-        for key in ("largest", "median"):
-            row[key] = row[key] if math.isfinite(row[key]) else None
+        row |= {key: None for key in ("largest", "median") if not math.isfinite(row[key])}
     return document
 
 
@@ -101,10 +99,9 @@ def save_audit(audit: Audit, folder: Path) -> Path:
     Raises:
         DocumentError: the file cannot be placed there.
     """
-    text = format_document(audit_document(audit), rows="rows")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / audit.file_name
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text_atomically(path, format_document(audit_document(audit), rows="rows"))
     return path
 
 
@@ -114,16 +111,12 @@ def load_audit(path: Path) -> Audit:
     Raises:
         DocumentError: the file is missing or not an audit.
     """
-    document = parse_document(read_text(path), str(path))
-    check_document(document, _SCHEMA, str(path))
-    fields = {key: value for key, value in document.items() if key != "audit_version"}
-    for row in fields["rows"]:
-        for key in ("largest", "median"):
-            row[key] = math.inf if row[key] is None else row[key]
-    fields["sizes"] = tuple(fields["sizes"])
-    fields["rows"] = tuple(Row(**row) for row in fields["rows"])
-    fields["patterns"] = {name: Pattern(**found) for name, found in fields["patterns"].items()}
-    return Audit(**fields)
+    document = read_checked(path, _SCHEMA)
+    del document["audit_version"]
+    for row in document["rows"]:
+        row |= {key: math.inf for key in ("largest", "median") if row[key] is None}
+    patterns = {name: Pattern(**found) for name, found in document["patterns"].items()}
+    return from_document(Audit, document | {"patterns": patterns})
 
 
 _TEXT = value_schema("string", "a text")
