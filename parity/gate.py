@@ -93,12 +93,7 @@ class GateResult:
 def decide(
     reports: Sequence[Report], specs: Sequence[str], known: Sequence[KnownDifference]
 ) -> GateResult:
-    """Decides whether reports are good enough.
-
-    Args:
-        reports: at least one for each spec.
-        specs: names of the specs that must be proven.
-        known: what is let pass.
+    """Decides whether reports prove the specs of these names, apart from what is known.
 
     Raises:
         GateError: no spec, a spec without a report, a report of another spec, or one with a check

@@ -42,8 +42,7 @@ def check_plot(check: CheckResult) -> Element:
     places = list(dict.fromkeys(item.where for item in items))
     candidates = list(dict.fromkeys(item.candidate for item in items))
     columns = [[item for item in items if item.where == place] for place in places]
-    step = min(max(_WIDTH / len(places), _STEP[0]), _STEP[1])
-    scale = _scale(items)
+    step, scale = min(max(_WIDTH / len(places), _STEP[0]), _STEP[1]), _scale(items)
     width = step * len(places)
     label = f"{check.title}: {len(places)} places, {len(candidates)} candidates"
     made = drawing.canvas(width, _TOP + _HEIGHT + _FOOT, label)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import cycle, pairwise
 from xml.etree.ElementTree import Element
 
 from parity.report.markup import element
@@ -65,12 +65,11 @@ def grid(labels: Mapping[str, float], width: float) -> list[Element]:
 
 def level_line(heights: Sequence[float | None], step: float) -> str:
     """Draws a line with one level step per column, broken where there is none."""
-    path, before = "", None
-    for index, height in enumerate(heights):
+    path = ""
+    for index, (before, height) in enumerate(pairwise([None, *heights])):
         if height is not None:
             start = f"M{index * step:.1f}," if before is None else "V"
             path += f"{start}{height}H{(index + 1) * step:.1f}"
-        before = height
     return path
 
 
@@ -105,12 +104,8 @@ def mark(index: int, x: float, y: float, passed: bool = True, finite: bool = Tru
     """Draws the mark of a candidate, by its number."""
     number = index % len(SHAPES)
     failed, cross = "" if passed else " failed", "" if finite else " cross"
-    return element(
-        "path",
-        _class=f"mark s{number}{failed}{cross}",
-        d=SHAPES[number] if finite else _CROSS,
-        transform=f"translate({x:.1f},{y:.1f})",
-    )
+    style, outline = f"mark s{number}{failed}{cross}", SHAPES[number] if finite else _CROSS
+    return element("path", _class=style, d=outline, transform=f"translate({x:.1f},{y:.1f})")
 
 
 def spot(
@@ -124,16 +119,9 @@ def spot(
 ) -> Element:
     """Makes a column that tells its numbers when it is pointed at, tapped or reached by keys.
 
-    Its marks stand apart, since the modes of one twin often agree to the last bit.
-
-    Args:
-        text: the numbers.
-        errors: number of the candidate, its error, and whether that passed.
-        candidates: how many there are in all.
-        left: of the column.
-        width: of the column.
-        scale: of errors; the column ends at its floor.
-        chosen: whether its numbers are told before a reader points.
+    It has a mark for each of ``errors``: the number of the candidate, of ``candidates`` in all, its
+    error, and whether that passed. Marks stand apart, since the modes of one twin often agree to
+    the last bit. The numbers of a ``chosen`` column are told before a reader points.
     """
     hit = element("rect", _class="hit", x=left, y=0, width=width, height=scale.floor)
     made = element("g", element("title", text), hit, _class="spot chosen" if chosen else "spot")
@@ -160,7 +148,7 @@ def shade_key(shade: str, text: str, sign: str = "") -> Element:
 
 def candidate_keys(candidates: Sequence[str]) -> list[Element]:
     """Makes the items of a legend that tell which candidate a mark is of."""
-    shapes = zip(candidates, itertools.cycle(enumerate(SHAPES)))
+    shapes = zip(candidates, cycle(enumerate(SHAPES)))
     return [key(candidate, f"mark s{n}", shape) for candidate, (n, shape) in shapes]
 
 
@@ -173,12 +161,9 @@ def noise_keys(holders: Iterable[Sequence[str]]) -> list[Element]:
 
 
 def plot(keys: Sequence[Element], labels: Mapping[str, float], drawing: Element) -> Element:
-    """Puts together a drawing with its legend, its axis and the numbers of the spot that is chosen.
+    """Puts together a drawing from :func:`canvas`, its legend, its axis and what is readable.
 
-    Args:
-        keys: the items of the legend.
-        labels: of the axis, with their heights.
-        drawing: from :func:`canvas`, with one of its spots chosen.
+    ``labels`` are those of the axis, with their heights.
     """
     axis = canvas(AXIS, float(drawing.get("height", 0)))
     axis.set("class", "axis")

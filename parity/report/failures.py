@@ -80,14 +80,10 @@ def _failed_check(report: Report, check: CheckResult, known: Sequence[KnownDiffe
 
 
 def _row(item: Comparison, excused: Iterator[Element]) -> Element:
-    return element(
-        "tr",
-        row_head(element("code", item.where)),
-        element("td", item.candidate),
-        element("td", item.kind, element("small", item.note), *excused, _class="kind"),
-        number_cell(distance(item), failed=not item.passed),
-        number_cell(bound(item)),
-    )
+    about = row_head(element("code", item.where)), element("td", item.candidate)
+    kind = element("td", item.kind, element("small", item.note), *excused, _class="kind")
+    error = number_cell(distance(item), failed=not item.passed)
+    return element("tr", *about, kind, error, number_cell(bound(item)))
 
 
 def excuses(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from xml.etree.ElementTree import Element
 
 from parity.report.check_plot import describe, first_to_show, measured
@@ -49,12 +50,8 @@ def heat_map(checks: Sequence[CheckResult]) -> Element:
             leaves.append(element("th", element("span", tensor), scope="col", _class=edge))
             for row, drawn in rows.items():
                 drawn.append(_shaded(cells.get((row, tensor)), name, chosen, edge))
-    table = element(
-        "table",
-        element("thead", element("tr", *head), element("tr", *leaves)),
-        element("tbody", *rows.values()),
-        _class="heat",
-    )
+    heads, body = element("thead", element("tr", *head), element("tr", *leaves)), rows.values()
+    table = element("table", heads, element("tbody", *body), _class="heat")
     return readable(_legend(), table)
 
 
@@ -90,10 +87,8 @@ def _shaded(item: Comparison | None, check: str, chosen: Comparison, edge: str) 
 
 
 def _legend() -> list[Element]:
-    names = [
-        f"below {upper:.0%}" if lower == 0 else f"{lower:.0%} to {upper:.0%}"
-        for lower, upper in zip(_SHADES, (*_SHADES[1:], 1.0), strict=True)
-    ]
+    names = [f"{low:.0%} to {high:.0%}" for low, high in pairwise((*_SHADES[1:], 1.0))]
+    names.insert(0, f"below {_SHADES[1]:.0%}")
     keys = [shade_key(f"h{shade}", name) for shade, name in enumerate(names)]
     beyond = shade_key("over", "beyond: fails", "!")
     return [element("li", "Error, of its bound:"), *keys, beyond]

@@ -76,15 +76,14 @@ def write_junit(path: str | os.PathLike[str], suites: Sequence[Suite]) -> None:
     ElementTree.indent(root)
     text = _NOT_XML.sub("?", ElementTree.tostring(root, encoding="unicode"))
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
-    write_atomically(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: Path(temporary).write_text(text, "utf-8"))
 
 
 def _check_case(report: Report, check: CheckResult) -> Case:
     if not check.passed:
         return failure_case(report, check, check.failures)
-    if check.skipped:
-        return Case(check.name, check.seconds, "skipped", check.skipped)
-    return Case(check.name, check.seconds)
+    outcome = "skipped" if check.skipped else "passed"
+    return Case(check.name, check.seconds, outcome, check.skipped)
 
 
 def _failure_line(item: Comparison) -> str:

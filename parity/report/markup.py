@@ -13,10 +13,7 @@ from parity.results import Comparison
 
 
 def element(tag: str, *children: Element | str, _class: str = "", **attributes: object) -> Element:
-    """Makes an element with attributes, and text and elements in it in the order given.
-
-    An attribute's underscores stand for hyphens, which Python's names cannot have.
-    """
+    """Makes an element of children in the order given; underscores in attributes are hyphens."""
     made = Element(tag)
     if _class:
         made.set("class", _class)
@@ -61,10 +58,8 @@ def command(text: str) -> Element:
 
 def facts(named: Mapping[str, str | Element]) -> Element:
     """Lists names with what there is to say under each."""
-    pairs = (
-        element("div", element("dt", name), element("dd", value)) for name, value in named.items()
-    )
-    return element("dl", *pairs)
+    pairs = ((element("dt", name), element("dd", value)) for name, value in named.items())
+    return element("dl", *(element("div", *pair) for pair in pairs))
 
 
 def table(heads: Sequence[str], rows: Sequence[Element], _class: str = "") -> Element:

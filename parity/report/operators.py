@@ -23,14 +23,10 @@ _DIRECTIONS = ("forward", "backward")
 
 
 def operators(environment: Mapping[str, str], folder: Path = DIRECTORY) -> Iterator[Element]:
-    """Makes a section with the audits of the frameworks that a report is about, if any.
-
-    Args:
-        environment: a report's, with the version of each framework.
-        folder: where audits lie.
+    """Makes a section with the audits in a folder of the frameworks in a report's environment.
 
     Raises:
-        DocumentError: a file in it is no audit.
+        DocumentError: a file in the folder is not an audit.
     """
     audits = [load_audit(path) for path in sorted(folder.glob("*.json"))]
     versions = [(name, version) for name in FRAMEWORKS for version in _versions(environment, name)]
@@ -81,13 +77,10 @@ def _overview(audits: Sequence[Audit]) -> Element:
     for operator in dict.fromkeys(row.operator for audit in audits for row in audit.rows):
         cells = (_cell(found.get((operator, a.title, way)), a, worst) for a, way in columns)
         rows.append(element("tr", row_head(operator), *cells))
+    corner = element("th", "operator", scope="col", rowspan=2)
     titles = [element("th", audit.title, scope="colgroup", colspan=2) for audit in audits]
     directions = [element("th", direction, scope="col") for _, direction in columns]
-    head = element(
-        "thead",
-        element("tr", element("th", "operator", scope="col", rowspan=2), *titles),
-        element("tr", *directions),
-    )
+    head = element("thead", element("tr", corner, *titles), element("tr", *directions))
     cells = element("table", head, element("tbody", *rows), _class="heat numbers")
     return readable(_legend(), cells)
 
@@ -104,6 +97,5 @@ def _cell(row: Row | None, audit: Audit, worst: Row) -> Element:
 def _legend() -> list[Element]:
     edges = list(_SHADES)
     names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)] + [f"from {edges[-1]:g}"]
-    return [
-        shade_key(f"h{shade}", name) for shade, name in zip(_SHADES.values(), names, strict=True)
-    ]
+    shades = zip(_SHADES.values(), names, strict=True)
+    return [shade_key(f"h{shade}", name) for shade, name in shades]

@@ -41,6 +41,7 @@ from parity.results import CheckResult, Comparison, Report
 if TYPE_CHECKING:
     from parity.recordings.compare import Difference
 
+_OUTCOMES = ("failed", "the twins are not the same net"), ("passed", "one net in two frameworks")
 _LOSS = re.compile(r"loss of step (\d+)")  # the places of a run's losses
 _SAYS = "says "  # how the check metrics notes a class
 _POINT = "Point at a column or tap it for its numbers; arrow keys go from one to the next."
@@ -61,16 +62,13 @@ def write_html(
     figures: Sequence[Figure] = (),
     known: Sequence[KnownDifference] = (),
 ) -> Path:
-    """Writes ``parity.html``, ``parity.json``, and the script that shows a traced divergence.
+    """Writes ``parity.json``, the script of a traced divergence and a page, and returns its path.
 
     Args:
         report: what was found.
-        folder: where to; created if it does not exist.
+        folder: created if it does not exist.
         figures: of what else there is to know, to stand in front of what was found.
         known: failures that a gate lets pass.
-
-    Returns:
-        The path of the page.
     """
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(report_document(report), indent=2, ensure_ascii=False)
@@ -101,35 +99,23 @@ def render_page(
         *operators(report.environment),
         section("Environment", facts(report.environment), *again),
     ]
-    return render(f"{report.spec}: parity {'passed' if report.passed else 'failed'}", sections)
+    return render(f"{report.spec}: parity {_OUTCOMES[report.passed][0]}", sections)
 
 
 def differences(found: Sequence[Difference], names: tuple[str, str]) -> list[Figure]:
-    """Makes the figure of what differs between two recordings beside their numbers, if any.
-
-    Args:
-        found: what is not the same, what matters most first.
-        names: what to call the recordings.
-    """
-    rows = [
-        element(
-            "tr",
-            row_head(item.what),
-            element("td", item.first),
-            element("td", item.second),
-            element("td", item.meaning, _class="failed" if item.meaning != "expected" else ""),
-        )
-        for item in found
-    ]
+    """Makes the figure of what differs between recordings apart from their numbers, if any."""
+    rows: list[Element] = []
+    for what, first, second, meaning in found:
+        style = "failed" if meaning != "expected" else ""
+        cells = element("td", first), element("td", second), element("td", meaning, _class=style)
+        rows.append(element("tr", row_head(what), *cells))
     caption = "Configuration and environment, the usual cause of all that differs below."
     heads = ("What", *names, "Meaning")
     return [Figure("What is not the same", caption, table(heads, rows))] if rows else []
 
 
 def _header(report: Report, known: Sequence[KnownDifference]) -> Element:
-    word, meaning = "passed", "one net in two frameworks"
-    if not report.passed:
-        word, meaning = "failed", "the twins are not the same net"
+    word, meaning = _OUTCOMES[report.passed]
     return element(
         "header",
         element("p", word.upper(), _class=f"badge {word}"),
@@ -216,26 +202,19 @@ def _trajectories(checks: Sequence[CheckResult]) -> Iterator[Element]:
             held = {item.candidate for items in limits.values() for item in items}
             runs = [run for run in others if run.label in held]
             samples = [run for run in others if run.label not in held]
-            intro = f"{check.name}, {check.unit}. {_POINT}"
             plot = run_plot(check.title, truth, runs, samples, limits)
-            yield section(check.title, remark(intro), plot)
+            intro = remark(f"{check.name}, {check.unit}. {_POINT}")
+            yield section(check.title, intro, plot)
 
 
 def _whole_net(checks: Sequence[CheckResult]) -> Iterator[Element]:
-    few = [check for check in checks if not is_for_a_drawing(check)]
-    rows = [
-        element(
-            "tr",
-            status_cell("ok" if item.passed else "FAIL"),
-            row_head(check.name),
-            element("td", item.candidate, element("small", item.where)),
-            error_cell(item),
-            number_cell(number(item.noise)),
-            bound_cell(item),
-        )
-        for check in few
-        for item in measured(check)
-    ]
+    rows: list[Element] = []
+    for check in checks:
+        for item in measured(check) if not is_for_a_drawing(check) else ():
+            outcome = status_cell("ok" if item.passed else "FAIL"), row_head(check.name)
+            compared = element("td", item.candidate, element("small", item.where))
+            numbers = error_cell(item), number_cell(number(item.noise)), bound_cell(item)
+            rows.append(element("tr", *outcome, compared, *numbers))
     if rows:
         heads = ("Outcome", "Check", "Compared", "Error", "Noise", "Bound")
         yield section("The whole net", table(heads, rows))
