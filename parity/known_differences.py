@@ -40,19 +40,11 @@ class KnownDifferenceError(DocumentError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KnownDifference:
-    """A failure that a gate lets pass.
+    """A failure that a gate lets pass, why, and where that is discussed.
 
-    Attributes:
-        id: what to call it.
-        spec: name of the spec, or a pattern with ``*``, as ``where`` and ``candidate`` may be.
-        check: the check that fails.
-        where: the layer, key, file or photograph that differs.
-        candidate: what differs from the reference, such as "mindspore graph".
-        unit: what ``bound`` counts: multiples of rounding noise, or the check's own unit; or that
-            the check is not run at all.
-        bound: the largest error that is let pass; 0 for a check that is not run.
-        reason: why it differs.
-        link: where that is discussed.
+    ``spec``, ``where`` (a layer, key, file or photograph) and ``candidate`` (such as "mindspore
+    graph") are names or patterns with ``*``. ``bound`` is the largest error that is let pass, in
+    multiples of rounding noise or in the check's own unit; 0 for a check that is not run at all.
     """
 
     id: str

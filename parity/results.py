@@ -16,11 +16,8 @@ Kind = Literal["value", "bits", "shape", "missing", "unexpected", "not finite", 
 class Origin(TypedDict, total=False):
     """Where the numbers of a comparison come from, for a tracer; people read its texts.
 
-    Attributes:
-        framework: the twin that made them; empty for what both twins share.
-        mode: the mode that it ran in.
-        part: which part of its check it is about, in the check's own words.
-        moved_from: the twin that a run was moved from, where it was moved.
+    ``framework`` is the twin that made them in ``mode``, empty for what both twins share; ``part``
+    is the part of the check, in its own words; ``moved_from`` the twin that a run was moved from.
     """
 
     framework: str
@@ -84,10 +81,7 @@ class Series:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check of the suite: a quantity, and all that was compared for it.
-
-    ``skipped`` says why a check cannot be run with this spec at all; empty where it can.
-    """
+    """One check, and all that was compared for it; ``skipped`` says why a spec cannot run it."""
 
     name: str
     title: str

@@ -145,9 +145,9 @@ def _of_what_was_given(first: Recording, second: Recording) -> Iterator[Differen
         what = f"recipe ({describe_difference(first.recipe, second.recipe)})"
         yield Difference(what, first.recipe.name, second.recipe.name, "not comparable")
     for what in ("seed", "images_sha256"):
-        values = str(getattr(first, what)), str(getattr(second, what))
-        if values[0] != values[1]:
-            yield Difference(what.replace("_", " "), *values, "not comparable")
+        one, other = str(getattr(first, what)), str(getattr(second, what))
+        if one != other:
+            yield Difference(what.replace("_", " "), one, other, "not comparable")
     ones, others = first.given.tensors, second.given.tensors
     for name in ones | others:
         one, other = ones.get(name), others.get(name)
@@ -268,8 +268,7 @@ def _check(name: str, sides: Sequence[_Side], rule: _Rule) -> CheckResult:
         for place in places
         for label, side, bounding in tested
     ]
-    has_losses = any(place.startswith(LOSS) for place in places)
-    series = tuple(_curves(sides, rule)) if has_losses else ()
+    series = _curves(sides, rule) if any(place.startswith(LOSS) for place in places) else ()
     return RECORDED[name].result(comparisons, time.perf_counter() - start, series)
 
 

@@ -67,13 +67,7 @@ def record(
 def record_again(
     candidate: Candidate, recording: Recording, progress: Callable[[str], None] = lambda part: None
 ) -> Recording:
-    """Records what a candidate computes from what another recording was given, bit for bit.
-
-    Args:
-        candidate: from :func:`parity.candidates.candidates_of`.
-        recording: the other recording.
-        progress: is told the name of each of :data:`PARTS` when it begins.
-    """
+    """Records as :func:`record` does, from what another recording was given, bit for bit."""
     progress("inputs")
     given = recording.given
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +159,7 @@ def _largest(truth: Mapping[str, Array], samples: list[dict[str, Array]]) -> dic
     scale = scales(truth, {name: norm(values) for name, values in truth.items()})
     noise: dict[str, float] = {}
     for name, values in truth.items():
-        found = [each[name] for each in samples if name in each]
+        found = (each[name] for each in samples if name in each)
         noise[name] = max(relative_error(each, values, scale.get(name)) for each in found)
     # Runs that a rounding drove apart meet by chance now and then: the widest so far counts.
     losses = [name for name in noise if name.startswith(LOSS)]

@@ -58,9 +58,7 @@ def run_plot(
     samples: Sequence[Series] = (),
     limits: Mapping[int, Sequence[Comparison]] | None = None,
 ) -> Element:
-    """Draws runs over the one they follow, and below it how far from it they are.
-
-    Distances are relative and on a logarithmic scale; where there is none at all there is no mark.
+    """Draws runs over the one they follow, and below it their relative distances that are not 0.
 
     Args:
         title: what it shows, for those who cannot see it.
@@ -93,11 +91,10 @@ def run_plot(
         made.append(_curve(losses[name], style, middles, upper))
     if limits:
         made.extend(drawing.noise_and_bounds(columns, bounds, width, lower))
-    made.extend(
-        element("circle", _class="sample", cx=middles[step], cy=lower(distance), r=2.2)
-        for sample in samples
-        for step, distance in apart[sample.label].items()
-    )
+    for sample in samples:
+        for step, distance in apart[sample.label].items():
+            spot = {"cx": middles[step], "cy": lower(distance), "r": 2.2}
+            made.append(element("circle", _class="sample", **spot))
     failed = [step for step, items in limits.items() if not all(item.passed for item in items)]
     chosen = min(failed, default=steps[-1])
     for step, column in zip(steps, columns, strict=True):
@@ -141,11 +138,8 @@ class _LinearScale:
 
 def _distances(losses: Mapping[int, float], true: Mapping[int, float]) -> dict[int, float]:
     """Step -> relative distance, where there is any."""
-    return {
-        step: abs(loss - true[step]) / abs(true[step]) if true[step] else math.inf
-        for step, loss in losses.items()
-        if loss != true[step]
-    }
+    unequal = {step: loss - true[step] for step, loss in losses.items() if loss != true[step]}
+    return {n: abs(by) / abs(true[n]) if true[n] else math.inf for n, by in unequal.items()}
 
 
 def _distance_scale(
