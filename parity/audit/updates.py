@@ -95,7 +95,7 @@ def _formulas(
         after = operators.run_optimizer(settings, zeros, {}, steps, _RATE, harness.device)
         found = after["parameter"]
     for moved, gradient in zip(found, gradients, strict=True):
-        candidates = _CANDIDATES[kind](gradient.astype(np.float64), settings)
+        candidates = _candidates(gradient.astype(np.float64), settings)
         formulas = followed(moved, candidates, _ROUNDINGS * _STEPS)
         # What follows none of them is compared with the first.
         own = [candidates.get(name, next(iter(candidates.values()))) for name in formulas]
@@ -105,7 +105,10 @@ def _formulas(
         yield OperatorComparison("parameter", where, moved, truth, np.abs(truth), formulas)
 
 
-def _rmsprop_candidates(gradient: Array, settings: Optimizer) -> dict[str, Array]:
+def _candidates(gradient: Array, settings: Optimizer) -> dict[str, Array]:
+    if settings.kind == "sgd":
+        kinds = {"momentum": False, "Nesterov's momentum": True}
+        return {name: _sgd_steps(gradient, settings, kinds[name]) for name in kinds}
     return {
         f"eps {place} the root, mean square from {start}": _rmsprop_steps(
             gradient, settings, place == "inside", start
@@ -118,22 +121,14 @@ def _rmsprop_candidates(gradient: Array, settings: Optimizer) -> dict[str, Array
 def _rmsprop_steps(gradient: Array, settings: Optimizer, inside: bool, start: int) -> Array:
     parameter, momentum = np.zeros_like(gradient), np.zeros_like(gradient)
     mean_square = np.full_like(gradient, start)
+    # One of the two is zero.
+    within, beside = (settings.eps, 0.0) if inside else (0.0, settings.eps)
     for _ in range(_STEPS):
         mean_square = operations.ema_step(mean_square, gradient**2, settings.decay)
-        if inside:
-            root = np.sqrt(mean_square + settings.eps)
-        else:
-            root = np.sqrt(mean_square) + settings.eps
+        root = np.sqrt(mean_square + within) + beside
         momentum = settings.momentum * momentum + _RATE * gradient / root
         parameter -= momentum
     return parameter
-
-
-def _sgd_candidates(gradient: Array, settings: Optimizer) -> dict[str, Array]:
-    return {
-        "momentum": _sgd_steps(gradient, settings, nesterov=False),
-        "Nesterov's momentum": _sgd_steps(gradient, settings, nesterov=True),
-    }
 
 
 def _sgd_steps(gradient: Array, settings: Optimizer, nesterov: bool) -> Array:
@@ -144,8 +139,6 @@ def _sgd_steps(gradient: Array, settings: Optimizer, nesterov: bool) -> Array:
         parameter -= _RATE * step
     return parameter
 
-
-_CANDIDATES = {"rmsprop": _rmsprop_candidates, "sgd": _sgd_candidates}
 
 UPDATES: dict[str, Operator] = {
     "RMSProp": _rmsprop,

@@ -151,7 +151,7 @@ class _Pass:
         self.dropout = dropout
         self.drop_path: dict[str, Array] = {}
         if drop_path is not None:
-            columns = drop_path.T[:, :, None, None, None]
+            columns = drop_path.T[:, :, None, None, None].astype(np.float64)
             self.drop_path = dict(zip(net.rows, columns, strict=True))
         self.tape: list[_Node] = []
         self.layers: dict[str, tuple[_Node, _Node]] = {}
@@ -196,25 +196,17 @@ class _Pass:
             return self._net(x)
         if name in self.net.rows:
             return self._block(name, x)
-        match kind(name) or leaf_of(name):
-            case "se":
-                return self._squeeze_excite(name, x)
-            case "downsample":
-                return self._chain(name, x)
-            case "global_pool":
-                return self._mean(x, keepdims=False)
-            case "classifier" | "fc":
-                return self._dense(name, x)
-            case "conv":
-                return self._conv2d(name, x)
-            case "bn":
-                return self._batch_norm(name, x)
-            case "maxpool":
-                return self._max_pool(x)
-            case "gate":
-                return self._elementwise("sigmoid", x)
-            case _:
-                return self._elementwise(self.net.spec.activation, x)
+        functions = {
+            "se": self._squeeze_excite,
+            "downsample": self._chain,
+            "global_pool": self._global_mean,
+            "classifier": self._dense,
+            "fc": self._dense,
+            "conv": self._conv2d,
+            "bn": self._batch_norm,
+            "maxpool": self._max_pool,
+        }
+        return functions.get(kind(name) or leaf_of(name), self._elementwise)(name, x)
 
     def _net(self, x: _Node) -> _Node:
         for name in self.net.children(NET):
@@ -237,9 +229,7 @@ class _Pass:
         return self._layer(last, self._sum(shortcut, self._dropped(name, y)))
 
     def _dropped(self, name: str, y: _Node) -> _Node:
-        if name not in self.drop_path:
-            return y
-        return self._scale(y, _Node(self.drop_path[name].astype(np.float64)))
+        return self._scale(y, _Node(self.drop_path[name])) if name in self.drop_path else y
 
     def _chain(self, name: str, x: _Node) -> _Node:
         for child in self.net.children(name):
@@ -276,23 +266,19 @@ class _Pass:
         settings = self.net.spec.batch_norm
         if settings is None:
             raise ValueError(f"{self.net.spec.name} has no batch norm")
-        eps = settings.eps
+        eps, parents = settings.eps, (x, *keys[:2])
         if not self.training:
             return self._node(
                 operations.batch_norm(x.value, weight, bias, mean, variance, eps),
                 lambda dy: operations.batch_norm_vjp(dy, x.value, weight, mean, variance, eps),
-                *(x, *keys[:2]),
+                *parents,
             )
-        found = operations.batch_norm_training(
+        y, *statistics = operations.batch_norm_training(
             x.value, weight, bias, mean, variance, eps, settings.momentum
         )
-        self.statistics[keys[2]] = found.running_mean
-        self.statistics[keys[3]] = found.running_variance
-        return self._node(
-            found.y,
-            lambda dy: operations.batch_norm_training_vjp(dy, x.value, weight, eps),
-            *(x, *keys[:2]),
-        )
+        self.statistics |= zip(keys[2:], statistics, strict=True)
+        vjp = operations.batch_norm_training_vjp
+        return self._node(y, lambda dy: vjp(dy, x.value, weight, eps), *parents)
 
     def _dense(self, name: str, x: _Node) -> _Node:
         key, bias_key = f"{name}.weight", f"{name}.bias"
@@ -304,14 +290,18 @@ class _Pass:
         )
 
     def _elementwise(self, name: str, x: _Node) -> _Node:
-        function, vjp = _ELEMENTWISE[name]
+        is_gate = kind(name) == "gate"
+        function, vjp = _ELEMENTWISE["sigmoid" if is_gate else self.net.spec.activation]
         return self._node(function(x.value), lambda dy: (vjp(dy, x.value),), x)
 
     def _mean(self, x: _Node, keepdims: bool) -> _Node:
         y = operations.mean(x.value, keepdims=keepdims)
         return self._node(y, lambda dy: (operations.mean_vjp(dy, x.value),), x)
 
-    def _max_pool(self, x: _Node) -> _Node:
+    def _global_mean(self, name: str, x: _Node) -> _Node:
+        return self._mean(x, keepdims=False)
+
+    def _max_pool(self, name: str, x: _Node) -> _Node:
         pool = self.net.spec.stem.pool
         if pool is None:
             raise ValueError(f"{self.net.spec.name} has no max pool")
@@ -321,10 +311,8 @@ class _Pass:
         return self._node(y, lambda dy: (operations.max_pool_vjp(dy, x.value, *settings),), x)
 
     def _scale(self, x: _Node, factors: _Node) -> _Node:
-        y = operations.scale(x.value, factors.value)
-        return self._node(
-            y, lambda dy: operations.scale_vjp(dy, x.value, factors.value), x, factors
-        )
+        y, vjp = operations.scale(x.value, factors.value), operations.scale_vjp
+        return self._node(y, lambda dy: vjp(dy, x.value, factors.value), x, factors)
 
     def _sum(self, x: _Node, y: _Node) -> _Node:
         return self._node(operations.residual_sum(x.value, y.value), lambda dy: (dy, dy), x, y)

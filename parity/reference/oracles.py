@@ -20,12 +20,9 @@ from tinynet.spec import Spec
 
 
 def learning_rates(recipe: Recipe, images: int, steps: Sequence[int]) -> list[float]:
-    """Returns the learning rates of some steps, in float64.
+    """Returns the learning rates of some steps, counted from 0, in float64.
 
-    Args:
-        recipe: its schedule, batch size and epochs.
-        images: the number of training images.
-        steps: counted from 0.
+    ``images`` is the number of training images.
 
     Source: the recipe's fields as docs/training.md defines them.
     """

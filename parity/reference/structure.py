@@ -18,16 +18,8 @@ BLOCKS = {
     "ir": ("conv_pw", "bn1", "act1", "conv_dw", "bn2", "act2", "se", "conv_pwl", "bn3"),
     "basic": ("conv1", "bn1", "act1", "conv2", "bn2", "downsample", "act2"),
     "bottleneck": (
-        "conv1",
-        "bn1",
-        "act1",
-        "conv2",
-        "bn2",
-        "act2",
-        "conv3",
-        "bn3",
-        "downsample",
-        "act3",
+        *("conv1", "bn1", "act1", "conv2", "bn2", "act2"),
+        *("conv3", "bn3", "downsample", "act3"),
     ),
 }
 # The convolution of a block that strides. Source: torchvision's ResNet (version 1.5) for the last.

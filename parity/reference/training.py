@@ -31,13 +31,9 @@ class Step(NamedTuple):
 def step(
     state: TrainingState, batch: TrainingBatch, learning_rate: float, ema_decay: float | None
 ) -> Step:
-    """Takes one step on a whole batch.
+    """Takes one step on a whole batch of one process, in one part.
 
-    Args:
-        state: the state it starts from.
-        batch: the batch of one process, in one part.
-        learning_rate: of this step.
-        ema_decay: the weight of the old average; None where nothing is averaged.
+    ``ema_decay`` is the weight of the old average; None where nothing is averaged.
     """
     spec, recipe = state.progress.spec, state.progress.recipe
     labels, smoothing = batch.labels, recipe.label_smoothing
@@ -70,22 +66,17 @@ def update(
     learning_rates: Sequence[float],
     ema_decays: Sequence[float | None],
 ) -> TrainingState:
-    """Takes optimizer steps on given gradients, each followed by the average.
+    """Takes optimizer steps on given gradients, by trained key, each followed by the average.
 
-    Args:
-        state: the state to start from.
-        gradients: of each step, trained key -> gradient.
-        learning_rates: of each step.
-        ema_decays: of each step; None leaves the average as it is.
+    Where the decay of a step is None, the average stays the same.
     """
     for own, rate, decay in zip(gradients, learning_rates, ema_decays, strict=True):
         state = _optimized(state, own, rate)
         if state.ema is not None and decay is not None:
-            averages = {
-                key: operations.ema_step(average, state.weights[key], decay)
-                for key, average in state.ema.items()
+            moved = {
+                k: operations.ema_step(a, state.weights[k], decay) for k, a in state.ema.items()
             }
-            state = dataclasses.replace(state, ema=averages)
+            state = dataclasses.replace(state, ema=moved)
     return state
 
 

@@ -58,20 +58,17 @@ def whole_norm(norms: Iterable[float]) -> float:
 
 
 def gradient_scale(own: float, whole: float) -> float | None:
-    """Returns what the error of a parameter's gradient is relative to, None for its own norm.
+    """Returns what the error of a gradient of some norm is relative to, None for that norm.
 
-    Args:
-        own: its norm.
-        whole: the norm of the whole gradient.
+    ``whole`` is the norm of the whole gradient.
     """
     return whole if own < ZERO_GRADIENT * whole else None
 
 
 def gradient_scales(norms: Mapping[str, float]) -> dict[str, float]:
-    """Says what the errors of some gradients are relative to, where that is not their own norm.
+    """Says what the errors of gradients are relative to, where that is not their own norm.
 
-    Args:
-        norms: key -> norm of its gradient; together they are the whole one.
+    ``norms`` are those of all gradients, which together are the whole one.
     """
     whole = whole_norm(norms.values())
     found = {key: gradient_scale(own, whole) for key, own in norms.items()}
@@ -81,11 +78,8 @@ def gradient_scales(norms: Mapping[str, float]) -> dict[str, float]:
 def statistic_scale(key: str, truths: Mapping[str, Array]) -> float | None:
     """Returns what the error of a running statistic is relative to, None for its own norm.
 
-    A mean may be zero, so its errors are relative to the spread of the values.
-
-    Args:
-        key: of the statistic.
-        truths: all statistics.
+    A mean may be zero, so its errors are relative to the spread of the values. ``truths`` are all
+    statistics, by key.
     """
     if not key.endswith("running_mean"):
         return None
