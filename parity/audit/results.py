@@ -53,14 +53,10 @@ class Audit:
     """All operators of a twin on a device.
 
     Attributes:
-        framework: the twin's name.
-        version: of the framework.
         device: what the framework calls it.
         machine: the system and processor.
         command: what makes it again.
         measured_on: the day, in ISO's form.
-        sizes: that were tried.
-        rows: of all operators.
         patterns: operator -> which formula it follows at which position of a tensor.
     """
 

@@ -41,15 +41,11 @@ def audit(
     command: str = "",
     progress: Callable[[str], object] = lambda operator: None,
 ) -> Audit:
-    """Audits a twin.
+    """Audits a twin on a device, which is named as its framework does.
 
-    Args:
-        framework: the twin's name.
-        device: what the framework calls it.
-        sizes: numbers of images, channels, pixels, rows and parameters to try.
-        operators: names from :data:`OPERATORS`, each with random numbers of its own.
-        command: what makes the audit again.
-        progress: is told each operator before it runs.
+    ``sizes`` are numbers of images, channels, pixels, rows and parameters to try. Each operator has
+    random numbers of its own. ``command`` is what makes the audit again; ``progress`` is told each
+    operator before it runs.
 
     Raises:
         AuditError: an unknown operator, or a size below 1.
@@ -57,11 +53,9 @@ def audit(
         ValueError: no such device here.
     """
     operators = list(operators)
-    unknown = [name for name in operators if name not in OPERATORS]
+    unknown = ", ".join(name for name in operators if name not in OPERATORS)
     if unknown:
-        raise AuditError(
-            f"operators are {', '.join(unknown)}, expected some of {', '.join(OPERATORS)}"
-        )
+        raise AuditError(f"operators are {unknown}, expected some of {', '.join(OPERATORS)}")
     if not sizes or min(sizes) < 1:
         raise AuditError(f"sizes are {', '.join(map(str, sizes))}, expected some from 1")
     twin = load_backend(framework, tune=True)
@@ -80,9 +74,8 @@ def audit(
         if formulas:
             patterns[name] = find_pattern(formulas)
     machine = f"{platform.system()} {platform.machine()}, {environment()['processor']}"
-    whose = framework, version(framework).partition("+")[0], device, machine
-    today = date.today().isoformat()
-    return Audit(*whose, command, today, tuple(sizes), tuple(rows), patterns)
+    whose = framework, version(framework).partition("+")[0], device, machine, command
+    return Audit(*whose, date.today().isoformat(), tuple(sizes), tuple(rows), patterns)
 
 
 def _row(operator: str, quantity: str, comparisons: Sequence[OperatorComparison]) -> Row:

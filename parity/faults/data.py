@@ -23,6 +23,7 @@ _WEIGHTS = functools.partial(
     answers=initialise.initial_state,
     official=True,
 )
+_IMAGES = functools.partial(DATA, check="metrics", where="number of images", official=True)
 
 
 @DATA(preprocessing.preprocess, "pixels", "test card")
@@ -112,13 +113,13 @@ def squeeze_excite_keeps_default_weights(right: Original, shape: Any, seed: int,
     return scale * right(shape, seed, key)
 
 
-@DATA(evaluation_batches.batches, "metrics", "number of images", official=True)
+@_IMAGES(evaluation_batches.batches)
 def last_batch_dropped(right: Original, dataset: Any, batch_size: int, *args: Any) -> Iterator[Any]:
     """Validation leaves out the last batch where it is a part of one."""
     return (b for b in right(dataset, batch_size, *args) if len(b.labels) == batch_size)
 
 
-@DATA(evaluation_batches.RankShard.__init__, "metrics", "number of images", official=True)
+@_IMAGES(evaluation_batches.RankShard.__init__)
 def only_the_first_rank_evaluates(
     right: Original, share: Any, dataset: Any, rank: int, ranks: int
 ) -> None:
@@ -136,21 +137,14 @@ class _Nothing:
         return 0
 
 
-@DATA(
-    "tinynet.training.loop:RankShard",
-    "metrics",
-    "number of images",
-    answers=loop.evaluate,
-    official=True,
-)
+@_IMAGES("tinynet.training.loop:RankShard", answers=loop.evaluate)
 def validation_on_a_subset(right: Original, dataset: Any, rank: int, ranks: int) -> Any:
     """Training evaluates, and finds its best weights, on a part of the validation set."""
     return right(dataset, rank, 2 * ranks)
 
 
 @DATA("tinynet.training.loop:load_batches", "trajectory", "loss of step 1", answers=loop.train)
-def first_batch_skipped(
-    right: Original, *args: Any, first_step: int, last_step: int, **settings: Any
-) -> Any:
+def first_batch_skipped(right: Original, *args: Any, **settings: Any) -> Any:
     """Each step of the loop trains on the batch of the step after it."""
-    return right(*args, first_step=first_step + 1, last_step=last_step + 1, **settings)
+    moved = {key: settings[key] + 1 for key in ("first_step", "last_step")}
+    return right(*args, **settings | moved)

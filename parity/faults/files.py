@@ -92,11 +92,10 @@ def statistics_lost(right: Original, step: Any, state: Any, *args: Any, **settin
 
 
 @RESUME("tinynet.training.loop:load_batches", "resume", "conv_stem.weight", answers=loop.train)
-def samples_from_the_beginning(
-    right: Original, *args: Any, first_step: int, last_step: int, **settings: Any
-) -> Any:
+def samples_from_the_beginning(right: Original, *args: Any, **settings: Any) -> Any:
     """A resumed run begins with the first samples again."""
-    return right(*args, first_step=0, last_step=last_step - first_step, **settings)
+    steps = settings["last_step"] - settings["first_step"]
+    return right(*args, **settings | {"first_step": 0, "last_step": steps})
 
 
 @RESUME(training_state.unpack_training, "resume", "conv_stem.weight")

@@ -14,7 +14,7 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, cast
 
-from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.atomic_files import write_text_atomically
 from tinynet.utils.environment import environment
 from tinynet.utils.process_pool import process_pool, processor_shares
 
@@ -79,13 +79,8 @@ class Score:
     @property
     def passed(self) -> bool:
         """Whether it reaches the bar."""
-        return (
-            not self.unreached
-            and not self.false_alarms
-            and bool(self.clean)
-            and self.caught >= LEAST_CAUGHT
-            and self.localised >= LEAST_LOCALISED
-        )
+        proves = bool(self.clean) and not self.unreached and not self.false_alarms
+        return proves and self.caught >= LEAST_CAUGHT and self.localised >= LEAST_LOCALISED
 
 
 def measure(
@@ -94,13 +89,10 @@ def measure(
     jobs: int = 1,
     progress: Callable[[Outcome | Clean], object] = lambda done: None,
 ) -> Score:
-    """Plants faults one at a time and runs, and runs without.
+    """Plants faults, by default all, one at a time and runs, and runs without.
 
-    Args:
-        names: of faults; by default the whole catalogue.
-        seeds: of the runs without a fault, for each of :data:`CLEAN_SPECS`.
-        jobs: processes that run side by side.
-        progress: is given what each run came to.
+    Without a fault, each of :data:`CLEAN_SPECS` runs with so many seeds. So many ``jobs`` run side
+    by side; ``progress`` is given what each run came to.
 
     Raises:
         ScoreError: no such fault, no run without one, or a catalogue that is too short.
@@ -115,18 +107,16 @@ def measure(
     chosen = [name for name in FAULTS if not names or name in names]
     tasks: list[tuple[Any, ...]] = [(run_with, name) for name in chosen]
     tasks += [(run_clean, spec, seed) for spec in CLEAN_SPECS for seed in range(seeds)]
-    outcomes: dict[str, Outcome] = {}
+    outcomes: list[Outcome] = []
     clean: list[Clean] = []
     for done in _done(tasks, jobs):
         progress(done)
         if isinstance(done, Outcome):
-            outcomes[done.fault] = done
+            outcomes.append(done)
         else:
             clean.append(done)
-    return Score(
-        tuple(outcomes[name] for name in chosen),
-        tuple(sorted(clean, key=lambda run: (run.spec, run.seed))),
-    )
+    outcomes.sort(key=lambda outcome: chosen.index(outcome.fault))
+    return Score(tuple(outcomes), tuple(sorted(clean, key=lambda run: (run.spec, run.seed))))
 
 
 def score_document(score: Score, command: str) -> dict[str, Any]:
@@ -138,11 +128,8 @@ def score_document(score: Score, command: str) -> dict[str, Any]:
         "environment": environment(),
         "passed": score.passed,
         "faults": len(score.outcomes),
-        "caught": round(score.caught, 4),
-        "localised": round(score.localised, 4),
-        "defined": round(score.defined, 4),
-        "missed": [outcome.fault for outcome in score.missed],
-        "mislocalised": [outcome.fault for outcome in score.mislocalised],
+        **{key: round(getattr(score, key), 4) for key in ("caught", "localised", "defined")},
+        **{key: [o.fault for o in getattr(score, key)] for key in ("missed", "mislocalised")},
         "false_alarms": len(score.false_alarms),
         "outcomes": [dataclasses.asdict(outcome) for outcome in score.outcomes],
         "clean": [dataclasses.asdict(run) for run in score.clean],
@@ -155,8 +142,7 @@ def save_score(path: Path, document: dict[str, Any]) -> None:
     Raises:
         DocumentError: the file cannot be placed there.
     """
-    text = json.dumps(document, indent=1) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text_atomically(path, json.dumps(document, indent=1) + "\n")
 
 
 def load_score(path: Path = STORED) -> Score:
