@@ -1,7 +1,8 @@
 """The checks of the suite, one a file, and the order in which they stand on one another.
 
 Parameters and pixels must be the same before layers can be, layers before logits, and so on. To add
-a check, write its class in a module of this package and name it here; nothing else lists it.
+a check, write its class in a module of this package and name it here and in the --help of the
+command, which a test compares with this list.
 """
 
 from parity.checks.base import Check, MeasuredCheck

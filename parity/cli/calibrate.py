@@ -31,7 +31,6 @@ argument, or for errors that are not rounding.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,18 +45,9 @@ if TYPE_CHECKING:
     from parity.tolerances.fitting import SeededRun
     from parity.tolerances.seeded_runs import Plan
 
+# What --json prints of a candidate, and lines for people.
+_Result = tuple[dict[str, Any], list[str]]
 DEFAULT_SPECS = "tinynet_digits:10,tinynet_e:5,efficientnet_lite0:1"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Job:
-    """What is run for one candidate, where calibrations lie, and the command line that asked."""
-
-    candidate: Candidate
-    plans: list[Plan]
-    folder: Path
-    command: str
-    options: argparse.Namespace
 
 
 def add_arguments(parser: Parser) -> None:
@@ -71,28 +61,22 @@ def add_arguments(parser: Parser) -> None:
     add("--noise", action="store_true", help="measure the baseline's noise again as well")
     add("--extend", action="store_true", help="add to the calibration that is there, see above")
     add("--check", action="store_true", help="count false alarms, write nothing")
-    shared.add_shared(
-        parser, "--checks", help="with --check: comma-separated checks (default: all)"
-    )
+    shared.add_shared(parser, "--checks", help="with --check: comma-separated (default: all)")
     add("--output", metavar="DIR", help="of the calibrations (default: the shipped ones)")
     shared.add_shared(parser, "--json", help="report as one JSON array")
 
 
 def run(options: argparse.Namespace) -> int:
-    from parity.tolerances.calibration import DIRECTORY
-
     if options.extend and (options.check or options.noise):
         raise ValueError("--extend goes with neither --check nor --noise")
     if options.checks and not options.check:
         raise ValueError("--checks without --check: a calibration is of all its checks")
     candidates = shared.candidates(options)
     plans = _plans(options.specs, options.first_seed)
-    folder = Path(options.output) if options.output else DIRECTORY
-    command = command_line(options.words)
+    work = _check if options.check else _calibrate
     results: list[dict[str, Any]] = []
     for candidate in candidates:
-        job = _Job(candidate, plans, folder, command, options)
-        result, lines = _check(job) if options.check else _calibrate(job)
+        result, lines = work(options, plans, candidate)
         results.append(result)
         if not options.json:
             print(*lines, sep="\n", flush=True)
@@ -101,18 +85,24 @@ def run(options: argparse.Namespace) -> int:
     return 1 if any(result.get("false_alarms") for result in results) else 0
 
 
-def _calibrate(job: _Job) -> tuple[dict[str, Any], list[str]]:
+def _folder(options: argparse.Namespace) -> Path:
+    from parity.tolerances.calibration import DIRECTORY
+
+    return Path(options.output) if options.output else DIRECTORY
+
+
+def _calibrate(options: argparse.Namespace, plans: list[Plan], candidate: Candidate) -> _Result:
     from parity.tolerances import calibration as files
     from parity.tolerances.fitting import calibrate, compare_calibrations, extend_calibration
 
-    setting = job.candidate.setting
-    made = _run_all(job, None)
-    noise, changes = _noise(job, made)
-    before = files.find_calibration(setting, job.folder)
-    found = calibrate(setting, noise, made, job.command)
-    if before and job.options.extend:
+    setting, folder = candidate.setting, _folder(options)
+    made = _run_all(options, plans, candidate, None)
+    noise, changes = _noise(options, candidate, made)
+    before = files.find_calibration(setting, folder)
+    found = calibrate(setting, noise, made, command_line(options.words))
+    if before and options.extend:
         found = extend_calibration(before, found)
-    path = files.save_calibration(found, job.folder)
+    path = files.save_calibration(found, folder)
     after = files.load_calibration(path)
     changes += compare_calibrations(before, after) if before else ["there was none before"]
     factors = {name: files.factor(multiple) for name, multiple in after.multiples.items()}
@@ -127,29 +117,31 @@ def _calibrate(job: _Job) -> tuple[dict[str, Any], list[str]]:
     return {"path": str(path), "runs": len(made), "factors": factors, "changes": changes}, lines
 
 
-def _noise(job: _Job, made: list[SeededRun]) -> tuple[Noise, list[str]]:
+def _noise(
+    options: argparse.Namespace, candidate: Candidate, made: list[SeededRun]
+) -> tuple[Noise, list[str]]:
     from parity.candidates import BASELINE
     from parity.tolerances import calibration as files
     from parity.tolerances.fitting import compare_noise, extend_noise, measure_noise
 
-    baseline, precision, options = BASELINE.setting, job.candidate.precision, job.options
-    before = files.find_noise(baseline, job.folder)
+    baseline, precision, folder = BASELINE.setting, candidate.precision, _folder(options)
+    before = files.find_noise(baseline, folder)
     if before is not None and not (options.noise or options.extend):
         return before, []
     if precision != "float32":
         raise files.CalibrationError(
-            f"{job.folder}: holds no {baseline.noise_name}, which a calibration of {precision} "
+            f"{folder}: holds no {baseline.noise_name}, which a calibration of {precision} "
             "is held against; calibrate with --precision float32 first"
         )
-    found = measure_noise(baseline, made, job.command)
+    found = measure_noise(baseline, made, command_line(options.words))
     if before is not None and options.extend:
         found = extend_noise(before, found)
-    after = files.load_noise(files.save_noise(found, job.folder))
+    after = files.load_noise(files.save_noise(found, folder))
     return after, compare_noise(before, after) if before else []
 
 
-def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
-    made = _run_all(job, job.folder)
+def _check(options: argparse.Namespace, plans: list[Plan], candidate: Candidate) -> _Result:
+    made = _run_all(options, plans, candidate, _folder(options))
     compared = [(item, run) for run in made for item in run.comparisons]
     fields = ("where", "quantity", "error", "bound")
     alarms = [
@@ -162,34 +154,29 @@ def _check(job: _Job) -> tuple[dict[str, Any], list[str]]:
     worst, of = max(bounded, key=lambda pair: pair[0].severity)
     counts = f"{len(made)} runs, {len(compared):,} comparisons, {len(alarms)} alarms"
     lines = [
-        f"{job.candidate}: {counts}",
+        f"{candidate}: {counts}",
         f"  nearest: {worst.severity:.0%} of its bound, {worst.where} ({worst.quantity}), "
         f"{of.spec.name}, seed {of.seed}",
         *(f"  false alarm: {json.dumps(alarm)}" for alarm in alarms),
     ]
-    result = {
-        "candidate": str(job.candidate),
-        "runs": len(made),
-        "compared": len(compared),
-        "worst_share_of_bound": worst.severity,
-        "false_alarms": alarms,
-    }
-    return result, lines
+    result = {"candidate": str(candidate), "runs": len(made), "compared": len(compared)}
+    return result | {"worst_share_of_bound": worst.severity, "false_alarms": alarms}, lines
 
 
-def _run_all(job: _Job, bounds: Path | None) -> list[SeededRun]:
+def _run_all(
+    options: argparse.Namespace, plans: list[Plan], candidate: Candidate, bounds: Path | None
+) -> list[SeededRun]:
     from tqdm import tqdm
 
     from parity.checks import CALIBRATED
     from parity.tolerances.seeded_runs import run_seeds
 
-    options = job.options
     made: list[SeededRun] = []
     checks = shared.checks(options, CALIBRATED)
     keep = Path(options.keep) if options.keep else None
-    total = sum(len(plan.seeds) for plan in job.plans)
-    with tqdm(total=total, unit=" runs", disable=None, desc=str(job.candidate)) as bar:
-        for run in run_seeds(job.plans, job.candidate, bounds, checks, options.jobs, keep):
+    total = sum(len(plan.seeds) for plan in plans)
+    with tqdm(total=total, unit=" runs", disable=None, desc=str(candidate)) as bar:
+        for run in run_seeds(plans, candidate, bounds, checks, options.jobs, keep):
             made.append(run)
             bar.update()
             bar.set_postfix_str(f"{run.spec.name} {run.seed}")

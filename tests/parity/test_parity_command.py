@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
 from tinynet.checkpoints.files import Checkpoint, save_checkpoint
 from tinynet.net.initialise import initial_state
 from tinynet.spec import Head, Stage, Stem, format_spec, load_spec
+
+from parity.checks import CHECKS, RECORDED
 
 SMALL = dataclasses.replace(
     load_spec("tinynet_e").with_classes(10),
@@ -90,3 +93,16 @@ def test_wrong_input_is_one_line_and_status_2(arguments, message, run_script):
     assert (status, out) == (2, "")
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "heading", "checks"),
+    [
+        (("parity",), "checks, in the order in which they run:", CHECKS),
+        (("parity", "compare"), "checks of recordings:", RECORDED),
+    ],
+)
+def test_help_lists_the_checks_there_are(words, heading, checks, run_script):
+    status, out, _ = run_script(*words, "--help")
+    listed = out.partition(f"{heading}\n")[2].partition("\n\n")[0]
+    assert (status, re.findall(r"[\w-]+", listed)) == (0, list(checks))

@@ -44,22 +44,14 @@ COMMANDS = {
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
-    """Runs a command and exits with its status.
-
-    Args:
-        words: the command and its arguments; by default those of this process.
-    """
+    """Runs a command, by default this process's own words, and exits with its status."""
     run_and_exit(lambda: _run(sys.argv[1:] if words is None else list(words)))
 
 
 def run_script(file: str) -> NoReturn:
-    """Runs the command that a script is named after, and exits with its status.
-
-    Args:
-        file: the script's path. Its folder, where Python looks first, is taken from the path of
-            modules: the script parity.py would hide the package.
-    """
+    """Runs the command that the script ``file`` is named after, and exits with its status."""
     script = Path(file).resolve()
+    # Python looks in the script's folder first, where parity.py would hide the package.
     sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != script.parent]
     main([script.stem, *sys.argv[1:]])
 
@@ -75,9 +67,8 @@ def _run(words: list[str]) -> int:
         epilog="\n".join([*groups, "Each command has a --help of its own."]),
     )
     parser.add_argument("--version", action="version", version=f"tinynet {__version__}")
-    parsers = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, help="see below"
-    )
+    see = "see below"
+    parsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help=see)
     for name, module, _ in (command for group in COMMANDS.values() for command in group):
         # A script's name has an underscore.
         aliases = [name.replace("-", "_")] if "-" in name else []

@@ -33,34 +33,25 @@ def run(options: argparse.Namespace) -> int:
     from tinynet.training.evaluation import check_finite, top_classes
 
     files = [file for image in options.images for file in list_images(image)]
-    runtime = open_runtime(
-        options.framework or usual_runtime(options.weights),
-        options.weights,
-        named_spec(options),
-        options.device,
-        compiled=False,
-        ema=options.ema,
-    )
+    weights, spec, device, ema = options.weights, named_spec(options), options.device, options.ema
+    framework = options.framework or usual_runtime(weights)
+    runtime = open_runtime(framework, weights, spec, device, compiled=False, ema=ema)
     names = class_names(runtime.spec)
     answers: list[dict[str, Any]] = []
+    lines: list[str] = []
     for file in files:
         # One at a time: a handful of images, and the answers never depend on one another.
         logits = runtime.predict(load_input(file, runtime.spec)[None])
         check_finite(logits, [file])
         top = top_classes(logits)
-        answers.append(
-            {
-                "file": file,
-                "top5": top.classes[0].tolist(),
-                "probabilities": top.probabilities[0].tolist(),
-                "names": [names[index] for index in top.classes[0]],
-            }
-        )
-    lines: list[str] = []
-    for answer in answers:
-        lines.append(answer["file"])
-        for probability, name in zip(answer["probabilities"], answer["names"], strict=True):
-            lines.append(f"  {100 * probability:5.1f} %  {name}")
+        five: list[int] = top.classes[0].tolist()
+        shares: list[float] = top.probabilities[0].tolist()
+        said = [names[index] for index in five]
+        answers.append({"file": file, "top5": five, "probabilities": shares, "names": said})
+        lines.append(file)
+        lines += [
+            f"  {100 * share:5.1f} %  {name}" for share, name in zip(shares, said, strict=True)
+        ]
     document = {"framework": runtime.name, "spec": runtime.spec.name, "images": answers}
     report(options, document, "\n".join(lines))
     return 0

@@ -27,16 +27,12 @@ class UsageError(ValueError):
 class Command(Protocol):
     """The module of a command. Its docstring is what ``--help`` prints, examples at the end.
 
-    What is slow to import is imported in ``run`` and below, so that ``--help`` answers at once.
+    ``run`` returns the exit status. What is slow to import is imported in it and below, so that
+    ``--help`` answers at once.
     """
 
-    def add_arguments(self, parser: Parser) -> None:
-        """Adds the command's arguments."""
-        ...
-
-    def run(self, options: argparse.Namespace) -> int:
-        """Does the job and reports it; returns the exit status."""
-        ...
+    def add_arguments(self, parser: Parser) -> None: ...
+    def run(self, options: argparse.Namespace) -> int: ...
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,11 +59,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(*words, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """Raises the error.
-
-        Raises:
-            UsageError: always.
-        """
+        """Raises a :class:`UsageError`."""
         raise UsageError(message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -81,11 +73,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def expect_suffix(argument: str, found: str, suffix: str) -> None:
-    """Checks the end of a file's name.
-
-    Raises:
-        UsageError: it is another one.
-    """
+    """Raises a :class:`UsageError` if the name of a file, ``found``, has another suffix."""
     if not found.endswith(suffix):
         raise UsageError(f"{argument} is {found}, expected a name that ends in {suffix}")
 
@@ -101,11 +89,7 @@ natural, positive = partial(_whole_number, 0), partial(_whole_number, 1)
 
 
 def limited(text: str, what: str = "a multiplier, expected 0 to 64, above 0") -> float:
-    """Parses a number above 0, at most 64, for ``type`` of an argument.
-
-    Raises:
-        argparse.ArgumentTypeError: the text is not ``what``.
-    """
+    """Parses a number above 0, at most 64, for ``type`` of an argument; others are errors."""
     try:
         value = float(text)
     except ValueError:
@@ -116,10 +100,7 @@ def limited(text: str, what: str = "a multiplier, expected 0 to 64, above 0") ->
 
 
 def without_matrix_threads() -> None:
-    """Keeps NumPy, if not yet imported, from starting threads for products of matrices.
-
-    For a short job that multiplies none, where they only cost time.
-    """
+    """Keeps NumPy, if not yet imported, from starting threads that a short job has no use for."""
     if "numpy" not in sys.modules:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -135,11 +116,9 @@ def remark(options: argparse.Namespace, text: str) -> None:
 
 
 def command_line(words: Sequence[str], launcher: str = "") -> str:
-    """Returns the line that gives a command again, in the way in which this process was started.
+    """Returns the line that gives a command and its arguments again, as this process was started.
 
-    Args:
-        words: the command and its arguments.
-        launcher: what started the process, such as torchrun.
+    ``launcher`` is what started the process, such as torchrun.
     """
     started = Path(sys.argv[0])
     if started.suffix == ".py" and started.parent.name == "scripts":
@@ -152,10 +131,8 @@ def run_and_exit(job: Callable[[], int | None]) -> NoReturn:
     """Runs a command and exits with its status.
 
     A ValueError or OSError is something the user can put right: one line on standard error and
-    exit status 2. Anything else is a fault of ours and keeps its traceback.
-
-    Args:
-        job: does the command's work; returns the exit status, or None for 0.
+    exit status 2. Anything else is a fault of ours and keeps its traceback. ``job`` returns the
+    exit status, or None for 0.
     """
     # A stream that was closed before Python started is None here, and its output goes nowhere.
     for name in ("stdout", "stderr"):

@@ -77,15 +77,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         name, tensors, layout = written.spec.name, len(written.state), written.layout
         notes, training = written.notes, None
-    document = {
-        "source": source,
-        "destination": destination,
-        "spec": name,
-        "tensors": tensors,
-        "layout": layout,
-        "notes": notes,
-        "training": training,
-    }
+    document = {"source": source, "destination": destination, "spec": name, "tensors": tensors}
+    document |= {"layout": layout, "notes": notes, "training": training}
     lines = [f"{destination}: {name}, {tensors} tensors from {source} ({layout})", *notes]
     lines += [_progress(training)] if training else []
     report(options, document, "\n  ".join(lines))
@@ -119,11 +112,10 @@ def _describe(found: Inspection) -> str:
 
 def _progress(training: dict[str, Any]) -> str:
     best = training["best"]
-    words = [
-        f"recipe {training['recipe']}",
-        f"step {training['step']}",
-        f"epoch {training['epoch']:.2f}",
-        f"best {best['metric']} {best['value']:.4g} at step {best['step']}" if best else "no best",
-        f"EMA updates {training['ema_updates']}",
-    ]
-    return ", ".join(words)
+    record = (
+        f"best {best['metric']} {best['value']:.4g} at step {best['step']}" if best else "no best"
+    )
+    return (
+        f"recipe {training['recipe']}, step {training['step']}, epoch {training['epoch']:.2f}, "
+        f"{record}, EMA updates {training['ema_updates']}"
+    )

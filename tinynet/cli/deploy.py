@@ -39,17 +39,11 @@ def run(options: argparse.Namespace) -> int:
     from tinynet.net.complexity import count
 
     written = deploy(options.source, options.destination, named_spec(options), options.raw)
-    document = {
-        "source": options.source,
-        "destination": options.destination,
-        "spec": written.spec.name,
-        "tensors": len(written.state),
-        "params": count(written.spec).params,
-        "notes": written.notes,
-    }
-    line = (
-        f"{options.destination}: {written.spec.name} without batch norm, {document['tensors']} "
-        f"tensors, {document['params']:,} parameters"
-    )
+    source, destination, spec = options.source, options.destination, written.spec.name
+    tensors, params = len(written.state), count(written.spec).params
+    document = {"source": source, "destination": destination, "spec": spec, "tensors": tensors}
+    document |= {"params": params, "notes": written.notes}
+    size = f"{tensors} tensors, {params:,} parameters"
+    line = f"{destination}: {spec} without batch norm, {size}"
     report(options, document, "\n  ".join([line, *written.notes]))
     return 0

@@ -40,7 +40,7 @@ from tinynet.cli.options import add_shared
 if TYPE_CHECKING:
     from tinynet.formula.frontier import Frontier, Point
     from tinynet.formula.regression import Process
-    from tinynet.formula.tiny import Curves, Solution
+    from tinynet.formula.tiny import Solution
     from tinynet.spec import Spec
 
 BASE, RELEASED = "efficientnet_b0", "released"
@@ -147,28 +147,26 @@ _Made = tuple["Spec", dict[str, Any], list[str]]
 
 def _tiny(options: argparse.Namespace) -> _Made:
     from tinynet.formula.frontier import load_frontier
-    from tinynet.formula.tiny import tiny_formula
+    from tinynet.formula.regression import Process
+    from tinynet.formula.tiny import fit, released_curves, tiny_formula
     from tinynet.net.complexity import count
     from tinynet.spec import load_spec
 
     frontier = load_frontier(options.frontier or RELEASED)
     base = load_spec(options.base) if options.base else frontier.base
-    curves = _curves(options, frontier)
+    front, process = _front(options, frontier), _process(options)
+    usual = options.frontier is None and process == Process()
+    curves = released_curves() if usual else fit(front, process)
     name = options.name or f"{base.name}-tiny-{options.macs / 10**6:g}M"
     solution = tiny_formula(base, curves, options.macs, name)
     source = f"{solution.spec.source}; frontier: {options.frontier or RELEASED}"
     cost = options.macs / count(base).macs
     extrapolated = not curves.lowest <= cost <= curves.highest
-    facts = {
-        "interval": {
-            "resolution": [solution.resolution.low, solution.resolution.high],
-            "depth": [solution.depth.low, solution.depth.high],
-        },
-        "pixels_moved": solution.pixels,
-        "extrapolated": extrapolated,
-        "curves": dataclasses.asdict(curves),
-    }
-    remarks = [f"resolution  {solution.resolution}", f"depth       {solution.depth}"]
+    resolution, depth = solution.resolution, solution.depth
+    interval = {"resolution": [resolution.low, resolution.high], "depth": [depth.low, depth.high]}
+    facts = {"interval": interval, "pixels_moved": solution.pixels, "extrapolated": extrapolated}
+    facts["curves"] = dataclasses.asdict(curves)
+    remarks = [f"resolution  {resolution}", f"depth       {depth}"]
     if solution.pixels:
         remarks.append(f"moved       by {solution.pixels:+d} pixels, to meet the budget")
     if extrapolated:
@@ -221,30 +219,20 @@ def _budget(solution: Solution) -> tuple[dict[str, Any], list[str]]:
 def _finish(
     options: argparse.Namespace, spec: Spec, facts: dict[str, Any], remarks: list[str]
 ) -> None:
-    """Writes the spec where it is wanted, and reports it."""
     from tinynet.net.complexity import count
     from tinynet.spec import format_spec, parse_spec, spec_document
-    from tinynet.utils.atomic_files import write_atomically
+    from tinynet.utils.atomic_files import write_text_atomically
 
     text = format_spec(spec)
     # The schema is checked before the spec is used: a name or a size may be out of its range.
     parse_spec(text, options.output or spec.name)
     if options.output:
-        write_atomically(options.output, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text_atomically(options.output, text)
     counted, derivation = count(spec), spec_document(spec)["derivation"]
     base, twist = derivation["base"], derivation["twist"]
-    promised = {
-        "name": spec.name,
-        "macs": counted.macs,
-        "budget": None,
-        "relative_error": None,
-        "twist": twist,
-        "interval": None,
-        "path": options.output,
-        "params": counted.params,
-        "base": base,
-        "input_size": spec.input_size,
-    }
+    promised = {"name": spec.name, "macs": counted.macs, "budget": None, "relative_error": None}
+    promised |= {"twist": twist, "interval": None, "path": options.output}
+    promised |= {"params": counted.params, "base": base, "input_size": spec.input_size}
     budget = ""
     if facts.get("budget") is not None:
         budget = f" ({facts['relative_error']:.2%} off the budget of {facts['budget']:,})"
@@ -289,15 +277,6 @@ def _report_on_formula(options: argparse.Namespace) -> None:
 
         paths = [str(path) for path in draw(Path(options.figures), frontier, front, process)]
         report(options, {"figures": paths}, "\n".join(paths))
-
-
-def _curves(options: argparse.Namespace, frontier: Frontier) -> Curves:
-    from tinynet.formula.regression import Process
-    from tinynet.formula.tiny import fit, released_curves
-
-    front, process = _front(options, frontier), _process(options)
-    usual = options.frontier is None and process == Process()
-    return released_curves() if usual else fit(front, process)
 
 
 def _front(options: argparse.Namespace, frontier: Frontier) -> list[Point]:

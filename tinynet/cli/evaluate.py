@@ -92,9 +92,8 @@ def run(options: argparse.Namespace) -> int:
     changed = int(answers[result.labels >= 0].sum())
     against = {"weights": options.against, **_document(other, before), "changed": changed}
     text = f"{_title(runtime, result)}\nagainst {options.against} in {RUNTIMES[other.name]}\n"
-    text += (
-        f"{_differences(result, before)}\nanother answer for {changed} of {result.images} images"
-    )
+    text += f"{_differences(result, before)}\n"
+    text += f"another answer for {changed} of {result.images} images"
     report(options, {**document, "against": against}, text)
     return 0
 
@@ -141,12 +140,11 @@ def _describe(runtime: Runtime, result: Evaluation) -> str:
 
 
 def _differences(now: Evaluation, was: Evaluation) -> str:
-    lines: list[str] = []
-    for name, new, old in (("top-1", now.top1, was.top1), ("top-5", now.top5, was.top5)):
-        lines.append(f"{name}  {new:7.3f} %, was {old:7.3f} %: {new - old:+.3f}")
-    difference = now.loss - was.loss
-    lines.append(f"loss   {now.loss:7.4f}  , was {was.loss:7.4f}  : {difference:+.4f}")
-    return "\n".join(lines)
+    return (
+        f"top-1  {now.top1:7.3f} %, was {was.top1:7.3f} %: {now.top1 - was.top1:+.3f}\n"
+        f"top-5  {now.top5:7.3f} %, was {was.top5:7.3f} %: {now.top5 - was.top5:+.3f}\n"
+        f"loss   {now.loss:7.4f}  , was {was.loss:7.4f}  : {now.loss - was.loss:+.4f}"
+    )
 
 
 def _write(file: Path, root: str, source: Source, result: Evaluation) -> None:

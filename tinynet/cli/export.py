@@ -35,21 +35,16 @@ def run(options: argparse.Namespace) -> int:
     from tinynet.deploy.runtimes import check_onnx
     from tinynet.utils.atomic_files import check_destination
 
-    check_destination(options.destination)
-    checkpoint = load_checkpoint(options.weights, named_spec(options), options.ema)
+    framework, source, destination = options.framework, options.weights, options.destination
+    check_destination(destination)
+    checkpoint = load_checkpoint(source, named_spec(options), options.ema)
     spec, state = checkpoint.spec, checkpoint.state
     check_onnx()
-    difference = export_checked(options.framework, spec, state, options.destination)
-    document = {
-        "framework": options.framework,
-        "source": options.weights,
-        "destination": options.destination,
-        "spec": spec.name,
-        "opset": OPSET,
-        "difference": difference,
-    }
+    difference = export_checked(framework, spec, state, destination)
+    document = {"framework": framework, "source": source, "destination": destination}
+    document |= {"spec": spec.name, "opset": OPSET, "difference": difference}
     text = (
-        f"{options.destination}: {spec.name}, opset {OPSET}\n"
+        f"{destination}: {spec.name}, opset {OPSET}\n"
         f"largest difference from the twin: {difference:.1e} of the logits' standard deviation"
     )
     report(options, document, text)

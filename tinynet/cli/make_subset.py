@@ -33,22 +33,13 @@ def run(options: argparse.Namespace) -> int:
     if not options.output.endswith(".json"):
         raise UsageError(f"--output is {options.output}, expected the name of a .json file")
     from tinynet.data.subset import draw_subset, format_subset
-    from tinynet.utils.atomic_files import check_destination, write_atomically
+    from tinynet.utils.atomic_files import check_destination, write_text_atomically
 
     check_destination(options.output)
     subset = draw_subset(options.data, options.classes, options.per_class, options.seed)
-    text = format_subset(subset)
-    write_atomically(options.output, lambda file: file.write_text(text, encoding="utf-8"))
-    document = {
-        "output": options.output,
-        "seed": subset.seed,
-        "classes": len(subset.classes),
-        "train": len(subset.train),
-        "validation": len(subset.validation),
-    }
-    line = (
-        f"{options.output}: {document['classes']} classes, {document['train']} images to train on, "
-        f"{document['validation']} to validate on"
-    )
-    report(options, document, line)
+    write_text_atomically(options.output, format_subset(subset))
+    counts = {name: len(getattr(subset, name)) for name in ("classes", "train", "validation")}
+    line = "{classes} classes, {train} images to train on, {validation} to validate on"
+    document = {"output": options.output, "seed": subset.seed, **counts}
+    report(options, document, f"{options.output}: {line.format(**counts)}")
     return 0

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from tinynet.spec import Spec
 
 _BOTH = "torch.compile, or MindSpore's graph mode (default: no for torch, yes for mindspore)"
+_PARTS = "most images that pass through the net of one process at once (default: all)"
+_OFTEN = "write a checkpoint so often, besides after each epoch"
+_CHANGE = "change the recipe, such as epochs=10 or schedule.learning_rate=0.1; repeatable"
+_COMPUTED = "of convolutions and classifier (default: float32)"
 _PRECISIONS = ("float32", "tf32", "bfloat16", "float16")  # tf32 with torch on cuda
 
 # Name -> the settings that argparse takes.
@@ -21,41 +25,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--ema": {"action": "store_true", "help": "take the averaged weights, where FILE has both"},
     "--framework": {"choices": ("torch", "mindspore")},
     "--device": {"default": "cpu", "help": "cpu (the default), cuda for torch, gpu or ascend"},
-    "--precision": {
-        "choices": _PRECISIONS,
-        "default": "float32",
-        "help": "of convolutions and classifier (default: float32)",
-    },
+    "--precision": {"choices": _PRECISIONS, "default": "float32", "help": _COMPUTED},
     "--compile": {"action": argparse.BooleanOptionalAction, "help": _BOTH},
-    "--micro-batch": {
-        "type": positive,
-        "metavar": "N",
-        "help": "most images that pass through the net of one process at once (default: all)",
-    },
-    "--save-every": {
-        "type": positive,
-        "metavar": "STEPS",
-        "help": "write a checkpoint so often, besides after each epoch",
-    },
-    "--set": {
-        "action": "append",
-        "default": [],
-        "metavar": "KEY=VALUE",
-        "help": "change the recipe, such as epochs=10 or schedule.learning_rate=0.1; repeatable",
-    },
-    "--classes-from-data": {
-        "action": "store_true",
-        "help": "give the net the classes of the data instead of its own",
-    },
+    "--micro-batch": {"type": positive, "metavar": "N", "help": _PARTS},
+    "--save-every": {"type": positive, "metavar": "STEPS", "help": _OFTEN},
+    "--set": {"action": "append", "default": [], "metavar": "KEY=VALUE", "help": _CHANGE},
+    "--classes-from-data": {"action": "store_true", "help": "give the net the classes of the data"},
 }
 
 
 class Adder(Protocol):
     """A parser, or a group of its options."""
 
-    def add_argument(self, *names: str, **settings: Any) -> object:
-        """Adds an argument, as ``argparse`` does."""
-        ...
+    def add_argument(self, *names: str, **settings: Any) -> object: ...
 
 
 def add_shared(parser: Adder, *names: str, **changes: Any) -> None:
@@ -65,11 +47,7 @@ def add_shared(parser: Adder, *names: str, **changes: Any) -> None:
 
 
 def named_spec(options: argparse.Namespace) -> Spec | None:
-    """Loads the net that --spec names.
-
-    Raises:
-        ValueError: what :func:`tinynet.spec.load_spec` raises.
-    """
+    """Loads the net that --spec names; raises what :func:`tinynet.spec.load_spec` raises."""
     from tinynet.spec import load_spec
 
     return load_spec(options.spec) if options.spec else None

@@ -72,10 +72,9 @@ def run(options: argparse.Namespace) -> int:
         if split not in kept:
             with bar(split) as progress:
                 pack(path, files, progress.update)
-        size, was_there = path.stat().st_size, split in kept
-        archive = {"path": str(path), "images": len(files), "bytes": size, "kept": was_there}
-        archives.append(archive)
-        remark = ", kept: it holds these images" if was_there else ""
+        size, there = path.stat().st_size, split in kept
+        archives.append({"path": str(path), "images": len(files), "bytes": size, "kept": there})
+        remark = ", kept: it holds these images" * there
         lines.append(f"{path}: {len(files):,} images, {size / 1e6:,.1f} MB{remark}")
     document = {"source": options.source, "destination": options.destination, "archives": archives}
     report(options, document, "\n".join(lines))

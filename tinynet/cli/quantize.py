@@ -60,15 +60,9 @@ def run(options: argparse.Namespace) -> int:
     batches = [images[start : start + _BATCH] for start in range(0, count, _BATCH)]
     found = quantize(options.source, options.destination, batches)
     size = Path(options.destination).stat().st_size
-    document = {
-        "source": options.source,
-        "destination": options.destination,
-        "spec": found.spec.name,
-        "images": found.images,
-        "same_answers": found.same_answers,
-        "difference": found.difference,
-        "bytes": size,
-    }
+    document = {"source": options.source, "destination": options.destination}
+    document |= {"spec": found.spec.name, "images": found.images, "bytes": size}
+    document |= {"same_answers": found.same_answers, "difference": found.difference}
     text = (
         f"{options.destination}: {found.spec.name} in INT8, {size / 1e6:.1f} MB, "
         f"calibrated on {found.images} images\n"

@@ -38,6 +38,7 @@ import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ from tinynet.utils.processes import processors
 if TYPE_CHECKING:
     from tinynet.search.worker import Work
 
+_number = partial(limited, what="a number from 0 to 64, above 0")
 _BASE, _RECIPE = "search/efficientnet_b0_digits.json", "search/digits_search.json"
 
 
@@ -99,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     from tinynet.search.reports import format_found, format_table, found_document
     from tinynet.search.results import load_results
     from tinynet.training.checks import check_output
-    from tinynet.utils.atomic_files import write_atomically
+    from tinynet.utils.atomic_files import write_text_atomically
 
     folder = Path(options.output)
     if options.collect:
@@ -119,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
         ("frontier.json", format_frontier(found.frontier)),
         ("report.json", json.dumps(document, indent=2) + "\n"),
     ):
-        write_atomically(folder / name, lambda to, text=text: to.write_text(text, encoding="utf-8"))
+        write_text_atomically(folder / name, text)
     figures: list[str] = []
     if options.figures:
         from tinynet.search.figures import draw
@@ -243,7 +245,3 @@ def _share(text: str) -> float:
     if value >= 1:
         raise argparse.ArgumentTypeError(f"{text} is not a share, expected 0 to 1")
     return value
-
-
-def _number(text: str) -> float:
-    return limited(text, "a number from 0 to 64, above 0")

@@ -129,7 +129,8 @@ def run(options: argparse.Namespace) -> int:
         outcome = Outcome(state.progress, None, math.nan, resumed, 0)
     else:
         outcome = train(twin, state, data, how)
-    if not _is_first():
+    # torchrun's and msrun's number of the process.
+    if os.environ.get("RANK", os.environ.get("RANK_ID", "0")) != "0":
         # A launcher ends the others as soon as one fails, and the first may still be writing.
         return 0
     report(options, _document(outcome, options), _describe(outcome, options))
@@ -144,10 +145,8 @@ def _resumed(options: argparse.Namespace) -> Path | None:
     if options.resume == "auto":
         return last if last.exists() else None
     if options.resume is None and last.exists():
-        raise TrainingError(
-            f"{options.output}: holds a run already; --resume auto goes on with it, another "
-            "--output starts a new one"
-        )
+        advice = "--resume auto goes on with it, another --output starts a new one"
+        raise TrainingError(f"{options.output}: holds a run already; {advice}")
     return None if options.resume is None else Path(options.resume)
 
 
@@ -170,18 +169,11 @@ def _start(
     asked = Progress(data.spec, recipe, seed, images, sha256)
     check_resumed(found.progress, asked, str(resumed))
     if options.seed not in (None, found.progress.seed):
-        raise TrainingError(
-            f"{resumed}: has seed {found.progress.seed}, expected {options.seed} as named"
-        )
+        expected = f"expected {options.seed} as named"
+        raise TrainingError(f"{resumed}: has seed {found.progress.seed}, {expected}")
     # Equal to what was asked for; the citations may differ, and so may what they were called.
-    return dataclasses.replace(
-        found, progress=dataclasses.replace(found.progress, spec=data.spec, recipe=recipe)
-    )
-
-
-def _is_first() -> bool:
-    # torchrun's and msrun's number of the process.
-    return os.environ.get("RANK", os.environ.get("RANK_ID", "0")) == "0"
+    progress = dataclasses.replace(found.progress, spec=data.spec, recipe=recipe)
+    return dataclasses.replace(found, progress=progress)
 
 
 def _launcher() -> str:
