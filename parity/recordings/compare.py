@@ -87,8 +87,8 @@ def compare_recordings(
         known = ", ".join(RECORDED)
         raise ValueError(f"checks are {', '.join(unknown) or 'none'}, expected some of {known}")
     start = time.perf_counter()
-    differences = find_differences(first, second)
-    apart = [item for item in differences if item.meaning == "not comparable"]
+    found = [*_of_what_was_given(first, second), *_of_where_it_ran(first, second)]
+    apart = [item for item in found if item.meaning == "not comparable"]
     if apart:
         what = "; ".join(f"{item.what} is {item.first} and {item.second}" for item in apart)
         raise RecordingError(
@@ -97,9 +97,11 @@ def compare_recordings(
     rule = _rule(first, second)
     sides = [_Side(names[0], first, calibrations), _Side(names[1], second, calibrations)]
     results = (_check(name, sides, rule) for name in RECORDED if name in checks)
-    found = tuple(check for check in results if check.comparisons)
+    checked = tuple(check for check in results if check.comparisons)
     net, where, seconds = first.spec.name, _environment(first, second), time.perf_counter() - start
-    report = Report(net, first.weights, command, found, where, seconds)
+    report = Report(net, first.weights, command, checked, where, seconds)
+    # What matters most comes first.
+    differences = sorted(found, key=lambda item: list(_TITLES).index(item.meaning))
     return RecordingsComparison(tuple(differences), rule.has_reference, report)
 
 
@@ -126,13 +128,6 @@ def format_differences(comparison: RecordingsComparison) -> str:
             "against the first, and noise is what moving the inputs by a rounding does"
         )
     return "\n".join(lines)
-
-
-def find_differences(first: Recording, second: Recording) -> list[Difference]:
-    """Finds what differs between two recordings beside the numbers, what matters most first."""
-    found = [*_of_what_was_given(first, second), *_of_where_it_ran(first, second)]
-    order: list[Meaning] = ["not comparable", *_TITLES]
-    return sorted(found, key=lambda item: order.index(item.meaning))
 
 
 def _of_what_was_given(first: Recording, second: Recording) -> Iterator[Difference]:

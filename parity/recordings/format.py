@@ -57,13 +57,9 @@ class RecordingError(ValueError):
 class Given:
     """What a recording starts from: the same bits in whichever framework.
 
-    Attributes:
-        state: canonical state.
-        pixels: (N, C, H, W), of the evaluation.
-        training_pixels: (N, C, H, W), of the training step.
-        labels: (N,), of the training step.
-        layer_inputs: layer -> its input when it runs alone.
-        gradients: trained key -> what the optimizers are given.
+    The state is canonical, ``pixels`` (N, C, H, W) are of the evaluation, ``training_pixels``
+    (N, C, H, W) and ``labels`` (N,) of the training step. ``layer_inputs`` has each layer's input
+    when it runs alone, ``gradients`` by trained key what the optimizers are given.
     """
 
     state: State
@@ -248,12 +244,10 @@ def _given(tensors: dict[str, Array], layers: list[str], spec: Spec, source: str
         raise RecordingError(f"{source}: does not have the {', '.join(_SINGLE)} of a recording")
     entries = manifest(spec)
     trained = {key: entry.shape for key, entry in entries.items() if entry.role in TRAINED_ROLES}
-    return Given(
-        state=check_state(groups["state"], spec, source),
-        **groups[""],
-        layer_inputs={name: groups["layer"][name] for name in layers},
-        gradients=check_tensors(groups["gradient"], trained, f"{source}: the gradients"),
-    )
+    state = check_state(groups["state"], spec, source)
+    gradients = check_tensors(groups["gradient"], trained, f"{source}: the gradients")
+    inputs = {name: groups["layer"][name] for name in layers}
+    return Given(state, **groups[""], layer_inputs=inputs, gradients=gradients)
 
 
 def _sha256(path: Path) -> str:

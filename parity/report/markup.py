@@ -77,7 +77,7 @@ def row_head(*children: Element | str) -> Element:
 
 
 def status_cell(status: str) -> Element:
-    """Makes the cell for the outcome of what a row is about: "ok", "FAIL" or "skipped"."""
+    """Makes the cell for an outcome: "ok", "FAIL" or "skipped"."""
     outcome = {"ok": "passed", "FAIL": "failed"}.get(status, "muted")
     return element("td", element("span", status, _class=f"status {outcome}"))
 

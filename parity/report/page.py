@@ -17,8 +17,19 @@ from parity.checks.base import Drawing
 from parity.known_differences import KnownDifference
 from parity.report.check_plot import check_plot, is_for_a_drawing, measured, spread
 from parity.report.document import report_document
-from parity.report.failures import excuses, failed_checks, failures, outlook
-from parity.report.formatting import SCRIPT, distance, number, rerun, share, status, summary
+from parity.report.formatting import (
+    SCRIPT,
+    SHOWN_FAILURES,
+    bound,
+    distance,
+    first_divergence,
+    number,
+    rerun,
+    share,
+    smallest_bound,
+    status,
+    summary,
+)
 from parity.report.heat_map import heat_map
 from parity.report.markup import (
     bound_cell,
@@ -43,6 +54,7 @@ if TYPE_CHECKING:
 
 _OUTCOMES = ("failed", "the twins are not the same net"), ("passed", "one net in two frameworks")
 _LOSS = re.compile(r"loss of step (\d+)")  # the places of a run's losses
+_CODE = ("Source", "Place")  # facts of the first divergence that are names in code
 _SAYS = "says "  # how the check metrics notes a class
 _POINT = "Point at a column or tap it for its numbers; arrow keys go from one to the next."
 
@@ -88,9 +100,9 @@ def render_page(
     sections = [
         _header(report, known),
         *(section(each.title, remark(each.caption), each.drawing) for each in figures),
-        *failures(report),
+        *_failures(report),
         _checks(report, known),
-        *failed_checks(report, known),
+        *_failed_checks(report, known),
         *_layers(report.checks),
         *_gradients(report.checks),
         *_trajectories(report.checks),
@@ -121,9 +133,84 @@ def _header(report: Report, known: Sequence[KnownDifference]) -> Element:
         element("p", word.upper(), _class=f"badge {word}"),
         element("h1", f"{report.spec}: {meaning}"),
         element("p", f"{summary(report)}."),
-        *outlook(report, known),
+        *_outlook(report, known),
         remark(f"Weights {report.weights}, {report.seconds:.0f} s"),
     )
+
+
+def _failures(report: Report) -> Iterator[Element]:
+    first = first_divergence(report)
+    if first is None:
+        return
+    codes = {name: element("code", first[1][name]) for name in _CODE if name in first[1]}
+    parts = [facts(first[1] | codes)]
+    if report.divergence:
+        script = element("code", report.divergence.script)
+        parts = [
+            element("p", report.divergence.explanation),
+            *parts,
+            element("h3", "The difference alone: ", element("code", SCRIPT)),
+            remark("The file lies beside this page. A click selects all of it here."),
+            element("pre", script, _class="source", tabindex=0, aria_label=SCRIPT),
+        ]
+    yield section("Look here first", *parts, _class="alarm")
+
+
+def _failed_checks(report: Report, known: Sequence[KnownDifference]) -> Iterator[Element]:
+    failed = [check for check in report.checks if not check.passed]
+    if failed:
+        folded = [_failed_check(report, check, known) for check in failed]
+        folded[0].set("open", "open")
+        yield section("Failures", *folded)
+
+
+def _failed_check(report: Report, check: CheckResult, known: Sequence[KnownDifference]) -> Element:
+    found, shown = check.failures, check.failures[:SHOWN_FAILURES]
+    again = element("p", "Again: ", command(rerun(report, check)))
+    name = element("strong", check.name)
+    if not found:
+        return element("details", element("summary", name, ": nothing compared"), again)
+    count = f": {len(found):,} of {len(check.comparisons):,} comparisons"
+    heads = ("Place", "Compared", "Kind", "Error = smallest bound that passes", "Bound")
+    rows = [_row(item, _excuses(report, check, item, known)) for item in shown]
+    outcome = f"Smallest bound that passes all: {smallest_bound(found)}."
+    more = len(found) - len(shown)
+    return element(
+        "details",
+        element("summary", name, count),
+        element("p", f"{check.title}; {check.unit}. {outcome}"),
+        table(heads, rows),
+        *([remark(f"And {more:,} more, in parity.json.")] if more else ()),
+        again,
+    )
+
+
+def _row(item: Comparison, excused: Iterator[Element]) -> Element:
+    about = row_head(element("code", item.where)), element("td", item.candidate)
+    kind = element("td", item.kind, element("small", item.note), *excused, _class="kind")
+    error = number_cell(distance(item), failed=not item.passed)
+    return element("tr", *about, kind, error, number_cell(bound(item)))
+
+
+def _excuses(
+    report: Report, check: CheckResult, item: Comparison | None, known: Sequence[KnownDifference]
+) -> Iterator[Element]:
+    """Tells the known differences for which a gate lets a failure pass, or a check not run."""
+    what = report.spec, check.name
+    for difference in known:
+        if item is None:
+            excused = difference.is_about_check(*what)
+        else:
+            excused = difference.is_about(*what, item) and difference.excuses(item)
+        if excused:
+            link = element("a", difference.id, href=difference.link)
+            yield element("small", "known difference ", link, f": {difference.reason}")
+
+
+def _outlook(report: Report, known: Sequence[KnownDifference]) -> Iterator[Element]:
+    found = [(check, item) for check in report.checks for item in check.failures]
+    if found and all(any(_excuses(report, check, item, known)) for check, item in found):
+        yield remark("All that failed are known differences, which a gate lets pass.")
 
 
 def _checks(report: Report, known: Sequence[KnownDifference]) -> Element:
@@ -134,7 +221,7 @@ def _checks(report: Report, known: Sequence[KnownDifference]) -> Element:
             status_cell(status(check)),
             row_head(check.name, element("small", check.title)),
             number_cell(f"{len(check.comparisons):,}", f"{check.seconds:.1f} s"),
-            *_worst_cells(check, excuses(report, check, None, known)),
+            *_worst_cells(check, _excuses(report, check, None, known)),
         )
         for check in report.checks
     ]
