@@ -74,9 +74,8 @@ def followed(found: Array, candidates: Mapping[str, Array], roundings: int) -> l
 def find_pattern(tensors: Sequence[Sequence[str]]) -> Pattern:
     """Finds the simplest rule for which position follows which formula, in all tensors.
 
-    Args:
-        tensors: of each tensor, by position, what :func:`followed` says; of many lengths, or a
-            block could not be told from a tensor.
+    Of each tensor it takes what :func:`followed` says, by position. The tensors must be of many
+    lengths, or a block could not be told from a tensor.
     """
     longest = max(tensors, key=len)
     if len({name for tensor in tensors for name in tensor}) == 1:

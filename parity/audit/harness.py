@@ -87,16 +87,11 @@ class Harness(NamedTuple):
         terms: Reference | None = None,
         training: bool = False,
     ) -> Iterator[OperatorComparison]:
-        """Runs a layer of the twin, and compares its results with the reference.
+        """Runs a layer of the twin on ``x``, and compares its results with the reference.
 
-        Args:
-            layer: the twin's.
-            state: its parameters and statistics.
-            x: its input.
-            dy: the gradient of its output.
-            define: the reference: right results from ``dy``, ``x`` and the state, by name.
-            terms: likewise, the size of the terms; if not given, ``define`` of absolute values.
-            training: in training mode.
+        ``state`` has its parameters and statistics; ``dy`` is the gradient of its output.
+        ``define``, the reference, makes right results of ``dy``, ``x`` and the state, by name;
+        ``terms`` likewise the size of the terms, which is ``define`` of absolute values by default.
         """
         found = self.twin.probe.operators.run_layer(layer, state, x, dy, training, self.device)
         # Only those shapes of the state that the input's shape does not imply.

@@ -20,6 +20,7 @@ from parity.report.markup import (
     number_cell,
     remark,
     render,
+    row_head,
     section,
     table,
 )
@@ -35,7 +36,7 @@ def operator_rows(audit: Audit) -> list[Element]:
     return [
         element(
             "tr",
-            element("th", row.operator, scope="row"),
+            row_head(row.operator),
             element("td", element("code", row.quantity)),
             number_cell(number(row.largest)),
             number_cell(number(row.median)),
@@ -57,13 +58,11 @@ def formula_table(audits: Sequence[Audit]) -> list[Element]:
         "Which formula every number of tensors of all lengths follows. A kernel that has one for "
         "whole blocks and another for what is left over trains two nets in one."
     )
+    names = dict.fromkeys(name for audit in audits for name in audit.patterns)
+    found = {name: [str(audit.patterns.get(name, "")) for audit in audits] for name in names}
     rows = [
-        element(
-            "tr",
-            element("th", name, scope="row"),
-            *(element("td", str(audit.patterns.get(name, ""))) for audit in audits),
-        )
-        for name in dict.fromkeys(name for audit in audits for name in audit.patterns)
+        element("tr", row_head(name), *(element("td", text) for text in texts))
+        for name, texts in found.items()
     ]
     return [remark(intro), table(("Optimizer", *(audit.title for audit in audits)), rows)]
 
@@ -108,12 +107,8 @@ def _operators(first: Audit, second: Audit) -> Element:
     rows = [
         element(
             "tr",
-            element(
-                "th",
-                f"{pair.operator}: ",
-                element("code", pair.quantity),
-                element("small", place(pair)),
-                scope="row",
+            row_head(
+                f"{pair.operator}: ", element("code", pair.quantity), element("small", place(pair))
             ),
             _error_cell(pair.first),
             _error_cell(pair.second),

@@ -152,11 +152,10 @@ def recipes_statistics_ignored(right: Original, spec: Any, recipe: Any) -> Any:
 
 
 @OPTIMIZER("step:TrainStep.__call__", "trajectory", "loss of step *", MINDSPORE)
-def first_learning_rate_for_ever(
-    right: Original, step: Any, batches: Any, learning_rate: float, *args: Any
-) -> Any:
+def first_learning_rate_for_ever(right: Original, step: Any, batches: Any, *args: Any) -> Any:
     """The learning rate is taken once and built into the step."""
-    return right(step, batches, right.memory.setdefault(id(step), learning_rate), *args)
+    learning_rate, *rest = args
+    return right(step, batches, right.memory.setdefault(id(step), learning_rate), *rest)
 
 
 # Faults in what changes from step to step.

@@ -85,9 +85,8 @@ class ReferenceNet:
             return self._unfolded((*stem, *pool, *self.rows, *head, *end))
         if name in self.rows:
             row = self.rows[name]
-            absent = {"se"} if not row.has_excite else set[str]()
-            absent |= {"downsample"} if row.has_skip else set()
-            leaves = tuple(leaf for leaf in BLOCKS[row.kind] if leaf not in absent)
+            present = {"se": row.has_excite, "downsample": not row.has_skip}
+            leaves = tuple(leaf for leaf in BLOCKS[row.kind] if present.get(leaf, True))
         else:
             leaves = {"se": SQUEEZE_EXCITE, "downsample": tuple(DOWNSAMPLE)}.get(leaf_of(name), ())
         return self._unfolded(tuple(f"{name}.{leaf}" for leaf in leaves))
@@ -104,8 +103,7 @@ class ReferenceNet:
         return [name for child in self.children(NET) for name in self._within(child)]
 
     def _within(self, name: str) -> list[str]:
-        inner = [found for child in self.children(name) for found in self._within(child)]
-        return [*inner, name]
+        return [*(found for child in self.children(name) for found in self._within(child)), name]
 
     def run(
         self,

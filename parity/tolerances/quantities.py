@@ -71,8 +71,7 @@ def gradient_scales(norms: Mapping[str, float]) -> dict[str, float]:
     ``norms`` are those of all gradients, which together are the whole one.
     """
     whole = whole_norm(norms.values())
-    found = {key: gradient_scale(own, whole) for key, own in norms.items()}
-    return {key: scale for key, scale in found.items() if scale is not None}
+    return {key: whole for key, own in norms.items() if gradient_scale(own, whole) is not None}
 
 
 def statistic_scale(key: str, truths: Mapping[str, Array]) -> float | None:
