@@ -40,7 +40,7 @@ _IMAGES, _SEED = 2, 0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether two files hold the same model, in a sentence, and what that stands on."""
+    """Whether two files hold the same model, in a sentence, and what that is based on."""
 
     same: bool
     outcome: str

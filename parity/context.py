@@ -1,4 +1,4 @@
-"""What the suite stands on: nets, inputs and all that they compute, each piece made once."""
+"""What the suite is built on: nets, inputs and all that they compute, each piece made once."""
 
 from __future__ import annotations
 

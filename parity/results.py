@@ -155,7 +155,7 @@ class Report:
     def first_divergence(self) -> tuple[CheckResult, Comparison] | None:
         """Picks the first failure of the first check that failed: where to look first.
 
-        Checks stand on one another, and comparisons within a check are in the order data flows, so
+        Checks build on one another, and comparisons within a check are in the order data flows, so
         what fails first is nearest to the cause.
         """
         return next(((each, each.failures[0]) for each in self.checks if each.failures), None)

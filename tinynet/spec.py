@@ -161,7 +161,7 @@ class Spec:
     ``input_size`` is (channels, height, width). ``batch_norm`` is None where every batch norm is
     folded into the convolution before it, which then has a bias. Two specs are equal when they
     describe the same net with the same provenance; ``source``, a citation, does not count. The
-    fields stand in the order of the document's keys.
+    fields are in the order of the document's keys.
     """
 
     name: str

@@ -47,7 +47,7 @@ class Pattern:
         if self.kind == "one formula":
             return formulas[0]
         if self.kind == "whole blocks":
-            return f"in whole blocks of {self.length}: {formulas[0]}; behind them: {formulas[1]}"
+            return f"in whole blocks of {self.length}: {formulas[0]}; after them: {formulas[1]}"
         places = "; ".join(f"{where}: {formula}" for formula, where in self.positions.items())
         rule = f"every {self.length} positions" if self.kind == "period" else "irregularly"
         return f"changes {rule} ({places})"

@@ -1,4 +1,4 @@
-"""The checks of the suite, one a file, and the order in which they stand on one another.
+"""The checks of the suite, one a file, and the order in which they build on one another.
 
 Parameters and pixels must be the same before layers can be, layers before logits, and so on. To add
 a check, write its class in a module of this package and name it here and in the --help of the

@@ -50,7 +50,7 @@ class Check(ABC):
         drawing: how the page draws it where it measured many places, apart from the spread of its
             errors; empty where they are in no order that tells anything.
         exports: whether it writes ONNX files, which takes longer than all other checks together;
-            no check stands on one that does.
+            no check depends on one that does.
         recorded_with: the part of a recording that has it, of
             :data:`parity.recordings.record.PARTS`; empty for a check that recordings do not have.
         releases: the pieces of a :class:`Context` that no later check needs.

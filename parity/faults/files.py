@@ -108,7 +108,7 @@ def progress_lost(right: Original, *args: Any) -> Any:
 
 @RESUME("native_files:save_training", "resume", "loss of step *", BOTH)
 def momentum_not_moved(right: Original, path: Any, state: Any) -> None:
-    """A run that moves to the other framework leaves the optimizer's momentum behind."""
+    """A run that moves to the other framework loses the optimizer's momentum."""
     zeros = {key: np.zeros_like(array) for key, array in state.slots["momentum"].items()}
     right(path, dataclasses.replace(state, slots={**state.slots, "momentum": zeros}))
 

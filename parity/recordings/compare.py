@@ -115,7 +115,7 @@ def comparison_document(comparison: RecordingsComparison) -> dict[str, Any]:
 
 
 def format_differences(comparison: RecordingsComparison) -> str:
-    """Writes what differs beside the numbers; the usual cause of all else stands first."""
+    """Writes what differs beside the numbers; the usual cause of all else comes first."""
     lines: list[str] = []
     for meaning, title in _TITLES.items():
         items = [item for item in comparison.differences if item.meaning == meaning]

@@ -63,7 +63,7 @@ def _scale(items: Sequence[Comparison]) -> drawing.LogScale:
     # From below the smallest noise to above the largest bound.
     noises = [item.noise for item in items if item.noise < math.inf] or [ROUNDOFF]
     bounds = [item.bound for item in items if item.bound < math.inf]
-    # An error of 0 stands on the floor, and one far above every bound at the ceiling: neither
+    # An error of 0 is drawn on the floor, and one far above every bound at the ceiling: neither
     # may press all that is of interest into a line.
     errors = [item.error for item in items if item.error < 10]
     high = 1.6 * max([*noises, *bounds, *errors])

@@ -79,7 +79,7 @@ def write_html(
     Args:
         report: what was found.
         folder: created if it does not exist.
-        figures: of what else there is to know, to stand in front of what was found.
+        figures: of what else there is to know, shown before the results.
         known: failures that a gate lets pass.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +227,7 @@ def _checks(report: Report, known: Sequence[KnownDifference]) -> Element:
     ]
     reasons = facts({check.name: check.reason for check in report.checks})
     intro = (
-        "Checks stand on one another: the first one that fails is where to look. Errors are "
+        "Checks build on one another: the first one that fails is where to look. Errors are "
         "distances from a float64 run; x counts multiples of the float32 rounding noise of the "
         "baseline itself. The bars count comparisons, from a thousandth of their bound to a "
         "thousand times it; the line is the bound."
@@ -272,7 +272,7 @@ def _gradients(checks: Sequence[CheckResult]) -> Iterator[Element]:
         intro = (
             "Each tensor's gradient, and that of each layer's input: blocks from input to output, "
             "tensors in the order in which a block uses them. Isolated, a block is fed the "
-            "reference's own input and gradient; chained, errors of all behind it add up. "
+            "reference's own input and gradient; chained, errors of all later blocks add up. "
             f"{_POINT.replace('column', 'cell')}"
         )
         yield section("Gradients", remark(intro), heat_map(shown))

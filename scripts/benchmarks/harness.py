@@ -44,7 +44,7 @@ class UnavailableError(ValueError):
 
 
 class RaceError(ValueError):
-    """A contestant's process failed. Its own message stands on standard error."""
+    """A contestant's process failed. Its own message is on standard error."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Contestant:
     """One side of a race.
 
     Args:
-        name: as it stands in reports.
+        name: as in reports.
         make: a function of a module, called in the contestant's process; it returns a
             :class:`Job` or raises :class:`UnavailableError`.
         arguments: of that function, of JSON's types.

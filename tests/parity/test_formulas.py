@@ -24,7 +24,7 @@ def test_whole_blocks(block):
     pattern = find_pattern(assigned(lambda i, n: "a" if i < n // block * block else "b"))
     assert (pattern.kind, pattern.length) == ("whole blocks", block)
     assert list(pattern.positions) == ["a", "b"]
-    assert str(pattern) == f"in whole blocks of {block}: a; behind them: b"
+    assert str(pattern) == f"in whole blocks of {block}: a; after them: b"
 
 
 def test_whole_blocks_where_the_longest_tensor_leaves_nothing_over():

@@ -197,7 +197,7 @@ def test_operators_show_the_stored_audits_of_the_versions_there_are(tmp_path):
     both = "MindSpore 2.10.0, cpu PyTorch 2.13.0, cpu forward backward forward backward"
     assert f"operator {both} sigmoid 74.9 inf 74.9 inf batch norm 5.5 5.5" in page.text
     assert "2.9.0" not in page.text
-    pattern = "in whole blocks of 8: eps outside the root; behind them: inside"
+    pattern = "in whole blocks of 8: eps outside the root; after them: inside"
     assert f"stock RMSProp {pattern} {pattern}" in page.text
     told = [cell["title"] for cell in cells_of(page)]
     assert "batch norm\nMindSpore 2.10.0, cpu\nrunning_mean: 5.5 at x (9, 3), element (2,)" in told

@@ -1,4 +1,4 @@
-"""What a twin's modules offer. What stands in a module is documented once, here."""
+"""What a twin's modules offer. The contents of a module are documented once, here."""
 
 # pyright: reportReturnType=false
 # The body of a protocol's method is its docstring.

@@ -122,7 +122,7 @@ def load_checkpoint(
 def save_checkpoint(
     path: str | os.PathLike[str], checkpoint: Checkpoint, names: Names | None = None
 ) -> None:
-    """Writes a checkpoint; equal checkpoints give equal bytes, and a failure leaves nothing behind.
+    """Writes a checkpoint; equal checkpoints give equal bytes, and a failure leaves nothing.
 
     Args:
         path: where to; the suffix decides the format.

@@ -14,7 +14,7 @@ from typing import NoReturn
 from tinynet import __version__
 from tinynet.cli.command import Parser, UsageError, run_and_exit
 
-# What a user does -> the commands for it: name, module, what it does. Modules stand here by name:
+# What a user does -> the commands for it: name, module, what it does. Modules are listed by name:
 # a command imports what it needs and nothing else, and parity, which stands above this package, is
 # reached from here alone.
 COMMANDS = {

@@ -82,7 +82,7 @@ def non_dominated(points: Sequence[Point]) -> list[list[Point]]:
 
     A point dominates another if it is at least as good in both and better in one. No point
     dominates the first front, only the first front dominates the next one, and so on. The points of
-    a front stand in the order of their macs.
+    a front are in the order of their macs.
 
     Source: Deb et al., NSGA-II (IEEE Trans. Evol. Comput. 6, 2002), section III-A.
     """

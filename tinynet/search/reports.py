@@ -20,7 +20,7 @@ _DIVERGED = "diverged, and left out of all that follows\n"
 def format_table(found: Found) -> str:
     """Returns the models as text with commas between (CSV): cheapest budget and best model first.
 
-    A model that diverged stands after the others of its budget, without an accuracy.
+    A model that diverged comes after the others of its budget, without an accuracy.
     """
     front = {point.name for point in found.front}
     text = io.StringIO()

@@ -89,7 +89,7 @@ def next_loss_scale(scale: float, good_steps: int, finite: bool) -> tuple[float,
 
 
 def _fraction(number: float) -> Fraction:
-    # The decimal number that stands in the recipe: 2.4, and not the float nearest to it.
+    # The decimal number in the recipe: 2.4, and not the float nearest to it.
     return Fraction(repr(number))
 
 
