@@ -195,7 +195,7 @@ def canonical_tensors(net: Net) -> dict[str, ms.Parameter]:
 def read_state(net: Net) -> State:
     """Copies the state out of a net: canonical key -> array, in manifest order."""
     tensors = canonical_tensors(net).items()
-    # A copy: an array may share its memory with the parameter, and training goes on underneath.
+    # A copy: an array may share its memory with the parameter, and training continues to change it.
     return {key: tensor.asnumpy().copy(order="C") for key, tensor in tensors}
 
 

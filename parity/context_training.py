@@ -1,4 +1,4 @@
-"""The half of a context that trains: the stretch of training, and how it stops and goes on."""
+"""The half of a context that trains: the stretch of training, and how it stops and resumes."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def canonical_tensors(net: Net) -> dict[str, torch.Tensor]:
 def read_state(net: Net) -> State:
     """Copies the state out of a net: canonical key -> array, in manifest order."""
     tensors = canonical_tensors(net).items()
-    # A copy in C order: channels-last weights are strided, and training goes on underneath.
+    # A copy in C order: channels-last weights are strided, and training continues to change them.
     return {key: tensor.detach().cpu().numpy().copy(order="C") for key, tensor in tensors}
 
 

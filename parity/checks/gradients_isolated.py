@@ -16,7 +16,7 @@ from parity.tracing import bisection
 
 
 class GradientsIsolatedCheck(MeasuredCheck):
-    """Runs each block, and what stands beside the blocks, alone in training, forward and back.
+    """Runs each block, and each layer outside of the blocks, alone in training, forward and back.
 
     It is fed the reference's input, and the gradient that reached the reference's output.
     """

@@ -1,4 +1,4 @@
-"""Runs that stopped and went on."""
+"""Runs that were stopped and resumed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ResumeCheck(Check):
 
     def locate(self, context: Context, result: CheckResult) -> Suspect | None:
         first = result.failures[0]
-        # Of a run that moved, the framework that it moved to is the one that went on.
+        # A run that moved is resumed by the framework that it moved to.
         went_on = Candidate(first.framework, first.mode)
         found = training_trace.held(went_on, _under_way(context)) or self._file(context, first)
         return found or training_trace.loop_suspect(result)
@@ -87,7 +87,7 @@ class ResumeCheck(Check):
 
 
 def _under_way(context: Context) -> TrainingState:
-    # A run that goes on, since what is wrong may be so for one of these only.
+    # A run that is resumed, since only one of these may be wrong.
     start = inputs.training_state(context.spec, context.start.progress.recipe, context.state)
     progress = dataclasses.replace(start.progress, step=STEPS // 2, ema_updates=STEPS // 2)
     return dataclasses.replace(start, progress=progress)

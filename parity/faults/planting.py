@@ -116,7 +116,7 @@ class Group:
         spec: str = "small",
         official: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declares a function, which stands in for a right one, as one fault or one for each twin.
+        """Declares a function, which replaces a right one, as one fault or one for each twin.
 
         Args:
             target: the right function, or "module:name"; a twin's module without its package.

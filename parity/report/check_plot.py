@@ -86,7 +86,7 @@ def describe(column: Sequence[Comparison]) -> str:
 
 
 def _bands(places: Sequence[str], step: float) -> Iterator[Element]:
-    """A label for the layers of each stage, and a tint for every second one."""
+    """Labels the layers of each stage, and tints every second one."""
     start = 0
     for index, (stage, group) in enumerate(groupby(places, _stage)):
         members = list(group)

@@ -140,7 +140,7 @@ def _check_outcome(place: str, found: int, expected: int) -> None:
 
 
 def _object(description: str, properties: dict[str, Any], optional: str = "") -> dict[str, Any]:
-    # Other fields may stand beside them, for those who read more of a report than its result.
+    # Other fields may be beside them, for those who read more of a report than its result.
     required = [name for name in properties if name != optional]
     return value_schema("object", description, properties=properties, required=required)
 

@@ -308,7 +308,7 @@ def _whole_net(checks: Sequence[CheckResult]) -> Iterator[Element]:
 
 
 def _photographs(checks: Sequence[CheckResult]) -> Iterator[Element]:
-    """What each runtime says of photographs, and how that is counted."""
+    """Shows what each runtime says of photographs, and how that is counted."""
     found = [item for check in checks if check.name == "metrics" for item in check.comparisons]
     classes = [item for item in found if item.note.startswith(_SAYS)]
     runtimes = {item.candidate for item in classes}

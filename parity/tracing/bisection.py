@@ -160,7 +160,7 @@ def _of_names(trace: LayerTrace, name: str) -> Source | None:
         with np.errstate(invalid="ignore"):
             run = ReferenceNet(definition.spec, state).run(name, item.input, training=training)
         if trace.compare(name, item.output, run.output, 0.0, "layer").passed:
-            # What both twins' names are made of stands in the manifest; PyTorch's are its keys.
+            # Both twins' names are made from the manifest; PyTorch's are its keys.
             if trace.framework == REFERENCE:
                 return Source.of(load_backend(REFERENCE).model.write_state)
             return Source.of(manifest, "MINDSPORE_LEAVES")
@@ -232,7 +232,7 @@ def _statistics(trace: LayerTrace) -> Suspect | None:
 
 def _unit_backward(trace: LayerTrace, name: str) -> Suspect | None:
     # Within a layer from its end to its start: gradients of what the layers in it return, of
-    # their parameters, and last of what goes on to the layer before.
+    # their parameters, and last of what passes on to the layer before.
     inner = [child for child in trace.run(name).layers if child != name]
     for child in reversed(inner):
         comparison = _gradient(trace, name, child, _of_output(child))

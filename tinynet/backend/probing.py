@@ -95,7 +95,7 @@ class Operators(Protocol):
         learning_rate: float,
         device: str = ...,
     ) -> list[Array]:
-        """Does as :meth:`run_optimizer`, with the framework's own one and without weight decay.
+        """Runs the framework's own optimizer, without weight decay, as :meth:`run_optimizer` does.
 
         Returns the parameters after the last step.
         """

@@ -1,4 +1,4 @@
-"""The state of a training run: all it takes to go on, in either framework, as if never stopped.
+"""The state of a training run: all it takes to resume, in either framework, as if never stopped.
 
 Its file is the canonical checkpoint of weights with more in it: the averaged weights, what the
 optimizer keeps, the recipe and the progress. The weights have the same keys as in a checkpoint of
@@ -88,7 +88,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class TrainingState:
-    """All that a run needs to go on.
+    """All that a run needs to resume.
 
     ``weights`` and ``ema`` have every canonical key, batch-norm statistics included; ``ema`` is
     None where the recipe averages nothing. ``slots`` maps each of the recipe's slots to arrays by

@@ -66,7 +66,7 @@ class Plan:
 
 
 def open_search(folder: Path, plan: Plan) -> None:
-    """Begins a search in a folder, or goes on with the one that is there.
+    """Begins a search in a folder, or continues the one that is there.
 
     Raises:
         SearchError: the folder holds another search.

@@ -1,4 +1,4 @@
-"""What a run refuses: another run than it goes on with, unequal processes, no place to write to."""
+"""What a run refuses: to resume another run, unequal processes, no place to write to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinynet.spec import spec_document
 
 
 class TrainingError(ValueError):
-    """A run that cannot start or go on. The message is one line."""
+    """A run that cannot start or continue. The message is one line."""
 
 
 class DivergedError(TrainingError):
@@ -36,7 +36,7 @@ class DivergedError(TrainingError):
 
 
 def check_resumed(found: Progress, asked: Progress, source: str) -> None:
-    """Refuses to go on with another run than the one that was interrupted.
+    """Refuses to resume another run than the one that was interrupted.
 
     Args:
         found: of the checkpoint.
@@ -66,7 +66,7 @@ def check_same_start(
     processes: int,
     total: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
 ) -> None:
-    """Refuses to train with processes that would go on from different places.
+    """Refuses to train with processes that would continue from different places.
 
     Args:
         progress: where this process starts.

@@ -184,7 +184,7 @@ def sum_metrics(
     on_batch: Callable[[int], object] | None = None,
     image_name: Callable[[int], str] = "image {}".format,
 ) -> MetricSums:
-    """Does as :func:`evaluate`, but returns sums to add up, of one rank's data (``RankShard``).
+    """Returns the sums that :func:`evaluate` divides, over one rank's data (``RankShard``).
 
     Raises:
         EvaluationError: a label without a class, or logits that are of another shape than (N, K)

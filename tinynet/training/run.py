@@ -261,7 +261,7 @@ class Run:
 
     def _tell(self, message: str, everyone: bool = False) -> None:
         if self.writes or everyone:
-            # A run goes on when its messages are no longer read.
+            # A run continues when its messages are no longer read.
             with suppress(OSError):
                 tqdm.write(message, file=sys.stderr)
 

@@ -62,7 +62,7 @@ def ema_decay(ema: Ema, updates: int) -> float:
 
 
 def first_loss_scale(precision: str, recorded: float) -> float:
-    """Returns the loss scale to start or to go on with: 1 but for float16.
+    """Returns the loss scale to start or to continue with: 1 except in float16.
 
     Args:
         precision: of the gradients.

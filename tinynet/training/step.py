@@ -139,7 +139,7 @@ class StepBase(Generic[T]):
         raise NotImplementedError
 
     def to_array(self, tensor: T) -> Array:
-        """Copies a tensor in C order, since training goes on underneath."""
+        """Copies a tensor in C order, since training continues to change it."""
         raise NotImplementedError
 
     def set_array(self, tensor: T, array: Array) -> None:
