@@ -68,14 +68,10 @@ def _recordings(options: argparse.Namespace) -> int:
             option = name.replace("_", "-")
             raise ValueError(f"--{option} is for files, {options.first} is a recording")
     names = options.first, options.second
-    comparison = recordings.compare_recordings(
-        read_recording(options.first),
-        read_recording(options.second),
-        names,
-        command_line(options.words),
-        shared.checks(options, RECORDED),
-        shared.calibrations(options),
-    )
+    first, second = map(read_recording, names)
+    checks, bounds = shared.checks(options, RECORDED), shared.calibrations(options)
+    command = command_line(options.words)
+    comparison = recordings.compare_recordings(first, second, names, command, checks, bounds)
     found = comparison.report
     text = [recordings.format_differences(comparison), *map(format_check, found.checks)]
     document = recordings.comparison_document(comparison)
@@ -93,15 +89,9 @@ def _files(options: argparse.Namespace) -> int:
     for name in ("checks", "report"):
         if getattr(options, name):
             raise ValueError(f"--{name} is for recordings, {options.first} is a file")
-    answer = compare_files(
-        options.first,
-        options.second,
-        shared.calibrations(options),
-        named_spec(options),
-        options.ema,
-        options.weights_only,
-        command_line(options.words),
-    )
+    bounds, spec = shared.calibrations(options), named_spec(options)
+    which, command = (options.ema, options.weights_only), command_line(options.words)
+    answer = compare_files(options.first, options.second, bounds, spec, *which, command)
     document = {"same": answer.same, "outcome": answer.outcome, "notes": answer.notes}
     report(options, document | report_document(answer.report), format_answer(answer))
     return 0 if answer.same else 1

@@ -113,13 +113,11 @@ def _check(options: argparse.Namespace) -> None:
     if wants_budget and options.macs is None:
         raise UsageError("--macs is missing, expected a budget such as 100M")
     if not wants_budget and options.macs is not None:
-        raise UsageError(
-            f"--macs is given with {'--width' if own else job}, which leaves nothing to solve"
-        )
+        given = "--width" if own else job
+        raise UsageError(f"--macs is given with {given}, which leaves nothing to solve")
     if own and not {"resolution", "depth"} <= set(own):
-        raise UsageError(
-            f"--{own[0]} is given, expected --resolution and --depth, with --width or --macs"
-        )
+        expected = "expected --resolution and --depth, with --width or --macs"
+        raise UsageError(f"--{own[0]} is given, {expected}")
     if options.output and not options.output.endswith(".json"):
         raise UsageError(f"--output is {options.output}, expected the name of a .json file")
     for name in ("output", "base", "name"):
@@ -128,9 +126,8 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("frontier", "kernel", "length_scale", "noise"):
         unused = job not in ("--macs", "--fit", "--leave-one-out", "--figures")
         if getattr(options, name) is not None and unused and (name, job) != ("frontier", "--law"):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is given with {job}, which fits no curves"
-            )
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is given with {job}, which fits no curves")
 
 
 def _macs(text: str) -> int:
@@ -288,10 +285,8 @@ def _front(options: argparse.Namespace, frontier: Frontier) -> list[Point]:
     # To leave one out takes one more.
     least = MINIMUM_POINTS + bool(options.leave_one_out or options.figures)
     if len(front) < least:
-        raise FrontierError(
-            f"{options.frontier or RELEASED}: points on the first front: {len(front)}, expected at "
-            f"least {least}"
-        )
+        found = f"points on the first front: {len(front)}, expected at least {least}"
+        raise FrontierError(f"{options.frontier or RELEASED}: {found}")
     return front
 
 

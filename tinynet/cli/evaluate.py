@@ -33,6 +33,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,15 +75,12 @@ def run(options: argparse.Namespace) -> int:
         name = usual if "onnx" in (usual, options.framework) else options.framework
         other = open_runtime(name, options.against, spec, device, ema=ema)
         if other.spec.num_classes != runtime.spec.num_classes:
-            raise ValueError(
-                f"{options.against}: has {other.spec.num_classes} classes, expected "
-                f"{runtime.spec.num_classes}, those of {options.weights}"
-            )
+            expected = f"expected {runtime.spec.num_classes}, those of {options.weights}"
+            raise ValueError(f"{options.against}: has {other.spec.num_classes} classes, {expected}")
     result = _evaluate(runtime, source, options)
     if options.predictions is not None:
-        write_atomically(
-            options.predictions, lambda file: _write(file, options.data, source, result)
-        )
+        write = partial(_write, root=options.data, source=source, result=result)
+        write_atomically(options.predictions, write)
     document = _document(runtime, result)
     if other is None:
         report(options, document, _describe(runtime, result))
@@ -107,14 +105,8 @@ def _evaluate(runtime: Runtime, source: Source, options: argparse.Namespace) -> 
     dataset = Prepared(source, runtime.spec)
     # disable=None: no bar in a file or a pipe.
     with tqdm(total=len(dataset), unit=" images", disable=None, leave=False) as progress:
-        return evaluate(
-            runtime.predict,
-            dataset,
-            options.batch_size,
-            options.workers,
-            on_batch=progress.update,
-            image_name=source.name,
-        )
+        size, workers, shown = options.batch_size, options.workers, progress.update
+        return evaluate(runtime.predict, dataset, size, workers, shown, source.name)
 
 
 def _document(runtime: Runtime, result: Evaluation) -> dict[str, Any]:

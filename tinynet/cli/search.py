@@ -234,9 +234,8 @@ def _costs(text: str) -> tuple[float, ...]:
 def _range(text: str) -> tuple[float, float]:
     numbers = [_number(part) for part in text.split(",")]
     if len(numbers) != 2 or numbers[0] > numbers[1]:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a range, expected LOW,HIGH such as 0.5,1.5"
-        )
+        expected = "expected LOW,HIGH such as 0.5,1.5"
+        raise argparse.ArgumentTypeError(f"{text} is not a range, {expected}")
     return numbers[0], numbers[1]
 
 
