@@ -155,12 +155,10 @@ def _of_what_was_given(first: Recording, second: Recording) -> Iterator[Differen
 
 def _of_where_it_ran(first: Recording, second: Recording) -> Iterator[Difference]:
     alike = first.setting.framework == second.setting.framework
-    for what in first.setting._fields:
-        one, other = getattr(first.setting, what), getattr(second.setting, what)
+    for what, one, other in _unequal(first.setting._asdict(), second.setting._asdict()):
         # Versions and modes of two frameworks have nothing to do with each other.
         expected = what in ("framework", "device") or (not alike and what in ("version", "mode"))
-        if one != other:
-            yield Difference(what, one, other, "expected" if expected else "may explain")
+        yield Difference(what, one, other, "expected" if expected else "may explain")
     used = {first.setting.framework, second.setting.framework} if alike else set[str]()
     idle = {*_IDLE_PACKAGES, *FRAMEWORKS} - used
     for what, one, other in _unequal(first.environment, second.environment):

@@ -69,12 +69,11 @@ def record_again(
 ) -> Recording:
     """Records as :func:`record` does, from what another recording was given, bit for bit."""
     progress("inputs")
-    given = recording.given
+    spec, seed, given = recording.spec, recording.seed, recording.given
+    images = given.pixels, given.training_pixels, given.labels
+    own = Inputs(*images, given.layer_inputs, given.gradients, recording.recipe)
     with tempfile.TemporaryDirectory() as folder:
-        images = given.pixels, given.training_pixels, given.labels
-        own = Inputs(*images, given.layer_inputs, given.gradients, recording.recipe)
-        spec, seed, where = recording.spec, recording.seed, Path(folder)
-        context = Context(spec, given.state, seed, [candidate], where, None, own)
+        context = Context(spec, given.state, seed, [candidate], Path(folder), None, own)
         return _record(context, recording.weights, progress)
 
 
