@@ -105,12 +105,9 @@ class Evaluation:
 
 
 def top_classes(logits: Logits) -> TopClasses:
-    """Ranks the classes of each image.
+    """Ranks the classes of each image, from finite logits (N, K).
 
     Equal logits rank by class, the lower one first, so that a tie has one answer everywhere.
-
-    Args:
-        logits: (N, K), finite.
     """
     order = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
     log_probabilities = _log_softmax(logits)
@@ -118,11 +115,7 @@ def top_classes(logits: Logits) -> TopClasses:
 
 
 def check_finite(logits: Logits, names: Sequence[str]) -> None:
-    """Refuses logits (N, K) that rank nothing.
-
-    Args:
-        logits: (N, K).
-        names: what to call the N images.
+    """Refuses logits (N, K) that rank nothing; ``names`` are what to call the N images.
 
     Raises:
         NotFiniteError: naming the first image with a NaN or an infinity.
