@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,7 @@ class Context(TrainingContext):
         seed: of pixels, labels and state.
         candidates: what is to be proven; all of one framework, device and precision.
         folder: for the files that are written on the way.
-        calibrations: the folder of the calibrations that bounds are taken from, None for bounds
-            that are not calibrated.
+        calibrations: the folder of calibrations, None for bounds that are not calibrated.
         given: inputs that take the place of those made from the seed.
         without_reference: layers and optimizers are given what the first candidate computes, where
             the reference's framework is not installed.
@@ -98,11 +98,7 @@ class Context(TrainingContext):
         self.labels = chosen(given.labels, inputs.labels(spec, 4, seed))
 
     def on_another_batch(self, number: int) -> Context:
-        """Makes a context of the same nets on other pixels and labels.
-
-        Args:
-            number: from 1, which batch.
-        """
+        """Makes a context of the same nets on other pixels and labels; ``number`` is from 1."""
         seed = self.seed + number * _SEEDS_APART
         return Context(self.spec, self.state, seed, self.candidates, self.folder, self.calibrations)
 
@@ -134,7 +130,7 @@ class Context(TrainingContext):
         return next(found, self.first)
 
     def twin(self, candidate: Candidate) -> Backend:
-        """Returns the twin that a candidate runs in."""
+        """Loads the twin that a candidate runs in."""
         return load_backend(candidate.framework, tune=True)
 
     def build(self, candidate: Candidate, state: State | None = None) -> Any:
@@ -164,21 +160,18 @@ class Context(TrainingContext):
         traced = self._trace(candidate, sample) if sample else self.trace(candidate)
         return {name: item.output for name, item in traced.items()}
 
-    @property
-    @memoised
+    @cached_property
     def reference_logits(self) -> Array:
         """What the whole net returns, in float64."""
         return self.outputs(TRUTH)[self.spec.names.classifier]
 
-    @property
-    @memoised
+    @cached_property
     def baseline_logits(self) -> list[Array]:
         """The same in float32: several samples of the noise."""
         name = self.spec.names.classifier
         return [self.outputs(BASELINE, sample)[name] for sample in range(NOISE_SAMPLES)]
 
-    @property
-    @memoised
+    @cached_property
     def layer_inputs(self) -> Mapping[str, Array]:
         """What each layer is given alone: the reference's own input, rounded to float32.
 
@@ -197,9 +190,8 @@ class Context(TrainingContext):
         self, candidate: Candidate, names: Sequence[str], sample: int = 0
     ) -> dict[str, Array]:
         """Runs some layers, each alone."""
-        net, given = self.build(candidate), {name: self.layer_inputs[name] for name in names}
-        probe, mode = self.twin(candidate).probe, candidate.mode
-        return probe.isolated(net, self.moved(given, sample), mode)
+        given = self.moved({name: self.layer_inputs[name] for name in names}, sample)
+        return self.twin(candidate).probe.isolated(self.build(candidate), given, candidate.mode)
 
     # A training step
 
@@ -215,8 +207,7 @@ class Context(TrainingContext):
         settings = self.training_pixels, self.labels, LABEL_SMOOTHING, candidate.mode
         return self.twin(candidate).probe.flow(self.build(candidate), *settings)
 
-    @property
-    @memoised
+    @cached_property
     def backward_inputs(self) -> dict[str, tuple[Array, Array]]:
         """What each block, and each layer beside the blocks, is given alone: the reference's own
         input and gradient, rounded to float32.
@@ -241,8 +232,7 @@ class Context(TrainingContext):
 
     # The optimizers alone
 
-    @property
-    @memoised
+    @cached_property
     def given_gradients(self) -> Mapping[str, Array]:
         """What the optimizers are given: the reference's gradients, rounded to float32."""
         if self.given.gradients is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -81,9 +81,7 @@ class Inputs:
     start: TrainingState | None = None
 
 
-def memoised(
-    method: Callable[Concatenate[C, P], T],
-) -> Callable[Concatenate[C, P], T]:
+def memoised(method: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[C, P], T]:
     """Keeps what a method returns until :meth:`TrainingContext.release` drops it."""
 
     @wraps(method)
@@ -111,34 +109,32 @@ class TrainingContext:
     def release(self, *pieces: str) -> None:
         """Drops pieces by the names of their methods; each is made again if it is asked for.
 
-        What holds the activations of every layer, or all weights many times over, is a gigabyte
-        and more for a large net, so the check that is the last to need it names it.
+        Activations of every layer, or all weights many times over, are a gigabyte and more for a
+        large net, so the check that is the last to need them names them.
         """
         for key in [key for key in self.memory if key[0] in pieces]:
             del self.memory[key]
+        for piece in pieces:
+            vars(self).pop(piece, None)
 
-    @property
-    @memoised
+    @cached_property
     def state(self) -> State:
         """Canonical state: the one that was given, or one made from the seed."""
         if self._state is not None:
             return self._state
         return inputs.sample_state(self.spec, self.seed, load_backend(REFERENCE, tune=True))
 
-    @property
-    @memoised
+    @cached_property
     def source(self) -> inputs.TrainingImages:
         """The images of the stretch of training."""
         return inputs.TrainingImages(self.spec, IMAGES, self.seed)
 
-    @property
-    @memoised
+    @cached_property
     def recipe(self) -> Recipe:
         """The recipe of the stretch of training."""
         return self.given.recipe or stretch_recipe()
 
-    @property
-    @memoised
+    @cached_property
     def start(self) -> TrainingState:
         """Where the stretch of training begins."""
         source = len(self.source), fingerprint(self.source)
@@ -146,14 +142,12 @@ class TrainingContext:
             self.spec, self.recipe, self.seed, *source, self.state
         )
 
-    @property
-    @memoised
+    @cached_property
     def reference_course(self) -> Trajectory:
         """The stretch of training in float64."""
         return follow(REFERENCE, self.start, self.source, STEPS, precision="float64")
 
-    @property
-    @memoised
+    @cached_property
     def envelope(self) -> list[Trajectory]:
         """The same in float32, from several starts: what rounding may do."""
         return envelope(self.start, self.source, STEPS, ENVELOPE_SAMPLES)
@@ -177,7 +171,9 @@ class TrainingContext:
         start = load_training(first.checkpoint)
         if before.framework != after.framework:
             # As a user moves it: in the file format of where it comes from.
-            path = self._new_folder() / f"half{NATIVE_SUFFIX[before.framework]}"
+            path = (
+                Path(tempfile.mkdtemp(dir=self.folder)) / f"half{NATIVE_SUFFIX[before.framework]}"
+            )
             save_training(path, start)
             start = load_training(path)
         second = self._train(after, start, is_part=True)
@@ -193,10 +189,6 @@ class TrainingContext:
     ) -> Course:
         # The evaluation of a part of the stretch does not matter, so it is on one image.
         validation = inputs.TrainingImages(self.spec, 1, self.seed) if is_part else self.source
-        compiled = candidate.mode == "graph"
+        compiled, folder = candidate.mode == "graph", Path(tempfile.mkdtemp(dir=self.folder))
         settings = stop_after, compiled, candidate.device, candidate.precision, validation
-        framework, folder = candidate.framework, self._new_folder()
-        return train(framework, start, self.source, folder, *settings)
-
-    def _new_folder(self) -> Path:
-        return Path(tempfile.mkdtemp(dir=self.folder))
+        return train(candidate.framework, start, self.source, folder, *settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 import numpy as np
@@ -43,18 +44,8 @@ def compare_values(
     scale: float | None = None,
     **origin: Unpack[Origin],
 ) -> Comparison:
-    """Compares an array with the reference's, bounded by rounding noise.
-
-    Args:
-        candidate: what ``found`` came from.
-        where: the layer or key.
-        found: the array under test, None where there is none.
-        truth: the reference's, float64.
-        baselines: float32 results of the baseline for the same quantity; the largest of their
-            errors is the noise.
-        bound: the factor and floor.
-        scale: what errors are relative to; by default the norm of ``truth``.
-        origin: the same as ``candidate``, for a tracer.
+    """Compares an array with the reference's as :func:`compare_within` does, bounded by the noise:
+    the largest error of some float32 results of the baseline.
     """
     measured = max(relative_error(baseline, truth, scale) for baseline in baselines)
     noise = bound.noise(measured, where)
@@ -73,7 +64,7 @@ def compare_within(
     scale: float | None = None,
     **origin: Unpack[Origin],
 ) -> Comparison:
-    """Compares an array with another one as :func:`compare_values` does, within a known limit.
+    """Compares an array with another one, within a known limit.
 
     Args:
         candidate: what ``found`` came from.
@@ -113,6 +104,13 @@ def compare_bits(
         differs = _bits(found) != _bits(truth)
         error = float(differs.mean()) if differs.size else 0.0
     return Comparison(candidate, where, error, 0.0, kind=kind, note=note, **origin)
+
+
+def first_lost(found: Mapping[str, Array], truths: Mapping[str, Array]) -> str | None:
+    """Finds the first array that is not there, or not the same."""
+    nothing = np.array(math.nan)
+    lost = (k for k, truth in truths.items() if not np.array_equal(found.get(k, nothing), truth))
+    return next(lost, None)
 
 
 def _obstacle(found: Array | None, truth: Array, finite: bool = True) -> tuple[Kind, str] | None:

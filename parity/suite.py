@@ -22,7 +22,7 @@ from parity.checks.non_smooth import over_batches
 from parity.context import Context
 from parity.results import CheckResult, Comparison, Report, Series
 from parity.tolerances.calibration import DIRECTORY
-from parity.tracing.divergence import trace
+from parity.tracing.divergence import Locate, trace
 from parity.tracing.sources import named_key
 
 
@@ -45,12 +45,11 @@ def run_checks(
         state: canonical state, by default one made from ``seed``.
         weights: what to call the state in the report.
         command: the command line that runs again, for the report.
-        checks: which checks, of :data:`parity.checks.CHECKS`; they are run in that order.
+        checks: some of :data:`parity.checks.CHECKS`; they are run in that order.
         seed: of pixels, labels and state.
-        candidates: what is to be proven, from :func:`parity.candidates.candidates_of`; by default
-            MindSpore on the CPU in both modes.
-        calibrations: the folder of the calibrations that bounds are taken from, None for bounds
-            that are not calibrated.
+        candidates: from :func:`parity.candidates.candidates_of`; by default MindSpore on the CPU in
+            both modes.
+        calibrations: the folder of calibrations, None for bounds that are not calibrated.
         fail_fast: stop after the first check that fails.
         progress: is given each check when it is done.
 
@@ -64,17 +63,16 @@ def run_checks(
         raise ValueError(f"checks are {', '.join(unknown) or 'none'}, expected some of {known}")
     start = time.perf_counter()
     results: list[CheckResult] = []
-    failure: tuple[Check, CheckResult, Exception | None] | None = None
+    failure: tuple[Locate, CheckResult, Exception | None] | None = None
+    candidates = candidates or candidates_of()
     with tempfile.TemporaryDirectory() as folder:
-        context = Context(
-            spec, state, seed, candidates or candidates_of(), Path(folder), calibrations
-        )
+        context = Context(spec, state, seed, candidates, Path(folder), calibrations)
         for check in (check for name, check in CHECKS.items() if name in checks):
             result, error = _run_check(check, context)
             results.append(result)
             progress(result)
             if result.failures and failure is None:
-                failure = check, result, error
+                failure = check.locate, result, error
             if fail_fast and not result.passed:
                 break
         divergence = trace(context, *failure) if failure else None
@@ -90,21 +88,16 @@ def _run_check(check: Check, context: Context) -> tuple[CheckResult, Exception |
     skipped = check.obstacle(context)
     items: list[Comparison | Series] = []
     raised: Exception | None = None
+    compare = over_batches(check.compare) if check.by_chance else check.compare
     try:
-        if not skipped:
-            compare = over_batches(check.compare) if check.by_chance else check.compare
-            items.extend(compare(context))
+        items.extend(() if skipped else compare(context))
     except Exception as error:  # a broken twin can raise anything, and the report must say so
         raised = error
-        items.append(_from_error(error, context.spec))
+        message = " ".join(str(error).split()) or type(error).__name__
+        where, note = named_key(error, context.spec) or "?", f"{type(error).__name__}: {message}"
+        items.append(Comparison("", where, math.inf, 0.0, kind="error", note=note[:500]))
     context.release(*check.releases)
     comparisons = [item for item in items if isinstance(item, Comparison)]
     series = [item for item in items if isinstance(item, Series)]
     seconds = time.perf_counter() - start
     return check.result(comparisons, seconds, series, skipped), raised
-
-
-def _from_error(error: Exception, spec: Spec) -> Comparison:
-    message = " ".join(str(error).split()) or type(error).__name__
-    where, note = named_key(error, spec) or "?", f"{type(error).__name__}: {message}"
-    return Comparison("", where, math.inf, 0.0, kind="error", note=note[:500])

@@ -12,7 +12,8 @@ from parity.candidates import BASELINE, TRUTH, Candidate
 from parity.context import NOISE_SAMPLES, Context
 from parity.distances import Array, compare_values, norm
 from parity.results import CheckResult, Comparison, Origin, Series
-from parity.tolerances.bounds import Bound
+from parity.tolerances.bounds import BOUNDS, Bound
+from parity.tolerances.quantities import has_exp
 from parity.tracing import bisection
 from parity.tracing.sources import Source
 from parity.tracing.suspect import Suspect
@@ -41,7 +42,7 @@ class Check(ABC):
         name: as options, reports and known differences have it.
         title: what it shows, for a person.
         unit: of its errors.
-        reason: why its bounds are what they are.
+        reason: why its bounds are what they are; by default that of its first quantity.
         needs: what of training it needs: nothing, single steps, or images to train on.
         quantities: the rows of :data:`parity.tolerances.bounds.BOUNDS` that bound it. A check that
             has some is calibrated.
@@ -68,21 +69,19 @@ class Check(ABC):
     recorded_with: ClassVar[str] = ""
     releases: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls) -> None:
+        if cls.quantities and not hasattr(cls, "reason"):
+            cls.reason = BOUNDS[cls.quantities[0]].reason
+
     @abstractmethod
     def compare(self, context: Context) -> Iterator[Comparison | Series]:
-        """Compares what the check is about, in the order in which data or gradients flow.
-
-        So what fails first is nearest to the cause.
+        """Compares in the order in which data or gradients flow: the first to fail is nearest to
+        the cause.
         """
 
     @abstractmethod
     def locate(self, context: Context, result: CheckResult) -> Suspect | None:
-        """Traces a failure to a definition; None where all parts are right each for itself.
-
-        Args:
-            context: what was run on.
-            result: of this check, with a failure in it.
-        """
+        """Traces a failure to a definition; None where all parts are right each for itself."""
 
     def obstacle(self, context: Context) -> str:
         """Says why the check cannot be run with a spec at all; empty where it can."""
@@ -116,6 +115,7 @@ class MeasuredCheck(Check):
         tracer: of :mod:`parity.tracing.bisection`, finds the operation that is off.
     """
 
+    unit = RELATIVE
     tracer: ClassVar[staticmethod[[Context, Candidate], Suspect | None]] = staticmethod(
         bisection.forward
     )
@@ -125,13 +125,7 @@ class MeasuredCheck(Check):
 
     @abstractmethod
     def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
-        """Computes what the check compares: place -> numbers.
-
-        Args:
-            context: the context.
-            candidate: what is run.
-            sample: of the noise, 0 for inputs that are not moved.
-        """
+        """Computes place -> numbers for a sample of the noise, 0 for inputs that are not moved."""
 
     def truths(self, context: Context) -> dict[str, Array]:
         """Computes the same in float64."""
@@ -142,15 +136,12 @@ class MeasuredCheck(Check):
         return [self.found(context, BASELINE, sample) for sample in range(NOISE_SAMPLES)]
 
     def quantity(self, where: str, spec: Spec) -> str:
-        """Names the row of bounds that holds at a place."""
-        return self.quantities[0]
+        """Names the row of bounds that holds at a place: of two the second is without exp."""
+        return self.quantities[0 if has_exp(spec) else -1]
 
     def scales(self, truths: Mapping[str, Array], norms: Mapping[str, float]) -> dict[str, float]:
-        """Says what errors are relative to, at places where that is not the norm of the truth.
-
-        Args:
-            truths: place -> numbers, or a sample of them.
-            norms: place -> the norm of all numbers.
+        """Says what errors are relative to, at places where that is not the norm of the truth:
+        from numbers, or a sample of them, and the norm of all numbers at each place.
         """
         return {}
 

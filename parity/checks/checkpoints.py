@@ -7,8 +7,6 @@ import itertools
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
 from tinynet.backend import load_backend
 from tinynet.checkpoints.conversion import convert
 from tinynet.checkpoints.files import Checkpoint, load_checkpoint, save_checkpoint
@@ -17,7 +15,7 @@ from tinynet.net.manifest import canonical_key, mindspore_keys
 from parity.checks.base import IDENTICAL, SHARE, Check
 from parity.context import Context
 from parity.context_training import NATIVE_SUFFIX
-from parity.distances import compare_bits
+from parity.distances import compare_bits, first_lost
 from parity.results import CheckResult, Comparison
 from parity.tracing import sources
 from parity.tracing.sources import Source
@@ -68,10 +66,9 @@ class CheckpointsCheck(Check):
                 source = own if own and own.framework == framework else source
                 explanation = f"A {suffix} file is not what was written: {error}"
                 return self.suspect(first, source, explanation)
-            for key, value in context.state.items():
-                if not np.array_equal(found.get(key, np.array(math.nan)), value):
-                    lost = dataclasses.replace(first, where=key)
-                    return self.suspect(lost, source, f"A {suffix} file does not keep {key}.")
+            if key := first_lost(found, context.state):
+                lost = dataclasses.replace(first, where=key)
+                return self.suspect(lost, source, f"A {suffix} file does not keep {key}.")
         explanation = "Each format keeps the state; converting between them does not."
         return self.suspect(first, Source.of(convert), explanation)
 

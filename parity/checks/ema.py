@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from parity.candidates import Candidate
-from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.checks.base import MeasuredCheck
 from parity.context import OPTIMIZERS, Context
 from parity.distances import Array
 from parity.results import CheckResult
-from parity.tolerances.bounds import BOUNDS
 from parity.tracing import training_trace
 from parity.tracing.suspect import Suspect
 
@@ -19,8 +18,6 @@ class EmaCheck(MeasuredCheck):
 
     name = "ema"
     title = "The average of weights and statistics"
-    unit = RELATIVE
-    reason = BOUNDS["average"].reason
     needs = "steps"
     quantities = ("average",)
     drawing = ""

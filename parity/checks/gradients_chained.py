@@ -8,7 +8,7 @@ from tinynet.net.manifest import TRAINED_ROLES, manifest
 from tinynet.spec import Spec
 
 from parity.candidates import Candidate
-from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.checks.base import MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
 from parity.tolerances.bounds import BOUNDS
@@ -21,7 +21,6 @@ class GradientsChainedCheck(MeasuredCheck):
 
     name = "gradients-chained"
     title = "Gradient of every parameter"
-    unit = RELATIVE
     reason = f"{BOUNDS['gradient'].reason}; ReLU6: {BOUNDS['gradient, kinked'].reason}"
     needs = "steps"
     quantities = ("gradient", "gradient, kinked")

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from tinynet.spec import Spec
 
 from parity.candidates import Candidate
-from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.checks.base import MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
-from parity.tolerances.bounds import BOUNDS
 from parity.tolerances.quantities import gradient_scales, is_non_smooth
 from parity.tracing import bisection
 
@@ -23,8 +22,6 @@ class GradientsIsolatedCheck(MeasuredCheck):
 
     name = "gradients-isolated"
     title = "Gradients of each block alone"
-    unit = RELATIVE
-    reason = BOUNDS["gradient, isolated"].reason
     needs = "steps"
     quantities = ("gradient, isolated", "gradient, kinked alone")
     by_chance = True

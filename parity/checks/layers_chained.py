@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from tinynet.spec import Spec
-
 from parity.candidates import Candidate
-from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.checks.base import MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
-from parity.tolerances.bounds import BOUNDS
-from parity.tolerances.quantities import whole_quantity
 
 
 class LayersChainedCheck(MeasuredCheck):
@@ -17,13 +13,8 @@ class LayersChainedCheck(MeasuredCheck):
 
     name = "layers-chained"
     title = "Each layer within the whole net"
-    unit = RELATIVE
-    reason = BOUNDS["chained"].reason
     quantities = ("chained", "chained, no exp")
     recorded_with = "layers"
-
-    def quantity(self, where: str, spec: Spec) -> str:
-        return whole_quantity("chained", spec)
 
     def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
         return context.outputs(candidate, sample)

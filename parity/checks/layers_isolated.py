@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from tinynet.spec import Spec
 
 from parity.candidates import TRUTH, Candidate
-from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.checks.base import MeasuredCheck
 from parity.context import Context
 from parity.distances import Array, compare_within
 from parity.reference.net import ReferenceNet
@@ -27,7 +27,6 @@ class LayersIsolatedCheck(MeasuredCheck):
 
     name = "layers-isolated"
     title = "Each layer alone, fed the reference's own input"
-    unit = RELATIVE
     reason = f"without exp: {BOUNDS['layer'].reason}; with exp: {BOUNDS['gate layer'].reason}"
     quantities = ("layer", "gate layer")
     recorded_with = "layers"

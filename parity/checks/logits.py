@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from tinynet.spec import Spec
-
 from parity.candidates import Candidate
-from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.checks.base import MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
-from parity.tolerances.bounds import BOUNDS, Bound
-from parity.tolerances.quantities import whole_quantity
+from parity.tolerances.bounds import Bound
 
 
 class LogitsCheck(MeasuredCheck):
@@ -17,14 +14,9 @@ class LogitsCheck(MeasuredCheck):
 
     name = "logits"
     title = "Logits of the whole net"
-    unit = RELATIVE
-    reason = BOUNDS["logits"].reason
     quantities = ("logits", "logits, exact gates")
     recorded_with = "layers"
     releases = ("trace", "outputs")
-
-    def quantity(self, where: str, spec: Spec) -> str:
-        return whole_quantity("logits", spec)
 
     def bound(self, context: Context, where: str, candidate: Candidate) -> Bound:
         if candidate.exact_gates:

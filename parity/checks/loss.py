@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinynet.spec import Spec
-
 from parity.candidates import Candidate
 from parity.checks.base import MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
-from parity.tolerances.bounds import BOUNDS
-from parity.tolerances.quantities import whole_quantity
 from parity.tracing import bisection
 
 
@@ -21,14 +17,10 @@ class LossCheck(MeasuredCheck):
     name = "loss"
     title = "Training loss"
     unit = "relative error"
-    reason = BOUNDS["loss"].reason
     needs = "steps"
     quantities = ("loss", "loss, no exp")
     tracer = staticmethod(bisection.loss)
     recorded_with = "training step"
-
-    def quantity(self, where: str, spec: Spec) -> str:
-        return whole_quantity("loss", spec)
 
     def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
         return {"loss": np.array(context.gradients(candidate, sample).loss)}

@@ -11,7 +11,6 @@ from parity.checks.base import RELATIVE, Check
 from parity.context import Context
 from parity.distances import compare_values
 from parity.results import CheckResult, Comparison
-from parity.tolerances.bounds import BOUNDS
 from parity.tracing import bisection
 from parity.tracing.sources import Source
 from parity.tracing.suspect import Suspect
@@ -23,7 +22,6 @@ class OnnxCheck(Check):
     name = "onnx"
     title = "ONNX files from both twins"
     unit = RELATIVE
-    reason = BOUNDS["onnx"].reason
     quantities = ("onnx",)
     exports = True
 

@@ -11,11 +11,10 @@ from tinynet.net.manifest import TRAINED_ROLES, manifest
 from tinynet.recipe import load_recipe
 
 from parity.candidates import Candidate
-from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.checks.base import MeasuredCheck
 from parity.context import OPTIMIZERS, Context
 from parity.distances import Array, compare_bits
 from parity.results import CheckResult, Comparison, Series
-from parity.tolerances.bounds import BOUNDS
 from parity.tracing import training_trace
 from parity.tracing.sources import Source
 from parity.tracing.suspect import Suspect
@@ -30,8 +29,6 @@ class OptimizerCheck(MeasuredCheck):
 
     name = "optimizer"
     title = "Weights and slots after steps on given gradients"
-    unit = RELATIVE
-    reason = BOUNDS["optimizer"].reason
     needs = "steps"
     quantities = ("optimizer",)
     drawing = ""

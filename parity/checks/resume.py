@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
-
-import numpy as np
 
 from tinynet.backend import load_backend
 from tinynet.checkpoints.files import load_training, save_training
@@ -17,7 +14,7 @@ from parity.candidates import BASELINE, Candidate
 from parity.checks.base import Check
 from parity.context import Context
 from parity.context_training import NATIVE_SUFFIX, STEPS
-from parity.distances import compare_bits
+from parity.distances import compare_bits, first_lost
 from parity.results import CheckResult, Comparison
 from parity.tolerances.bounds import BOUNDS
 from parity.tracing import training_trace
@@ -74,13 +71,9 @@ class ResumeCheck(Check):
             path = context.folder / f"held{suffix}"
             save_training(path, start)
             found = (load_training_state if suffix == ".safetensors" else load_training)(path)
-            lost = [
-                name
-                for name, value in start.tensors.items()
-                if not np.array_equal(found.tensors.get(name, np.array(math.nan)), value)
-            ]
+            lost = first_lost(found.tensors, start.tensors)
             if lost or found.progress != start.progress:
-                comparison = dataclasses.replace(first, where=lost[0] if lost else "progress")
+                comparison = dataclasses.replace(first, where=lost or "progress")
                 explanation = f"A {suffix} file does not keep {comparison.where}."
                 return self.suspect(comparison, source, explanation)
         return None

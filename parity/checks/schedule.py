@@ -196,12 +196,7 @@ def _momentum() -> Comparison:
 
 
 def _rate(
-    candidate: str,
-    where: str,
-    found: float,
-    truth: float,
-    part: _Part,
-    scale: float | None = None,
+    candidate: str, where: str, found: float, truth: float, part: _Part, scale: float | None = None
 ) -> Comparison:
     # A rate is rounded to float32 once. Where a cosine ends it is nearly nothing, and relative to
     # itself it would be all rounding: so relative to the largest one.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from parity.candidates import Candidate
-from parity.checks.base import RELATIVE, MeasuredCheck
+from parity.checks.base import MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
-from parity.tolerances.bounds import BOUNDS
 from parity.tolerances.quantities import statistic_scale
 from parity.tracing import bisection
 
@@ -18,8 +17,6 @@ class StatisticsCheck(MeasuredCheck):
 
     name = "statistics"
     title = "Batch-norm statistics after a step"
-    unit = RELATIVE
-    reason = BOUNDS["statistics"].reason
     needs = "steps"
     quantities = ("statistics",)
     tracer = staticmethod(bisection.statistics)

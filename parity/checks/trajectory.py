@@ -11,7 +11,6 @@ from parity.checks.base import MeasuredCheck
 from parity.context import Context
 from parity.distances import Array
 from parity.results import CheckResult, Comparison, Series
-from parity.tolerances.bounds import BOUNDS
 from parity.tracing import training_trace
 from parity.tracing.suspect import Suspect
 from parity.trajectory import Trajectory, compare_trajectories
@@ -23,7 +22,6 @@ class TrajectoryCheck(MeasuredCheck):
     name = "trajectory"
     title = "A stretch of training by each twin's own loop"
     unit = "relative error"
-    reason = BOUNDS["trajectory"].reason
     needs = "images"
     quantities = ("trajectory",)
     by_chance = True
@@ -47,10 +45,8 @@ class TrajectoryCheck(MeasuredCheck):
         for candidate in context.with_baseline:
             title, found = str(candidate), context.course(candidate).trajectory
             yield Series(title, tuple(found.losses.tolist()))
-            bound = context.bound("trajectory", candidate)
-            yield from compare_trajectories(
-                title, found, truth, baselines, bound, **candidate.origin()
-            )
+            against = truth, baselines, context.bound("trajectory", candidate)
+            yield from compare_trajectories(title, found, *against, **candidate.origin())
 
     def locate(self, context: Context, result: CheckResult) -> Suspect | None:
         candidate = context.candidate_of(result.failures[0])

@@ -8,6 +8,8 @@ the reference of everything else, is a suspect like the other.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import combinations
 
 import numpy as np
 
@@ -56,7 +58,9 @@ def _forward_in_training(
 def backward(context: Context, candidate: Candidate) -> Suspect | None:
     """Finds the first operation that is off in training: forward, or the way gradients flow."""
     traces = in_training(context, candidate)
-    found = _first_forward(traces, context.training_pixels) or _first(_loss_gradient, traces)
+    found = _first_forward(traces, context.training_pixels) or _first(
+        partial(_loss, direction="backward"), traces
+    )
     units = reversed(traces[0].definition.children(NET))
     parts = (_unit_backward(trace, name) for name in units for trace in traces)
     return found or next(filter(None, parts), None)
@@ -91,11 +95,9 @@ def _unit_forward(trace: LayerTrace, parent: str, name: str, given: Array) -> Su
     item = trace.layers[name]
     passed_on = trace.compare(name, item.input, given, 0.0, "layer")
     if not passed_on.passed:
-        explanation = (
-            f"{name} is not given what comes before it: {_whole(parent)} is wired wrongly."
-        )
+        wrong = f"{name} is not given what comes before it: {_whole(parent)} is wired wrongly."
         given_to = f"what {what} is given"
-        return Suspect(name, given_to, wiring, passed_on, explanation, parent, "forward")
+        return Suspect(name, given_to, wiring, passed_on, wrong, parent, "forward")
     comparison = trace.output(name)
     if comparison.passed:
         return None
@@ -153,7 +155,7 @@ def _of_names(trace: LayerTrace, name: str) -> Source | None:
     definition, item = trace.definition, trace.layers[name]
     training = trace.gradients is not None
     keys = [key for key in definition.state if key.rpartition(".")[0] == name]
-    for one, other in ((a, b) for i, a in enumerate(keys) for b in keys[i + 1 :]):
+    for one, other in combinations(keys, 2):
         state = {**definition.state, one: definition.state[other], other: definition.state[one]}
         if state[one].shape != state[other].shape or (state[one] == state[other]).all():
             continue
@@ -170,36 +172,23 @@ def _of_names(trace: LayerTrace, name: str) -> Source | None:
 # Loss and statistics
 
 
-def _loss(trace: LayerTrace) -> Suspect | None:
-    def pair(of: LayerTrace) -> Pair:
-        logits = of.layers[of.context.spec.names.classifier].output
-        truth = operations.cross_entropy(logits, of.context.labels, LABEL_SMOOTHING)
-        return np.array(of.gradients.loss), np.array(truth), None
-
-    comparison = trace.measure("loss", pair, "loss")
-    explanation = "The logits are right, but not the loss that is made of them."
-    return _cross_entropy(trace, comparison, "forward", explanation)
-
-
-def _loss_gradient(trace: LayerTrace) -> Suspect | None:
+def _loss(trace: LayerTrace, direction: Direction = "forward") -> Suspect | None:
     def pair(of: LayerTrace) -> Pair:
         item, labels = of.layers[of.context.spec.names.classifier], of.context.labels
+        if direction == "forward":
+            truth = operations.cross_entropy(item.output, labels, LABEL_SMOOTHING)
+            return np.array(of.gradients.loss), np.array(truth), None
         truth = operations.cross_entropy_vjp(1.0, item.output, labels, LABEL_SMOOTHING)
         return item.gradient, truth, None
 
-    comparison = trace.measure("loss", pair, trace.gradient_quantity)
-    explanation = "The loss is right, but not its gradient for the logits."
-    return _cross_entropy(trace, comparison, "backward", explanation)
-
-
-def _cross_entropy(
-    trace: LayerTrace, comparison: Comparison, direction: Direction, explanation: str
-) -> Suspect | None:
-    if comparison.passed:
-        return None
+    quantity, explanation = "loss", "The logits are right, but not the loss that is made of them."
+    if direction == "backward":
+        quantity = trace.gradient_quantity
+        explanation = "The loss is right, but not its gradient for the logits."
+    comparison = trace.measure("loss", pair, quantity)
     source = Source.of(load_backend(trace.framework).loss.cross_entropy)
-    what = "cross entropy"
-    return Suspect("loss", what, source, comparison, explanation, direction=direction)
+    suspect = Suspect("loss", "cross entropy", source, comparison, explanation, direction=direction)
+    return None if comparison.passed else suspect
 
 
 def _statistics(trace: LayerTrace) -> Suspect | None:
@@ -244,10 +233,8 @@ def _unit_backward(trace: LayerTrace, name: str) -> Suspect | None:
             layer = key.rpartition(".")[0]
             source = sources.builder(trace.framework, layer)
             what = f"gradient of {sources.operation(layer)}"
-            explanation = (
-                f"The gradient that reaches {layer} is right, but not what it makes of it for "
-                f"{key}."
-            )
+            right = f"The gradient that reaches {layer} is right"
+            explanation = f"{right}, but not what it makes of it for {key}."
             return Suspect(key, what, source, comparison, explanation, name, "backward")
     comparison = _gradient(trace, name, f"{name} input", _of_input(name))
     if comparison.passed:
@@ -313,9 +300,8 @@ def _of_input(name: str) -> _Gradients:
         units = trace.definition.children(NET)
         place = units.index(name)
         # What goes into a layer is what the one before it returned, and the pixels.
-        if place == 0:
-            return trace.gradients.input, run.input
-        return trace.layers[units[place - 1]].gradient, run.input
+        before = trace.layers[units[place - 1]].gradient if place else trace.gradients.input
+        return before, run.input
 
     return pair
 

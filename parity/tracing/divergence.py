@@ -6,7 +6,7 @@ exception, its traceback tells.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 from parity.context import Context
 from parity.results import CheckResult, Divergence
@@ -14,48 +14,26 @@ from parity.tracing import reproduction, sources
 from parity.tracing.sources import Source
 from parity.tracing.suspect import Suspect
 
-
-class Locates(Protocol):
-    """What a check offers here, see :class:`parity.checks.base.Check`."""
-
-    def locate(self, context: Context, result: CheckResult) -> Suspect | None:
-        """Traces a failure to a definition."""
-        ...
+# As :meth:`parity.checks.base.Check.locate`.
+Locate = Callable[[Context, CheckResult], Suspect | None]
 
 
 def trace(
-    context: Context, check: Locates, result: CheckResult, error: Exception | None
+    context: Context, locate: Locate, result: CheckResult, error: Exception | None
 ) -> Divergence:
-    """Traces a check that failed.
-
-    Args:
-        context: what was run on.
-        check: the lowest check that failed.
-        result: of it.
-        error: the exception that ended it, if one did.
-    """
+    """Traces the lowest check that failed, by its exception if one ended it, or by ``locate``."""
     try:
-        if error is not None and result.failures[0].kind == "error":
-            suspect = _raised(context, result, error)
-        else:
-            suspect = check.locate(context, result)
-        suspect = suspect or _not_traced(result)
-    except Exception as raised:  # what is broken enough to fail may raise when it is looked at
-        suspect = _raised(context, result, raised) or _not_traced(result, raised)
-    return Divergence(
-        check=result.name,
-        where=suspect.where,
-        operation=suspect.operation,
-        direction=suspect.direction,
-        framework=suspect.source.framework,
-        file=suspect.source.file,
-        definition=suspect.source.definition,
-        error=suspect.comparison.error,
-        noise=suspect.comparison.noise,
-        bound=suspect.comparison.bound,
-        explanation=suspect.explanation,
-        script=reproduction.script(context, result, suspect),
-    )
+        raised = error if result.failures[0].kind == "error" else None
+        found = _raised(context, result, raised) if raised else locate(context, result)
+        suspect = found or _not_traced(result)
+    except Exception as other:  # what is broken enough to fail may raise when it is looked at
+        suspect = _raised(context, result, other) or _not_traced(result, other)
+    source, off = suspect.source, suspect.comparison
+    what = suspect.where, suspect.operation, suspect.direction
+    address = source.framework, source.file, source.definition
+    distance = off.error, off.noise, off.bound
+    script = reproduction.script(context, result, suspect)
+    return Divergence(result.name, *what, *address, *distance, suspect.explanation, script)
 
 
 def _raised(context: Context, result: CheckResult, error: Exception) -> Suspect | None:

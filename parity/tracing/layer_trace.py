@@ -20,13 +20,9 @@ Pair = tuple[Array | None, Array, float | None]
 class LayerTrace:
     """A candidate's layers in one run.
 
-    Args:
-        context: the context.
-        candidate: what was run; the reference's float64 has no rounding that comes near one of
-            float32.
-        layers: layer -> what it was given and returned, and in training the gradient of that.
-        baseline: the same of the baseline, whose errors are the noise.
-        gradients: of the whole training step, None for a run in evaluation.
+    ``layers`` are layer -> what it was given and returned, and in training the gradient of that;
+    the errors of ``baseline`` are the noise; ``gradients`` are those of the whole training step,
+    None for a run in evaluation.
     """
 
     def __init__(
@@ -51,12 +47,9 @@ class LayerTrace:
         """Computes what a layer must make of what it was given here."""
         if name not in self._runs:
             item, training = self.layers[name], self.gradients is not None
-
-            def upstream(output: Array) -> Array:
-                return item.gradient
-
-            upstream_in_training = upstream if training else None
-            self._runs[name] = self.definition.run(name, item.input, upstream_in_training, training)
+            self._runs[name] = self.definition.run(
+                name, item.input, (lambda _: item.gradient) if training else None, training
+            )
         return self._runs[name]
 
     def is_right_alone(self, name: str) -> bool:

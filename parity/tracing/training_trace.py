@@ -27,7 +27,7 @@ from tinynet.training.schedule import ema_decay, learning_rate
 from parity import inputs
 from parity.candidates import BASELINE, TRUTH, Candidate
 from parity.context import LABEL_SMOOTHING, OPTIMIZERS, Context
-from parity.distances import Array, compare_bits, compare_within, relative_error
+from parity.distances import Array, compare_bits, compare_within, first_lost, relative_error
 from parity.reference import operations
 from parity.reference import training as defined_training
 from parity.reference.net import ReferenceNet
@@ -46,13 +46,8 @@ _STEPS = 2
 
 
 def update(context: Context, candidate: Candidate, kind: str, averages: bool) -> Suspect | None:
-    """Finds what is off in a step on given gradients.
-
-    Args:
-        context: the context.
-        candidate: the way to run the net that failed.
-        kind: of optimizer.
-        averages: look at the average and not at weights and slots.
+    """Finds what is off in a step of a kind of optimizer on given gradients: in the average, or in
+    weights and slots.
     """
     start = inputs.training_state(context.spec, load_recipe(OPTIMIZERS[kind]), context.state)
     gradients = given_gradients(context)
@@ -74,12 +69,9 @@ def update(context: Context, candidate: Candidate, kind: str, averages: bool) ->
             if not comparison.passed:
                 off[name] = comparison
         if off:
-            suspect = (
-                _average(each, start, after, off)
-                if averages
-                else _optimizer(each, kind, start, gradients, after, off)
-            )
-            return suspect._replace(optimizer=kind)
+            if averages:
+                return _average(each, start, after, off)._replace(optimizer=kind)
+            return _optimizer(each, kind, start, gradients, after, off)
     return None
 
 
@@ -134,14 +126,13 @@ def evaluated(candidate: Candidate, start: TrainingState) -> Suspect | None:
 def _first_lost(
     candidate: Candidate, what: str, found: State, truths: State, explanation: str
 ) -> Suspect | None:
-    for name, truth in truths.items():
-        value = found.get(name)
-        if value is None or not np.array_equal(value, truth):
-            value = None if value is None else value.astype(truth.dtype)
-            comparison = compare_bits(str(candidate), name, value, truth)
-            source = _train_step(candidate)
-            return Suspect(name, what, source, comparison, explanation.format(name))
-    return None
+    name = first_lost(found, truths)
+    if name is None:
+        return None
+    value, truth = found.get(name), truths[name]
+    value = None if value is None else value.astype(truth.dtype)
+    comparison = compare_bits(str(candidate), name, value, truth)
+    return Suspect(name, what, _train_step(candidate), comparison, explanation.format(name))
 
 
 def _optimizer(
@@ -163,7 +154,7 @@ def _optimizer(
             f"{len(wrong)} tensors, {where} for one, are decayed and should not be, or the "
             "other way round: the optimizer is told wrongly which ones decay."
         )
-    return Suspect(where, kind, source, comparison, explanation)
+    return Suspect(where, kind, source, comparison, explanation, optimizer=kind)
 
 
 def _trained(state: TrainingState) -> list[str]:
@@ -200,9 +191,8 @@ def _average(
     optim = load_backend(candidate.framework).optim
     source = Source.of(optim.Average) if every else _train_step(candidate)
     unmoved = [name for name in off if np.array_equal(after.tensors[name], start.tensors[name])]
-    does = (
-        "stay where they were" if len(unmoved) == len(off) else "do not go their share of the way"
-    )
+    stay = len(unmoved) == len(off)
+    does = "stay where they were" if stay else "do not go their share of the way"
     explanation = f"{len(off)} of {len(start.weights)} averages {does}."
     return Suspect(where, "exponential moving average", source, comparison, explanation)
 
@@ -311,11 +301,7 @@ def _compare(
     noise: float,
     quantity: str = "trajectory",
 ) -> Comparison:
-    limit = ROUNDOFF
-    if candidate == TRUTH:
-        noise = ROUNDOFF
-    else:
-        bound = context.bound(quantity)
-        noise = bound.noise(noise)
-        limit = bound.factor * noise
+    bound = context.bound(quantity)
+    noise = ROUNDOFF if candidate == TRUTH else bound.noise(noise)
+    limit = ROUNDOFF if candidate == TRUTH else bound.factor * noise
     return compare_within(str(candidate), where, found, truth, noise, limit, quantity)
