@@ -53,13 +53,8 @@ def candidates_of(
     device: str = "cpu",
     precision: str = "float32",
 ) -> list[Candidate]:
-    """Lists the ways to run a framework that are to be proven.
-
-    Args:
-        framework: the twin.
-        modes: some of its ``MODES``; by default all.
-        device: one of its ``DEVICES``.
-        precision: one of its probe's ``PRECISIONS`` but float64.
+    """Lists the ways to run a framework that are to be proven: in some of its ``MODES``, by default
+    all, on one of its ``DEVICES``, in one of its probe's ``PRECISIONS`` but float64.
 
     Raises:
         BackendError: no such framework, or it is not installed.

@@ -62,14 +62,9 @@ def stretch_recipe(name_or_path: str = "imagenet_drop_path") -> Recipe:
 class Inputs:
     """What a context is given; it makes what is None from its seed.
 
-    Attributes:
-        pixels: for evaluation, (N, C, H, W) in float32.
-        training_pixels: for a training step, likewise.
-        labels: of the training pixels, (N,).
-        layer_inputs: layer -> its input when it runs alone.
-        gradients: key -> the gradient that the optimizers are given.
-        recipe: of the stretch of training.
-        start: where the stretch of training begins.
+    Pixels are (N, C, H, W) in float32, for evaluation and for a training step, the labels of the
+    latter (N,); ``layer_inputs`` are layer -> its input when it runs alone, ``gradients`` key ->
+    what the optimizers are given; ``recipe`` and ``start`` are those of the stretch of training.
     """
 
     pixels: Array | None = None

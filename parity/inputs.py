@@ -56,13 +56,8 @@ class TrainingImages:
 
     They are a sixth larger than the net's input, so that crops move.
 
-    Args:
-        spec: the net, with 1 or 3 input channels.
-        count: how many.
-        seed: of pixels and labels.
-
     Raises:
-        SpecError: the spec has another number of channels.
+        SpecError: the spec has not 1 or 3 input channels.
     """
 
     classes: tuple[str, ...] | None = None
@@ -71,13 +66,10 @@ class TrainingImages:
         self._mode = image_mode(spec)
         channels, height, width = spec.input_size
         shape = (count, channels, height + height // 6 + 1, width + width // 6 + 1)
-        brightness = np.rint(255 * _brightness(shape, seed, "training images"))
+        brightness = np.rint(255 * _brightness(shape, seed, "training images")).astype(np.uint8)
         # Grey images have two axes in Pillow.
-        self._pixels = (
-            brightness.astype(np.uint8)
-            .transpose(0, 2, 3, 1)
-            .squeeze(axis=() if channels > 1 else 3)
-        )
+        axes = () if channels > 1 else 3
+        self._pixels = brightness.transpose(0, 2, 3, 1).squeeze(axis=axes)
         self._labels = labels(spec, count, seed)
 
     def __len__(self) -> int:
@@ -136,12 +128,7 @@ def sample_state(
     measured on a batch, as training would leave them. Without measured statistics activations
     grow from block to block and *both* frameworks lose digits.
 
-    Args:
-        spec: the net.
-        seed: any integer.
-        twin: measures the statistics.
-        precision: in which it does.
-        device: on which it does.
+    The statistics are measured by ``twin``, in the precision and on the device.
     """
     if spec.batch_norm is None:
         # As it is made: a net with batch norm, folded.
@@ -172,20 +159,18 @@ def training_state(spec: Spec, recipe: Recipe, weights: State) -> TrainingState:
     """Makes a run under way with nothing trivial in it: averages off the weights, full slots."""
     start = initial_training_state(spec, recipe, 0, 1, "", weights)
 
-    averages = None
-    if start.ema is not None:
-        averages = {
-            key: (array * (0.9 + 0.2 * uniform(array.shape, "average", key))).astype(np.float32)
-            for key, array in start.ema.items()
-        }
+    def drawn(array: Array, low: float, high: float, *key: Key) -> Array:
+        return (low + (high - low) * uniform(array.shape, *key)).astype(np.float32)
+
+    averages = start.ema and {
+        key: (array * (0.9 + 0.2 * uniform(array.shape, "average", key))).astype(np.float32)
+        for key, array in start.ema.items()
+    }
     slots: dict[str, State] = {}
     for slot, arrays in start.slots.items():
-        draw = {name: uniform(array.shape, slot, name) for name, array in arrays.items()}
         # Mean squares are positive, momenta small and of either sign.
         low, high = (0.001, 0.1) if slot == "mean_square" else (-0.01, 0.01)
-        slots[slot] = {
-            name: (low + (high - low) * values).astype(np.float32) for name, values in draw.items()
-        }
+        slots[slot] = {n: drawn(array, low, high, slot, n) for n, array in arrays.items()}
     return dataclasses.replace(start, ema=averages, slots=slots)
 
 

@@ -71,30 +71,18 @@ def follow(
     accumulation: int = 1,
     **settings: Any,
 ) -> Trajectory:
-    """Takes some steps on one process, by the loop's own step.
+    """Takes some steps, each in ``accumulation`` parts, on one process, by the loop's own step.
 
-    Args:
-        framework: the twin.
-        start: where to begin.
-        source: the training images.
-        steps: how many.
-        accumulation: parts of each step.
-        settings: ``precision`` and ``compiled`` of the twin's ``TrainStep``.
+    The settings are ``precision`` and ``compiled`` of the twin's ``TrainStep``.
     """
     twin = load_backend(framework)
     progress = start.progress
     recipe = progress.recipe
     step = twin.step.TrainStep(start, twin.distributed.join("cpu"), accumulation, **settings)
     losses: list[float] = []
-    batches = load_batches(
-        source,
-        progress.spec,
-        recipe,
-        progress.seed,
-        first_step=progress.step,
-        last_step=progress.step + steps,
-        accumulation=accumulation,
-    )
+    first, last = progress.step, progress.step + steps
+    about = source, progress.spec, recipe, progress.seed
+    batches = load_batches(*about, first_step=first, last_step=last, accumulation=accumulation)
     with closing(batches):
         for _ in range(steps):
             report = step(
@@ -132,16 +120,8 @@ def train(
 ) -> Course:
     """Trains by a twin's own loop, as ``train.py`` does: log, evaluation and checkpoints included.
 
-    Args:
-        framework: the twin.
-        start: where to begin.
-        source: the images to train on.
-        folder: for what the run writes.
-        stop_after: the step after which to stop, by default the recipe's last.
-        compiled: compile the step first.
-        device: what the framework calls it.
-        precision: of the twin's ``TrainStep``.
-        validation: the images to evaluate on at the end, by default those to train on.
+    It ends after the step ``stop_after``, by default the recipe's last, with an evaluation on
+    ``validation``, by default the images to train on.
 
     Raises:
         KeyboardInterrupt: a signal stopped it.
@@ -166,14 +146,9 @@ def train(
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     records: list[dict[str, Any]] = [json.loads(line) for line in lines]
     steps = [r for r in records if r["kind"] == "train" and r["step"] > first]
-    return Course(
-        Trajectory(
-            np.array([record["loss"] for record in steps]), load_training_state(outcome.checkpoint)
-        ),
-        tuple(record["learning_rate"] for record in steps),
-        outcome.scores,
-        outcome.checkpoint,
-    )
+    losses, rates = (np.array([r[name] for r in steps]) for name in ("loss", "learning_rate"))
+    done = Trajectory(losses, load_training_state(outcome.checkpoint))
+    return Course(done, tuple(rates.tolist()), outcome.scores, outcome.checkpoint)
 
 
 def envelope(
@@ -199,14 +174,6 @@ def compare_trajectories(
     Losses are compared step by step; the envelope of a step is the widest so far, since chance
     brings the baselines together now and then. States are compared by kind of tensor: weights,
     batch-norm statistics, their averages, and each of the optimizer's slots.
-
-    Args:
-        candidate: what was run.
-        found: the run under test.
-        truth: the reference's.
-        baselines: from :func:`envelope`.
-        bound: the factor and floor.
-        origin: the same as ``candidate``, for a tracer.
     """
     widest = loss_noise(truth, baselines)
     for index, loss in enumerate(truth.losses):
@@ -216,9 +183,8 @@ def compare_trajectories(
         limit, quantity = bound.factor * noise, bound.quantity
         yield Comparison(candidate, where, error, limit, noise, quantity=quantity, **origin)
     for name, values in truth.tensors_by_kind.items():
-        others = [run.tensors_by_kind[name] for run in baselines]
-        own = found.tensors_by_kind[name]
-        yield compare_values(candidate, name, own, values, others, bound, **origin)
+        against = values, [run.tensors_by_kind[name] for run in baselines], bound
+        yield compare_values(candidate, name, found.tensors_by_kind[name], *against, **origin)
 
 
 def loss_noise(truth: Trajectory, baselines: Sequence[Trajectory]) -> Array:

@@ -47,18 +47,6 @@ class _Part(StrEnum):
     LOOP = "loop"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Labelled:
-    images: Array
-    labels: list[int]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Array, int]:
-        return self.images[index], self.labels[index]
-
-
 class MetricsCheck(Check):
     """Compares what three runtimes say of photographs, and how their answers are counted."""
 
@@ -84,8 +72,9 @@ class MetricsCheck(Check):
             _clear_rank(np.sort(own)[::-1], _RANKS[index % len(_RANKS)], tie)
             for index, own in enumerate(logits)
         ]
-        labelled = _Labelled(images, [int(ranked[row, rank]) for row, rank in enumerate(ranks)])
-        loss = _Loss.of(logits, answers, labelled.labels)
+        labels = [int(ranked[row, rank]) for row, rank in enumerate(ranks)]
+        labelled = list(zip(images, labels, strict=True))
+        loss = _Loss.of(logits, answers, labels)
         in_batches = sum(len(batch.labels) for batch in batches(labelled, _BATCH))
         yield _counted("batches", in_batches, len(labelled), part=_Part.BATCHES)
         says = class_names(context.spec)
@@ -117,7 +106,11 @@ class MetricsCheck(Check):
         first = result.failures[0]
         runtimes = {item.candidate for item in result.failures if item.where == first.where}
         if first.part == _Part.LOOP:
-            return self._loop(context, result)
+            start = inputs.training_state(context.spec, context.recipe, context.state)
+            evaluated = training_trace.evaluated(Candidate(first.framework, first.mode), start)
+            source, where = Source.of(loop.evaluate), first.where
+            explanation = f"What the loop says of its validation set is not so: {where}."
+            return evaluated or self.suspect(first, source, f"{explanation} {first.note}".strip())
         if first.part != _Part.RUNTIME:
             source = Source.of(batches if first.part == _Part.BATCHES else RankShard)
             return self.suspect(first, source, f"{first.note}.")
@@ -132,19 +125,10 @@ class MetricsCheck(Check):
                 source = Source.of(load_backend(REFERENCE).export.export_onnx)
             return self.suspect(first, source, f"{first.note}.")
         source = Source.of(load_backend(first.framework).predict.Predictor)
-        explanation = (
-            f"The net is right, but not what asks it for answers: {first.where}. {first.note}"
-        )
+        wrong = f"{first.where}. {first.note}"
+        explanation = f"The net is right, but not what asks it for answers: {wrong}"
         found = bisection.forward(context, context.candidate_of(first))
         return found or self.suspect(first, source, explanation)
-
-    def _loop(self, context: Context, result: CheckResult) -> Suspect:
-        first = result.failures[0]
-        start = inputs.training_state(context.spec, context.recipe, context.state)
-        evaluated = training_trace.evaluated(Candidate(first.framework, first.mode), start)
-        source = Source.of(loop.evaluate)
-        explanation = f"What the loop says of its validation set is not so: {first.where}."
-        return evaluated or self.suspect(first, source, f"{explanation} {first.note}".strip())
 
 
 def _photographs(context: Context) -> tuple[list[str], Array]:
@@ -198,8 +182,8 @@ def _of_loops(context: Context, prepared: Prepared) -> Iterator[Comparison]:
             ("raw weights", state.weights, scores and scores.raw),
             ("averaged weights", state.ema, scores and scores.ema),
         ):
-            images_found = found.images if found else 0
-            counted = _counted(f"{title}, {name}", images_found, len(images), **origin)
+            count = found.images if found else 0
+            counted = _counted(f"{title}, {name}", count, len(images), **origin)
             yield counted
             if weights is None or found is None or not counted.passed:
                 continue

@@ -64,9 +64,8 @@ class PixelsCheck(Check):
             yield from _fed(framework)
         stem = context.spec.names.stem
         for candidate in (BASELINE, *context.candidates):
-            trace = context.trace(candidate)
+            trace, where = context.trace(candidate), f"input of {stem}"
             found = trace[stem].input if stem in trace else None
-            where = f"input of {stem}"
             yield compare_bits(str(candidate), where, found, context.pixels, **candidate.origin())
 
     def locate(self, context: Context, result: CheckResult) -> Suspect | None:
@@ -89,16 +88,9 @@ def _fed(framework: str) -> Iterator[Comparison]:
     labels, factors = np.array([3, 5], np.int32), np.array([[0.0], [1.25]], np.float32)
     batch = TrainingBatch(images, labels, factors, 2 * factors, ())
     brightness = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-    mean, std = (
-        np.array(per_channel, np.float32)[:, None, None]
-        for per_channel in (settings.mean, settings.std)
-    )
-    truths = {
-        "pixels": (brightness - mean) / std,
-        "labels": labels,
-        "dropout": factors,
-        "drop_path": 2 * factors,
-    }
+    mean, std = np.array((settings.mean, settings.std), np.float32)[:, :, None, None]
+    pixels = (brightness - mean) / std
+    truths = {"pixels": pixels, "labels": labels, "dropout": factors, "drop_path": 2 * factors}
     found = load_backend(framework).probe.fed(batch, settings)
     for name, truth in truths.items():
         given = found.get(name)

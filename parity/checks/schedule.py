@@ -183,16 +183,14 @@ def _initial(spec: Spec) -> Iterator[Comparison]:
         found = float(np.sqrt(np.mean(np.square(state[key].astype(np.float64)))))
         error, bound = abs(found / deviation - 1.0), _CHANCES * chance
         note = "" if error <= bound else f"deviate by {found:.3g}, expected {deviation:.3g}"
-        yield Comparison(
-            "initial weights", key, error, bound, chance, note=note, part=_Part.INITIAL
-        )
+        title = "initial weights"
+        yield Comparison(title, key, error, bound, chance, note=note, part=_Part.INITIAL)
 
 
 def _momentum() -> Comparison:
     trained = training_spec(load_spec("tinynet_e"), load_recipe("imagenet")).batch_norm
-    found = trained.momentum if trained else math.nan
-    truth = 1.0 - STATISTICS_DECAY
-    return _rate("recipe imagenet", "batch-norm momentum", found, truth, _Part.MOMENTUM)
+    against = trained.momentum if trained else math.nan, 1.0 - STATISTICS_DECAY
+    return _rate("recipe imagenet", "batch-norm momentum", *against, _Part.MOMENTUM)
 
 
 def _rate(

@@ -45,16 +45,14 @@ class SpecCheck(Check):
 
     def compare(self, context: Context) -> Iterator[Comparison]:
         spec = context.spec
-        again = parse_spec(format_spec(spec))
-        yield _fields("JSON round trip", spec, again, _Part.ROUND_TRIP)
+        yield _fields("JSON round trip", spec, parse_spec(format_spec(spec)), _Part.ROUND_TRIP)
         yield _resolved(spec)
         if spec.expected is not None:
             counted = count(spec)
             for field in ("macs", "params"):
                 wanted, found = getattr(spec.expected, field), getattr(counted, field)
                 note = "" if found == wanted else f"the layers count to {found}, expected {wanted}"
-                error = abs(found - wanted) / wanted
-                where = f"expected.{field}"
+                where, error = f"expected.{field}", abs(found - wanted) / wanted
                 yield Comparison("layer table", where, error, 0.0, note=note, part=_Part.COUNTS)
         if spec.derivation is not None and spec.derivation.base in list_specs():
             base = load_spec(spec.derivation.base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from parity.candidates import BASELINE, TRUTH, Candidate
@@ -17,6 +18,7 @@ from parity.tolerances.quantities import layer_quantity
 Pair = tuple[Array | None, Array, float | None]
 
 
+@dataclass(eq=False)
 class LayerTrace:
     """A candidate's layers in one run.
 
@@ -25,22 +27,17 @@ class LayerTrace:
     None for a run in evaluation.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        candidate: Candidate,
-        layers: Mapping[str, Any],
-        baseline: LayerTrace | None = None,
-        gradients: Any = None,
-    ):
-        self.context = context
-        self.candidate = candidate
-        self.definition = ReferenceNet(context.spec, context.state)
-        self.layers = layers
-        self.baseline = baseline
-        self.gradients = gradients
-        self.framework = candidate.framework
-        self.name = str(candidate) if candidate != TRUTH else f"{self.framework} in float64"
+    context: Context
+    candidate: Candidate
+    layers: Mapping[str, Any]
+    baseline: LayerTrace | None = None
+    gradients: Any = None
+
+    def __post_init__(self) -> None:
+        self.definition = ReferenceNet(self.context.spec, self.context.state)
+        self.framework = self.candidate.framework
+        is_truth = self.candidate == TRUTH
+        self.name = f"{self.framework} in float64" if is_truth else str(self.candidate)
         self._runs: dict[str, Run] = {}
 
     def run(self, name: str) -> Run:

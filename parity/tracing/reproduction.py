@@ -13,13 +13,7 @@ from parity.tracing.suspect import Suspect
 
 
 def script(context: Context, result: CheckResult, suspect: Suspect) -> str:
-    """Writes a Python script that exits with status 1 while the difference is there.
-
-    Args:
-        context: what was run on.
-        result: of the check that failed.
-        suspect: what it was traced to.
-    """
+    """Writes a Python script that exits with status 1 while the difference is there."""
     if suspect.optimizer and suspect.comparison.kind == "value":
         body = _update(context, suspect)
     elif suspect.direction == "forward" and not suspect.in_training:
@@ -76,11 +70,9 @@ def _evaluation(context: Context, suspect: Suspect) -> str:
     name = suspect.unit
     layer = f"definition.run({NET!r}, inputs.pixels(spec, 2, {context.seed})).layers[{name!r}]"
     given = f"inputs.pixels(spec, 2, {context.seed})" if name == NET else f"{layer}.input"
-    found = (
-        f"twin.probe.trace(net, x, mode)[{context.spec.names.classifier!r}].output"
-        if name == NET
-        else f"twin.probe.isolated(net, {{{name!r}: x}}, mode)[{name!r}]"
-    )
+    found = f"twin.probe.isolated(net, {{{name!r}: x}}, mode)[{name!r}]"
+    if name == NET:
+        found = f"twin.probe.trace(net, x, mode)[{context.spec.names.classifier!r}].output"
     return f"""\
 {_state(context)}
 definition = ReferenceNet(spec, state)

@@ -57,12 +57,7 @@ class Source(NamedTuple):
 
     @classmethod
     def of(cls, thing: Any, constant: str = "") -> Source:
-        """Finds the address of a function or class, or of a module's constant.
-
-        Args:
-            thing: a function, a class or a module.
-            constant: the name of a module's constant.
-        """
+        """Finds the address of a function, class or module, or of a constant in its module."""
         module = sys.modules[getattr(thing, "__module__", "") or thing.__name__]
         is_package = hasattr(module, "__path__")
         path = module.__name__.replace(".", "/") + ("/__init__.py" if is_package else ".py")
@@ -71,10 +66,8 @@ class Source(NamedTuple):
     @property
     def framework(self) -> str:
         """The twin it belongs to; "tinynet" for what both share, empty for anything else."""
-        package = self.file.partition("/")[0]
-        return {f"{name}_impl": name for name in FRAMEWORKS}.get(
-            package, package if package == "tinynet" else ""
-        )
+        own = {"tinynet": "tinynet"} | {f"{name}_impl": name for name in FRAMEWORKS}
+        return own.get(self.file.partition("/")[0], "")
 
 
 def operation(name: str) -> str:
@@ -111,18 +104,13 @@ def composite(framework: str, name: str, spec: Spec) -> Source:
 def of_layers(framework: str, off: Collection[str], every: Iterable[str], spec: Spec) -> Source:
     """Finds the smallest definition that accounts for exactly the layers that are off.
 
-    Args:
-        framework: the twin.
-        off: layers without layers in them that are off, all of one kind.
-        every: all layers of the net; of those of the same kind the rest are right.
-        spec: the net.
+    Those are layers without layers in them, all of one kind; of ``every`` layer of that kind the
+    rest are right.
     """
-    own = kind(next(iter(off)))
+    first = next(iter(off))
     owners = {owner(framework, name, spec) for name in off}
-    others = {owner(framework, n, spec) for n in every if kind(n) == own}
-    if len(owners) == 1 and others - owners:
-        return owners.pop()
-    return builder(framework, next(iter(off)))
+    others = {owner(framework, name, spec) for name in same_kind(first, every)}
+    return owners.pop() if len(owners) == 1 and others - owners else builder(framework, first)
 
 
 def same_kind(name: str, every: Iterable[str]) -> list[str]:
@@ -132,29 +120,19 @@ def same_kind(name: str, every: Iterable[str]) -> list[str]:
 
 def of_error(error: BaseException, spec: Spec) -> Source | None:
     """Finds where an exception comes from: the innermost line of the project that is wrong."""
-    places = [(frame.filename, frame.lineno or 0) for frame in _frames(error)]
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [(frame.filename, frame.lineno or 0) for frame in frames]
+    raised_at = [source for place in places if (source := _definition_at(*place))]
     # A graph is compiled elsewhere, and only the message tells of its lines.
-    places += [(f, int(line)) for f, line in re.findall(r"[Ii]n file (\S+?\.py):(\d+)", str(error))]
-    sources = [source for place in places if (source := _definition_at(*place))]
-    ours = [source for source in sources if not source.file.startswith(_MESSENGERS)]
-    found = ours[-1] if ours else None
-    if isinstance(error, StateError) and found:
-        return _of_shapes(error, spec) or found
-    return found
-
-
-def _frames(error: BaseException) -> Iterable[traceback.FrameSummary]:
-    return traceback.extract_tb(error.__traceback__)
-
-
-def _of_shapes(error: StateError, spec: Spec) -> Source | None:
-    # The net was not built as its spec says: what built the layer is wrong, not what noticed.
+    told = re.findall(r"[Ii]n file (\S+?\.py):(\d+)", str(error))
+    compiled_at = [source for f, line in told if (source := _definition_at(f, int(line)))]
+    ours = [s for s in raised_at + compiled_at if not s.file.startswith(_MESSENGERS)]
+    twins = [source.framework for source in raised_at if source.framework in FRAMEWORKS]
     key = str(error).partition(":")[0]
-    sources = [_definition_at(frame.filename, frame.lineno or 0) for frame in _frames(error)]
-    twins = [source.framework for source in sources if source and source.framework in FRAMEWORKS]
-    if key not in manifest(spec) or not twins:
-        return None
-    return owner(twins[0], key.rpartition(".")[0], spec)
+    if ours and twins and isinstance(error, StateError) and key in manifest(spec):
+        # The net was not built as its spec says: what built the layer is wrong, not what noticed.
+        return owner(twins[0], key.rpartition(".")[0], spec)
+    return ours[-1] if ours else None
 
 
 def named_key(error: BaseException, spec: Spec) -> str:
