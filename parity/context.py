@@ -45,7 +45,7 @@ _SEEDS_APART = 1_000_003
 class Context(TrainingContext):
     """Everything the checks compare, each piece computed when it is first asked for.
 
-    Candidates are the ones under test, and also :data:`parity.candidates.TRUTH`, the reference, and
+    Candidates are those under test, and :data:`parity.candidates.TRUTH`, the reference, and
     :data:`parity.candidates.BASELINE`. A sample of the noise is a run on inputs that are moved by
     up to one float32 rounding; sample 0 is not moved.
 
@@ -246,11 +246,11 @@ class Context(TrainingContext):
 
         Weights and slots are float32 in every precision but the reference's.
         """
-        given = self.moved(self.given_gradients, sample)
-        gradients = [
-            {key: np.float32(factor) * value for key, value in given.items()}
-            for factor in _GRADIENT_FACTORS
-        ]
+        given, factors = (
+            self.moved(self.given_gradients, sample),
+            map(np.float32, _GRADIENT_FACTORS),
+        )
+        gradients = [{key: f * value for key, value in given.items()} for f in factors]
         start = inputs.training_state(self.spec, load_recipe(OPTIMIZERS[kind]), self.state)
         precision = candidate.precision if candidate == TRUTH else "float32"
         settings = _RATES, _DECAYS, precision, candidate.device

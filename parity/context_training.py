@@ -132,10 +132,9 @@ class TrainingContext:
     @cached_property
     def start(self) -> TrainingState:
         """Where the stretch of training begins."""
-        source = len(self.source), fingerprint(self.source)
-        return self.given.start or initial_training_state(
-            self.spec, self.recipe, self.seed, *source, self.state
-        )
+        recipe, images = self.recipe, (len(self.source), fingerprint(self.source))
+        settings = self.spec, recipe, self.seed, *images, self.state
+        return self.given.start or initial_training_state(*settings)
 
     @cached_property
     def reference_course(self) -> Trajectory:

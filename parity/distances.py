@@ -14,8 +14,6 @@ from parity.tolerances.bounds import Bound
 
 Array = NDArray[Any]
 
-_MISSING: tuple[Kind, str] = ("missing", "it is not there")
-
 
 def norm(values: Array) -> float:
     """Returns the Euclidean norm in float64."""
@@ -77,12 +75,9 @@ def compare_within(
         scale: what errors are relative to; by default the norm of ``truth``.
         origin: the same as ``candidate``, for a tracer.
     """
-    obstacle = _obstacle(found, truth)
-    if found is None or obstacle is not None:
-        kind, note = obstacle or _MISSING
-        return Comparison(candidate, where, math.inf, limit, noise, kind, note, quantity, **origin)
-    error = relative_error(found, truth, scale)
-    return Comparison(candidate, where, error, limit, noise, quantity=quantity, **origin)
+    kind, note = _obstacle(found, truth)
+    error = math.inf if found is None or note else relative_error(found, truth, scale)
+    return Comparison(candidate, where, error, limit, noise, kind, note, quantity, **origin)
 
 
 def compare_bits(
@@ -92,14 +87,11 @@ def compare_bits(
 
     The error is the share of the numbers that differ.
     """
-    kind: Kind = "bits"
-    note = ""
-    obstacle = _obstacle(found, truth, finite=False)
-    if found is None or obstacle is not None:
-        error, (kind, note) = math.inf, obstacle or _MISSING
-    elif found.dtype != truth.dtype:
-        error, note = math.inf, f"{found.dtype}, expected {truth.dtype}"
-    else:
+    kind, note = _obstacle(found, truth, "bits")
+    error = math.inf
+    if found is not None and not note and found.dtype != truth.dtype:
+        note = f"{found.dtype}, expected {truth.dtype}"
+    elif found is not None and not note:
         # As whole numbers, since NaN differs from itself and -0.0 equals 0.0.
         differs = _bits(found) != _bits(truth)
         error = float(differs.mean()) if differs.size else 0.0
@@ -113,14 +105,15 @@ def first_lost(found: Mapping[str, Array], truths: Mapping[str, Array]) -> str |
     return next(lost, None)
 
 
-def _obstacle(found: Array | None, truth: Array, finite: bool = True) -> tuple[Kind, str] | None:
+def _obstacle(found: Array | None, truth: Array, kind: Kind = "value") -> tuple[Kind, str]:
+    # What stands in the way of comparing them so, and of which kind it is.
     if found is None:
-        return _MISSING
+        return "missing", "it is not there"
     if found.shape != truth.shape:
         return "shape", f"shape {found.shape}, expected {truth.shape}"
-    if finite and not np.isfinite(found).all():
+    if kind == "value" and not np.isfinite(found).all():
         return "not finite", "holds a NaN or an infinity"
-    return None
+    return kind, ""
 
 
 def _bits(values: Array) -> NDArray[np.unsignedinteger[Any]]:

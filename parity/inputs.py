@@ -45,9 +45,8 @@ def pixels(spec: Spec, count: int, seed: int) -> NDArray[np.float32]:
     The texture matters: in large flat areas every rounding goes the same way, and a batch norm
     that sums in float32 without compensation (MindSpore's on CPU) drifts 20 times farther.
     """
-    image = _brightness((count, *spec.input_size), seed, "pixels")
-    mean = np.array(spec.preprocessing.mean)[:, None, None]
-    std = np.array(spec.preprocessing.std)[:, None, None]
+    image, settings = _brightness((count, *spec.input_size), seed, "pixels"), spec.preprocessing
+    mean, std = np.array((settings.mean, settings.std))[:, :, None, None]
     return ((image - mean) / std).astype(np.float32)
 
 
@@ -179,10 +178,9 @@ def photographs() -> list[Path]:
 
     The packages are found without being imported.
     """
-    found: list[Path] = []
-    for package, names in PHOTOGRAPHS.items():
-        package_spec = importlib.util.find_spec(package)
-        if package_spec is not None and package_spec.origin is not None:
-            folder = Path(package_spec.origin).parent
-            found += [folder / name for name in names if (folder / name).is_file()]
-    return found
+    packages = {name: importlib.util.find_spec(name) for name in PHOTOGRAPHS}
+    folders = {
+        n: Path(found.origin).parent for n, found in packages.items() if found and found.origin
+    }
+    paths = (folder / name for package, folder in folders.items() for name in PHOTOGRAPHS[package])
+    return [path for path in paths if path.is_file()]

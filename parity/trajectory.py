@@ -155,10 +155,8 @@ def envelope(
     start: TrainingState, source: Source, steps: int, samples: int, accumulation: int = 1
 ) -> list[Trajectory]:
     """Makes float32 runs of the baseline, each from a start one rounding away."""
-    return [
-        follow(REFERENCE, moved_start(start, sample), source, steps, accumulation)
-        for sample in range(samples)
-    ]
+    starts = (moved_start(start, sample) for sample in range(samples))
+    return [follow(REFERENCE, each, source, steps, accumulation) for each in starts]
 
 
 def compare_trajectories(

@@ -44,16 +44,16 @@ class Check(ABC):
         unit: of its errors.
         reason: why its bounds are what they are; by default that of its first quantity.
         needs: what of training it needs: nothing, single steps, or images to train on.
-        quantities: the rows of :data:`parity.tolerances.bounds.BOUNDS` that bound it. A check that
-            has some is calibrated.
+        quantities: the rows of :data:`parity.tolerances.bounds.BOUNDS` that bound it; a check
+            without any is not calibrated.
         by_chance: whether a net that is not smooth may differ by chance, see
             :func:`parity.checks.non_smooth.over_batches`.
-        drawing: how the page draws it where it measured many places, apart from the spread of its
-            errors; empty where they are in no order that tells anything.
+        drawing: how the page draws many places, beside the spread of their errors; empty where
+            their order tells nothing.
         exports: whether it writes ONNX files, which takes longer than all other checks together;
             no check depends on one that does.
-        recorded_with: the part of a recording that has it, of
-            :data:`parity.recordings.record.PARTS`; empty for a check that recordings do not have.
+        recorded_with: of :data:`parity.recordings.record.PARTS`, the part of a recording that has
+            it; empty for none.
         releases: the pieces of a :class:`Context` that no later check needs.
     """
 

@@ -55,9 +55,8 @@ class CheckpointsCheck(Check):
         original = Checkpoint(context.state, context.spec)
         for suffix, framework in _formats(context).items():
             path = context.folder / f"alone{suffix}"
-            source = Source.of(save_checkpoint)
-            if framework:
-                source = Source.of(load_backend(framework).native_files.save_native)
+            native = framework and load_backend(framework).native_files.save_native
+            source = Source.of(native or save_checkpoint)
             try:
                 save_checkpoint(path, original)
                 found = load_checkpoint(path, context.spec).state

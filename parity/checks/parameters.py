@@ -60,11 +60,9 @@ class ParametersCheck(Check):
 
 
 def _computes_with(context: Context, framework: str, layer: str) -> bool:
-    definition = ReferenceNet(context.spec, context.state)
-    item = definition.run(NET, context.pixels).layers[layer]
-    twin = load_backend(framework)
-    net = twin.probe.build(context.spec, context.state)
-    given = item.input.astype(np.float32)
-    found = twin.probe.isolated(net, {layer: given})[layer]
+    definition, probe = ReferenceNet(context.spec, context.state), load_backend(framework).probe
+    given = definition.run(NET, context.pixels).layers[layer].input.astype(np.float32)
+    net = probe.build(context.spec, context.state)
+    found = probe.isolated(net, {layer: given})[layer]
     truth = definition.run(layer, given).output
     return bool(np.abs(found - truth).max() <= 2**8 * ROUNDOFF * np.abs(truth).max())

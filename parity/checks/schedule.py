@@ -109,11 +109,8 @@ class ScheduleCheck(Check):
         first = result.failures[0]
         progress = context.start.progress
         peak, expected = _expected(context)
-        errors = [
-            abs(learning_rate(progress.recipe, step, progress.images) - truth) / peak
-            for step, truth in enumerate(expected)
-        ]
-        if max(errors) > 2 * ROUNDOFF:
+        rates = [learning_rate(progress.recipe, step, progress.images) for step in range(STEPS)]
+        if np.abs(np.subtract(rates, expected)).max() / peak > 2 * ROUNDOFF:
             explanation = f"The {first.where} {first.note}."
             return self.suspect(first, Source.of(learning_rate), explanation)
         found = f"the {first.where} {first.note}"

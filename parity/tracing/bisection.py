@@ -192,16 +192,14 @@ def _loss(trace: LayerTrace, direction: Direction = "forward") -> Suspect | None
 
 
 def _statistics(trace: LayerTrace) -> Suspect | None:
-    def compared(key: str) -> Comparison:
-        def pair(of: LayerTrace) -> Pair:
-            truths = of.run(key.rpartition(".")[0]).statistics
-            return of.gradients.statistics[key], truths[key], statistic_scale(key, truths)
-
-        return trace.measure(key, pair, "statistics")
+    def pair(of: LayerTrace, key: str) -> Pair:
+        truths = of.run(key.rpartition(".")[0]).statistics
+        return of.gradients.statistics[key], truths[key], statistic_scale(key, truths)
 
     spec = trace.context.spec
     keys = [key for key, entry in manifest(spec).items() if entry.role not in TRAINED_ROLES]
-    off = {key: comparison for key in keys if not (comparison := compared(key)).passed}
+    compared = {key: trace.measure(key, partial(pair, key=key), "statistics") for key in keys}
+    off = {key: comparison for key, comparison in compared.items() if not comparison.passed}
     if not off:
         return None
     first = next(iter(off))

@@ -52,9 +52,8 @@ class LayerTrace:
     def is_right_alone(self, name: str) -> bool:
         """Returns whether a layer that runs alone passes the right gradient on to its input."""
         item, net = self.layers[name], self.context.build(self.candidate)
-        found = self.context.twin(self.candidate).probe.backward(
-            net, {name: (item.input, item.gradient)}, self.candidate.mode
-        )
+        given, probe = {name: (item.input, item.gradient)}, self.context.twin(self.candidate).probe
+        found = probe.backward(net, given, self.candidate.mode)
         truth = self.run(name).input
         return self.compare(name, found[name].input, truth, 0.0, self.gradient_quantity).passed
 

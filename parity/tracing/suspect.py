@@ -14,16 +14,10 @@ Direction = Literal["forward", "backward", ""]
 class Suspect(NamedTuple):
     """What was found to be off.
 
-    Attributes:
-        where: the layer or key.
-        operation: what is computed there.
-        source: what answers for it.
-        comparison: how far it is off.
-        explanation: a sentence for a person.
-        unit: the smallest layer that shows it when it is run alone, :data:`NET` for the whole net.
-        direction: the way in which numbers flow there.
-        in_training: whether only a net in training shows it.
-        optimizer: the kind of optimizer whose step shows it; empty for all else.
+    At the layer or key ``where`` the ``operation`` is computed, for which ``source`` answers; the
+    ``comparison`` says how far it is off, and the ``explanation`` is a sentence for a person.
+    ``unit`` is the smallest layer that shows it alone, :data:`NET` for the whole net; ``optimizer``
+    is the kind whose step shows it, empty for all else.
     """
 
     where: str

@@ -144,7 +144,8 @@ def _optimizer(
     off: dict[str, Comparison],
 ) -> Suspect:
     where, comparison = next(iter(off.items()))
-    trained = _trained(start)
+    entries = manifest(start.progress.spec).items()
+    trained = [key for key, entry in entries if entry.role in TRAINED_ROLES]
     wrong = [key for key in trained if key in off]
     source = Source.of(getattr(load_backend(candidate.framework).optim, _CLASSES[kind]))
     explanation = f"On given gradients, {kind} moves {len(off)} tensors wrongly."
@@ -155,11 +156,6 @@ def _optimizer(
             "other way round: the optimizer is told wrongly which ones decay."
         )
     return Suspect(where, kind, source, comparison, explanation, optimizer=kind)
-
-
-def _trained(state: TrainingState) -> list[str]:
-    entries = manifest(state.progress.spec).items()
-    return [key for key, entry in entries if entry.role in TRAINED_ROLES]
 
 
 def _decays_wrongly(
@@ -245,10 +241,9 @@ def _transitions(
         loss = own([batch], rate, decay).tolist()[0]
         after = own.read(after_step(progress))
         truth = defined_training.step(before, batch, rate, decay)
-        parts = {"loss": (np.array(loss), np.array(truth.loss))}
         told, wanted = _kinds(after), _kinds(truth.state)
-        parts |= {name: (told[name], wanted[name]) for name in wanted}
-        yield parts
+        parts = {name: (told[name], wanted[name]) for name in wanted}
+        yield {"loss": (np.array(loss), np.array(truth.loss)), **parts}
         before = after
 
 
@@ -269,21 +264,16 @@ def _part_of_step(
     found: Comparison,
 ) -> Suspect:
     where, twin = f"{name} of step {number + 1}", load_backend(candidate.framework)
-
-    def is_right_without(part: str) -> bool:
-        own = batch._replace(**{part: None})
-        pair = next(_transitions(context, candidate, [own]))[name]
-        return _compare(context, candidate, name, *pair, ROUNDOFF).passed
-
-    if number == 0 and name == "loss":
-        for part, definition in (
-            ("drop_path", lambda: twin.blocks.drop_path),
-            ("dropout", lambda: twin.model.TinyNet),
-        ):
-            if getattr(batch, part) is not None and is_right_without(part):
-                what = part.replace("_", "-")
-                explanation = f"Without {what} the same step is right: its factors are misapplied."
-                return Suspect(where, what, Source.of(definition()), found, explanation)
+    masks = {"drop_path": twin.blocks.drop_path, "dropout": twin.model.TinyNet}
+    for part, definition in masks.items() if number == 0 and name == "loss" else ():
+        if getattr(batch, part) is None:
+            continue
+        without = batch._replace(**{part: None})
+        pair = next(_transitions(context, candidate, [without]))[name]
+        if _compare(context, candidate, name, *pair, ROUNDOFF).passed:
+            what = part.replace("_", "-")
+            explanation = f"Without {what} the same step is right: its factors are misapplied."
+            return Suspect(where, what, Source.of(definition), found, explanation)
     explanation = (
         f"Net, loss, optimizer and average are right each for itself, but in step {number + 1} "
         f"the {name} {'is' if name == 'loss' else 'are'} not what they make together."
