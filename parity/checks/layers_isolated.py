@@ -43,8 +43,8 @@ class LayersIsolatedCheck(MeasuredCheck):
         return [*context.candidates, *context.exact]
 
     def places(self, context: Context, candidate: Candidate, names: Iterable[str]) -> list[str]:
-        gates_only = candidate.exact_gates
-        return [n for n in names if not gates_only or _has_gates(n, context.spec)]
+        every = not candidate.exact_gates
+        return [n for n in names if every or layer_quantity(n, context.spec) == "gate layer"]
 
     def found(self, context: Context, candidate: Candidate, sample: int = 0) -> dict[str, Array]:
         own = set(context.layer_names(candidate))
@@ -60,10 +60,6 @@ class LayersIsolatedCheck(MeasuredCheck):
                     origin = candidate.origin()
                     yield Comparison(title, name, math.inf, 0.0, 0.0, "unexpected", note, **origin)
         yield from super().compare(context)
-
-
-def _has_gates(name: str, spec: Spec) -> bool:
-    return layer_quantity(name, spec) == "gate layer"
 
 
 def _reference(context: Context) -> Iterator[Comparison]:

@@ -156,14 +156,11 @@ def _runtimes(context: Context, baseline: Predict) -> Iterator[tuple[str, Predic
 def _clear_rank(logits: Array, wanted: int, tie: float) -> int:
     # Of logits (K,) from the largest on: the rank nearest to the wanted one that no rounding takes
     # into or out of the first one or the first five.
+    edges = [count for count in (1, 5) if count < len(logits)]
+
     def clear(rank: int) -> bool:
-        edges = [count for count in (1, 5) if count < len(logits)]
-        return all(
-            logits[rank] - logits[edge] > tie
-            if rank < edge
-            else logits[edge - 1] - logits[rank] > tie
-            for edge in edges
-        )
+        pairs = ((rank, edge) if rank < edge else (edge - 1, rank) for edge in edges)
+        return all(logits[better] - logits[worse] > tie for better, worse in pairs)
 
     ranks = sorted(range(len(logits)), key=lambda rank: abs(rank - wanted))
     return next(filter(clear, ranks), min(wanted, len(logits) - 1))
@@ -200,7 +197,7 @@ def _of_loops(context: Context, prepared: Prepared) -> Iterator[Comparison]:
 
 
 class _Loss(NamedTuple):
-    """The mean cross-entropy, and what it takes to compare another one with it."""
+    """The mean cross-entropy, its noise, and the size of the logits that it is a difference of."""
 
     truth: Array
     noise: list[Array]
@@ -209,10 +206,14 @@ class _Loss(NamedTuple):
     @classmethod
     def of(cls, logits: Array, baseline: Array, labels: list[int]) -> _Loss:
         """Computes it from the logits (N, K) of the reference and of the baseline."""
-        own = _losses(logits, labels)
+
+        def losses(logits: Array) -> Array:
+            logits = logits.astype(np.float64)
+            return np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]
+
+        own = losses(logits)
         # Of single photographs: in the mean errors may cancel, by luck.
-        noise = [own.mean() + error for error in _losses(baseline, labels) - own]
-        # The loss is a difference of logits, however small it is itself.
+        noise = [own.mean() + error for error in losses(baseline) - own]
         return cls(own.mean(), noise, norm(logits) / math.sqrt(logits.size))
 
     def compare(
@@ -240,8 +241,3 @@ def _percentage(
     note = "" if found == expected else f"is {found:.2f} %, expected {expected:.2f} %"
     # Percentages of the same counts, which may be rounded in another place.
     return Comparison(candidate, where, abs(found - expected), 1e-9, note=note, **origin)
-
-
-def _losses(logits: Array, labels: list[int]) -> Array:
-    logits = logits.astype(np.float64)
-    return np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]

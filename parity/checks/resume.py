@@ -24,9 +24,7 @@ from parity.trajectory import compare_trajectories
 
 
 class ResumeCheck(Check):
-    """Stops runs half-way: the same bits in one framework, inside the envelope where a run moved
-    to the other.
-    """
+    """Stops runs half-way: identical bits in one framework, inside the envelope where one moved."""
 
     name = "resume"
     title = "Runs that stopped and went on"

@@ -65,10 +65,8 @@ _FUNCTIONS = {
 
 
 class ScheduleCheck(Check):
-    """Compares learning rates, decays and what is drawn at random with oracles; and the rates that
-    each twin's own loop used.
-
-    A mistake here moves both twins alike.
+    """Compares rates, decays and what is drawn at random with oracles, since a mistake there moves
+    both twins alike; and the rates that each twin's own loop used.
     """
 
     name = "schedule"

@@ -102,12 +102,9 @@ def _resolved(spec: Spec) -> Comparison:
     # What both twins are built from, so that no comparison of them would show it.
     rows = structure.rows(spec)
     for block in spec.blocks():
-        stride = rows[block.key].stride
-        expected = {
-            "stride": stride,
-            "has_skip": rows[block.key].has_skip,
-            "padding": structure.padding(spec.padding, block.kernel_size, stride, block.in_size),
-        }
+        stride, has_skip = rows[block.key].stride, rows[block.key].has_skip
+        padding = structure.padding(spec.padding, block.kernel_size, stride, block.in_size)
+        expected = {"stride": stride, "has_skip": has_skip, "padding": padding}
         for field, wanted in expected.items():
             found = getattr(block, field)
             if found != wanted:

@@ -67,11 +67,11 @@ def _spec(spec: Spec) -> str:
 
 
 def _evaluation(context: Context, suspect: Suspect) -> str:
-    name = suspect.unit
-    layer = f"definition.run({NET!r}, inputs.pixels(spec, 2, {context.seed})).layers[{name!r}]"
-    given = f"inputs.pixels(spec, 2, {context.seed})" if name == NET else f"{layer}.input"
-    found = f"twin.probe.isolated(net, {{{name!r}: x}}, mode)[{name!r}]"
-    if name == NET:
+    name, given = suspect.unit, f"inputs.pixels(spec, 2, {context.seed})"
+    if name != NET:
+        given = f"definition.run({NET!r}, {given}).layers[{name!r}].input"
+        found = f"twin.probe.isolated(net, {{{name!r}: x}}, mode)[{name!r}]"
+    else:
         found = f"twin.probe.trace(net, x, mode)[{context.spec.names.classifier!r}].output"
     return f"""\
 {_state(context)}
