@@ -74,10 +74,9 @@ class RunLog:
         self._stack.close()
 
     def write(self, record: dict[str, Any]) -> None:
-        """Adds a line to the log, and its numbers to TensorBoard.
+        """Adds a line of JSON values to the log, and its numbers to TensorBoard.
 
-        Args:
-            record: JSON values; ``kind`` and ``step`` say what it holds and where it belongs.
+        ``kind`` and ``step`` of the record say what it holds and where it belongs.
         """
         self._log.write(json.dumps(record) + "\n")
         self._log.flush()

@@ -81,8 +81,7 @@ class StepBase(Generic[T]):
     def read(self, progress: Progress) -> TrainingState:
         """Copies everything out, in the precision it is kept in.
 
-        Args:
-            progress: where the run is; the loss scale in it is replaced.
+        ``progress`` is where the run is; the loss scale in it is replaced.
         """
         self.synchronise()
         scale = {"loss_scale": self.loss_scale, "good_steps": self.good_steps}
