@@ -12,7 +12,6 @@ import struct
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,17 +153,17 @@ class Archive:
         """
         classes = class_names(self.path, self.folders, spec)
         places = {name: place for place, name in enumerate(classes)}
-        names: list[bytes] = []
-
-        def rows() -> Iterator[tuple[int, ...]]:
-            end = 0
-            for folder, images in self.images.items():
-                for name, info in images:
-                    names.append(os.fsencode(name))
-                    end += len(names[-1])
-                    yield info.header_offset, info.compress_size, info.CRC, places[folder], end
-
-        entries = np.fromiter(rows(), _ENTRY, sum(map(len, self.images.values())))
+        # A column at a time, which is faster than a row at a time.
+        names = [os.fsencode(name) for images in self.images.values() for name, _ in images]
+        found = [info for images in self.images.values() for _, info in images]
+        count = len(found)
+        entries = np.empty(count, _ENTRY)
+        entries["offset"] = np.fromiter((info.header_offset for info in found), np.int64, count)
+        entries["size"] = np.fromiter((info.compress_size for info in found), np.int64, count)
+        entries["crc"] = np.fromiter((info.CRC for info in found), np.uint32, count)
+        labels = [places[folder] for folder in self.images]
+        entries["label"] = np.repeat(labels, [*map(len, self.images.values())])
+        entries["name_end"] = np.cumsum(np.fromiter(map(len, names), np.int64, count))
         return ImageArchive(SharedFile(self.path), spec, classes, entries, b"".join(names))
 
 
