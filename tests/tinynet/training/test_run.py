@@ -164,7 +164,7 @@ def test_output_must_be_a_folder_or_become_one(tmp_path):
     for good in (tmp_path, tmp_path / "new", tmp_path / "new" / "deep"):
         check_output(good)
     for bad in ("file", "file/run", "nowhere", "nowhere/run"):
-        with pytest.raises(TrainingError, match=r"no folder$"):
+        with pytest.raises(TrainingError, match=r"is not a folder$"):
             check_output(tmp_path / bad)
     assert not (tmp_path / "new").exists()
 
