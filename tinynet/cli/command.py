@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
-import json
 import os
 import shlex
 import sys
@@ -66,6 +64,8 @@ class Parser(argparse.ArgumentParser):
         # Only sub-commands have their choices in a dictionary.
         names = list(action.choices or ())
         if isinstance(action.choices, dict) and value not in names:
+            import difflib  # for a mistake alone
+
             near = " or ".join(difflib.get_close_matches(value, names))
             hint = f", did you mean {near}?" if near else ""
             raise UsageError(f"{value}: {self.prog} has no such {action.dest}{hint}")
@@ -107,6 +107,8 @@ def without_matrix_threads() -> None:
 
 def report(options: argparse.Namespace, document: object, text: str) -> None:
     """Prints what a command found: with ``--json`` the document, otherwise the text for people."""
+    import json  # not for --help
+
     print(json.dumps(document) if options.json else text)
 
 
