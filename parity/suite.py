@@ -17,7 +17,7 @@ from tinynet.spec import Spec
 from tinynet.utils.environment import environment
 
 from parity.candidates import Candidate, candidates_of
-from parity.checks import CHECKS, Check
+from parity.checks import CHECKS, Check, refuse_unknown
 from parity.checks.non_smooth import over_batches
 from parity.context import Context
 from parity.results import CheckResult, Comparison, Report, Series
@@ -57,10 +57,7 @@ def run_checks(
         BackendError: a framework is not installed.
         ValueError: no such check, or no check at all.
     """
-    unknown = sorted(set(checks) - set(CHECKS))
-    if unknown or not checks:
-        known = ", ".join(CHECKS)
-        raise ValueError(f"checks are {', '.join(unknown) or 'none'}, expected some of {known}")
+    refuse_unknown(checks, CHECKS)
     start = time.perf_counter()
     results: list[CheckResult] = []
     failure: tuple[Locate, CheckResult, Exception | None] | None = None

@@ -5,6 +5,8 @@ a check, write its class in a module of this package and name it here and in the
 command, which a test compares with this list.
 """
 
+from collections.abc import Collection
+
 from parity.checks.base import Check, MeasuredCheck
 from parity.checks.checkpoints import CheckpointsCheck
 from parity.checks.ema import EmaCheck
@@ -54,3 +56,15 @@ RECORDED = {
     for name, check in CHECKS.items()
     if isinstance(check, MeasuredCheck) and check.recorded_with
 }
+
+
+def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
+    """Refuses names of checks that are not known, and an empty choice.
+
+    Raises:
+        ValueError: naming the unknown ones and those there are.
+    """
+    unknown = sorted(set(chosen) - set(known))
+    if unknown or not chosen:
+        found = ", ".join(unknown) or "none"
+        raise ValueError(f"checks are {found}, expected some of {', '.join(known)}")

@@ -19,7 +19,7 @@ from tinynet.spec import spec_document
 from tinynet.utils.environment import NOT_INSTALLED
 
 from parity.candidates import Candidate
-from parity.checks import RECORDED
+from parity.checks import RECORDED, refuse_unknown
 from parity.distances import Array, compare_bits, compare_within
 from parity.recordings.format import LOSS, Recorded, Recording, RecordingError
 from parity.reference.oracles import mark
@@ -82,10 +82,7 @@ def compare_recordings(
         RecordingError: they were recorded from different things, so nothing can be said.
         ValueError: no such check, or no check at all.
     """
-    unknown = sorted(set(checks) - set(RECORDED))
-    if unknown or not checks:
-        known = ", ".join(RECORDED)
-        raise ValueError(f"checks are {', '.join(unknown) or 'none'}, expected some of {known}")
+    refuse_unknown(checks, RECORDED)
     start = time.perf_counter()
     found = [*_of_what_was_given(first, second), *_of_where_it_ran(first, second)]
     apart = [item for item in found if item.meaning == "not comparable"]

@@ -1,6 +1,5 @@
 import copy
 import dataclasses
-import functools
 import json
 import random
 
@@ -14,7 +13,6 @@ from tinynet.recipe import (
     Optimizer,
     RandAugment,
     Recipe,
-    RecipeError,
     Schedule,
     describe_difference,
     format_recipe,
@@ -25,31 +23,9 @@ from tinynet.recipe import (
     training_spec,
 )
 from tinynet.spec import list_specs, load_spec
-from tinynet.utils.strict_json import DocumentError, check_document
+from tinynet.utils.strict_json import check_document
 
-import broken_documents
-from broken_documents import one_line
-
-TEXT = (RECIPE_DIRECTORY / "imagenet_randaugment.json").read_text()
-changed = functools.partial(broken_documents.changed, TEXT)
-without = functools.partial(broken_documents.without, TEXT)
-SCHEMA = json.loads((RECIPE_DIRECTORY / "recipe.schema.json").read_text())
-ALL = [
-    "digits",
-    "imagenet",
-    "imagenet100",
-    "imagenet_drop_path",
-    "imagenet_randaugment",
-    "imagenet_resnet",
-]
-
-
-def refusal(text, changes=()):
-    with pytest.raises(RecipeError) as caught:
-        parse_recipe(text, "r.json", changes)
-    assert isinstance(caught.value, DocumentError)
-    return one_line(caught.value)
-
+from recipe_documents import ALL, SCHEMA, TEXT, refusal
 
 # What the shipped recipes say
 

@@ -6,26 +6,13 @@ import json
 import pytest
 
 from tinynet.recipe import (
-    RECIPE_DIRECTORY,
     RecipeError,
     describe_difference,
     load_recipe,
-    parse_recipe,
     recipe_document,
 )
-from tinynet.utils.strict_json import DocumentError
 
-from broken_documents import one_line
-
-IMAGENET = load_recipe("imagenet")
-TEXT = (RECIPE_DIRECTORY / "imagenet_randaugment.json").read_text()
-
-
-def refusal(text, changes=()):
-    with pytest.raises(RecipeError) as caught:
-        parse_recipe(text, "r.json", changes)
-    assert isinstance(caught.value, DocumentError)
-    return one_line(caught.value)
+from recipe_documents import IMAGENET, TEXT, refusal
 
 
 @pytest.mark.parametrize(

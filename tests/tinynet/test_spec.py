@@ -1,6 +1,5 @@
 import copy
 import dataclasses
-import functools
 import json
 import math
 
@@ -18,26 +17,8 @@ from tinynet.spec import (
 )
 from tinynet.utils.strict_json import check_document
 
-import broken_documents
 from random_specs import specs
-
-TEXT = (SPEC_DIRECTORY / "tinynet_c.json").read_text()
-changed = functools.partial(broken_documents.changed, TEXT)
-without = functools.partial(broken_documents.without, TEXT)
-ALL = [
-    "efficientnet_b0",
-    "efficientnet_lite0",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "tinynet_a",
-    "tinynet_b",
-    "tinynet_c",
-    "tinynet_d",
-    "tinynet_digits",
-    "tinynet_e",
-]
-PHOTO = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_fraction": 0.9, "interpolation": "bilinear"}
+from spec_documents import ALL, PHOTO, TEXT, changed
 
 
 def test_the_shipped_specs():

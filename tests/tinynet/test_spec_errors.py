@@ -1,13 +1,11 @@
 """What is wrong with a spec is told in one line: file, place, found, expected."""
 
 import dataclasses
-import functools
 import json
 
 import pytest
 
 from tinynet.spec import (
-    SPEC_DIRECTORY,
     Preprocessing,
     SpecError,
     load_spec,
@@ -15,26 +13,8 @@ from tinynet.spec import (
 )
 from tinynet.utils.strict_json import DocumentError
 
-import broken_documents
 from broken_documents import one_line
-
-TEXT = (SPEC_DIRECTORY / "tinynet_c.json").read_text()
-changed = functools.partial(broken_documents.changed, TEXT)
-without = functools.partial(broken_documents.without, TEXT)
-ALL = [
-    "efficientnet_b0",
-    "efficientnet_lite0",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "tinynet_a",
-    "tinynet_b",
-    "tinynet_c",
-    "tinynet_d",
-    "tinynet_digits",
-    "tinynet_e",
-]
-PHOTO = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_fraction": 0.9, "interpolation": "bilinear"}
+from spec_documents import ALL, PHOTO, TEXT, changed, without
 
 
 def refusal(text, source="c.json"):

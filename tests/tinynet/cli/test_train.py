@@ -14,23 +14,19 @@ from tinynet.spec import parse_spec
 from tinynet.training.schedule import learning_rate
 
 from train_runs import (
+    ENDS,
     IMAGES,
     RECIPE,
     SPEC,
     STEPS,
+    TWINS,
     VALIDATION_IMAGES,
     arguments,
+    folder_of,
     is_error,
     last_of,
     log_of,
 )
-
-TWINS = ("torch", "mindspore")
-ENDS = [3, 5, 8, 10]  # steps that take the last image of an epoch
-
-
-def folder_of(output):
-    return sorted(path.name for path in output.iterdir())
 
 
 def scalars_of(output):

@@ -3,13 +3,11 @@
 import pytest
 
 from train_runs import (
+    TWINS,
     arguments,
     is_error,
     write_files,
 )
-
-TWINS = ("torch", "mindspore")
-
 
 ERRORS = {
     "no framework": ({"--framework": None}, "--framework"),

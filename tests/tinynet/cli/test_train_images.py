@@ -4,13 +4,12 @@ import pytest
 
 from train_runs import (
     STEPS,
+    TWINS,
     is_error,
     last_of,
     log_of,
     write_files,
 )
-
-TWINS = ("torch", "mindspore")
 
 
 def test_the_digits_are_there(train, tmp_path):

@@ -5,17 +5,13 @@ import json
 import pytest
 
 from train_runs import (
+    ENDS,
     STEPS,
+    TWINS,
+    folder_of,
     last_of,
     log_of,
 )
-
-TWINS = ("torch", "mindspore")
-ENDS = [3, 5, 8, 10]  # steps that take the last image of an epoch
-
-
-def folder_of(output):
-    return sorted(path.name for path in output.iterdir())
 
 
 @pytest.mark.parametrize("framework", TWINS)

@@ -3,29 +3,19 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tinynet.data.evaluation_batches import Prepared
 from tinynet.data.image_folder import DatasetError, find_images, list_images
 from tinynet.data.labels import wordnet_ids
 from tinynet.spec import Preprocessing, load_spec
 
+from image_trees import save, tree
+
 SPEC = dataclasses.replace(
     load_spec("tinynet_e").with_classes(3),
     input_size=(1, 8, 8),
     preprocessing=Preprocessing((0.0,), (1.0,)),
 )
-
-
-def save(path, brightness=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (9, 9), brightness).save(path)
-
-
-def tree(root, *names):
-    for brightness, name in enumerate(names):
-        save(root / name, brightness)
-    return root
 
 
 def found(dataset):
