@@ -6,12 +6,11 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.atomic_files import write_text_atomically
 
 from parity.report.formatting import SHOWN_FAILURES, bound, distance, place, rerun, smallest_bound
 from parity.results import CheckResult, Comparison, Report
@@ -76,7 +75,7 @@ def write_junit(path: str | os.PathLike[str], suites: Sequence[Suite]) -> None:
     ElementTree.indent(root)
     text = _NOT_XML.sub("?", ElementTree.tostring(root, encoding="unicode"))
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
-    write_atomically(path, lambda temporary: Path(temporary).write_text(text, "utf-8"))
+    write_text_atomically(path, text)
 
 
 def _check_case(report: Report, check: CheckResult) -> Case:

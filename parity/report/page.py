@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
-from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.atomic_files import write_text_atomically
 
 from parity.checks import CHECKS
 from parity.checks.base import Drawing
@@ -88,7 +88,7 @@ def write_html(
     if report.divergence:
         files[SCRIPT] = report.divergence.script
     for name, text in files.items():
-        write_atomically(folder / name, lambda path, text=text: path.write_text(text, "utf-8"))
+        write_text_atomically(folder / name, text)
     return folder / "parity.html"
 
 

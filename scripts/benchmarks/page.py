@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.atomic_files import write_text_atomically
 
 from parity.report.drawing import canvas
 from parity.report.markup import (
@@ -53,7 +53,7 @@ def write_page(report: Mapping[str, Any], folder: Path) -> list[Path]:
     paths: list[Path] = []
     for name, text in texts.items():
         paths.append(folder / name)
-        write_atomically(paths[-1], lambda path, text=text: path.write_text(text, "utf-8"))
+        write_text_atomically(paths[-1], text)
     return paths
 
 

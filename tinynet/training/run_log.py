@@ -17,7 +17,7 @@ from typing import Any
 from tinynet.checkpoints.training_state import Progress
 from tinynet.recipe import recipe_document
 from tinynet.spec import spec_document
-from tinynet.utils.atomic_files import write_atomically
+from tinynet.utils.atomic_files import write_text_atomically
 from tinynet.utils.strict_json import DocumentError, parse_document, read_text
 
 _RUN, _LOG, _BOARD = "run.json", "log.jsonl", "tensorboard"
@@ -62,7 +62,7 @@ class RunLog:
         _write_json(folder / _RUN, self._document())
         log = folder / _LOG
         kept = [line for line in _lines(log) if _step(line) <= progress.step]
-        write_atomically(log, lambda path: path.write_text("".join(kept), encoding="utf-8"))
+        write_text_atomically(log, "".join(kept))
         self._log = self._stack.enter_context(log.open("a", encoding="utf-8"))
         if find_spec("tensorboardX") is not None:
             writer: Any = import_module("tensorboardX").SummaryWriter  # which has no types
@@ -99,8 +99,7 @@ class RunLog:
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    text = json.dumps(document, indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text_atomically(path, json.dumps(document, indent=2) + "\n")
 
 
 def _lines(path: Path) -> list[str]:
